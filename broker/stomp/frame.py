@@ -1,0 +1,89 @@
+"""One STOMP frame, and how its header is written for each version of the protocol.
+
+Two rules:
+
+1. A header value never becomes a raw line break. 1.2 escapes CR and LF, 1.1 only LF, 1.0 nothing: what
+   a version cannot express is written as visible text (a backslash and a letter), never raw.
+2. Escapes follow the connection that *receives*. A frame therefore holds plain values, and only
+   `encode` knows versions. `Frame.plain` remembers that no value needs an escape in any version, so
+   that the common case is written without looking again.
+
+CONNECT and CONNECTED are never escaped (STOMP 1.2, "Value Encoding"): the version is not known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+VERSIONS = ("1.0", "1.1", "1.2")
+
+#: What must not appear raw in a name or value, by the version of the one who receives it.
+ESCAPES = {
+    "1.0": str.maketrans({"\n": "\\n", "\r": "\\r"}),  # no escapes exist: visible text instead
+    "1.1": str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c"}),
+    "1.2": str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"}),
+}
+
+#: Frames that are written as in 1.0, whatever was negotiated.
+UNESCAPED = frozenset(("CONNECT", "CONNECTED", "STOMP"))
+
+
+class Frame:
+    """A command, its headers in order, and a body of bytes.
+
+    `headers` holds plain text (escapes already undone), first occurrence of each name only (STOMP 1.2,
+    "Repeated Header Entries"). A parser may hand the same dict to several frames with equal headers,
+    so whoever wants to change it copies it first.
+    """
+
+    __slots__ = ("body", "command", "headers", "plain")
+
+    def __init__(
+        self,
+        command: str,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        plain: bool = False,
+    ) -> None:
+        self.command = command
+        self.headers = {} if headers is None else headers
+        self.body = body
+        self.plain = plain  # True: no name or value needs an escape in any version
+
+    def encode(self, version: str) -> bytes:
+        """Return the frame's bytes as `version` writes them, NUL and one LF at the end.
+
+        A body gets its `content-length` unless the headers bring one. The LF after the NUL is there
+        because php-stomp loses frames that arrive together without it.
+        """
+        command = self.command
+        lines = header_lines(
+            self.headers.items(), "1.0" if command in UNESCAPED else version, self.plain
+        )
+        if self.body and "content-length" not in self.headers:
+            lines += b"content-length:%d\n" % len(self.body)
+        return b"%b\n%b\n%b\0\n" % (command.encode(), lines, self.body)
+
+    def __repr__(self) -> str:
+        return f"Frame({self.command!r}, {self.headers!r}, {len(self.body)} bytes)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return (self.command, self.headers, self.body) == (
+            other.command,
+            other.headers,
+            other.body,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+
+def header_lines(headers: Iterable[tuple[str, str]], version: str, plain: bool = False) -> bytes:
+    """Return `name:value` lines in order, each ended by LF, escaped for `version`."""
+    if plain:
+        return "".join([f"{name}:{value}\n" for name, value in headers]).encode()
+    table = ESCAPES[version]
+    return "".join(
+        [f"{name.translate(table)}:{value.translate(table)}\n" for name, value in headers]
+    ).encode()

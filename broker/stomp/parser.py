@@ -1,0 +1,334 @@
+r"""Bytes to frames: `Parser.feed(bytes) -> [Frame]`, and nothing else.
+
+Theory of operation. One call per chunk, however many frames it holds; a frame that is cut anywhere is
+kept until the rest arrives, so the same bytes give the same frames however they were split. Three things
+keep it fast and its cost linear in the bytes received:
+
+- a producer mostly repeats itself: the last header block is remembered with what it meant, and the same
+  bytes again are not parsed again;
+- an unfinished frame is kept in one growing buffer, with the length at which it is worth looking again
+  (`_need`) and the place from which to search for its end (`_scanned`);
+- limits are enforced while the frame grows, not once it is whole.
+
+Errors do not escape as exceptions from `feed`, because frames that came before the error in the same
+chunk are still good: it returns those and leaves the fault in `Parser.error`. After an error the parser
+takes no more bytes.
+
+Which lines of the specification decide what (STOMP 1.2 unless a version is named):
+
+- EOL is LF; in 1.2 also CR LF, and in 1.0 as ActiveMQ takes it; in 1.1 a CR belongs to the line;
+- `content-length` decides the body's length on any frame; without it the body ends at the first NUL;
+- the first occurrence of a repeated header wins;
+- 1.0 has no escapes; its values are trimmed at both ends; CONNECT and CONNECTED are never unescaped;
+- EOLs between frames are heart-beats and are skipped, and so are stray NULs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.errors import FrameTooLarge, ProtocolError
+from broker.stomp.frame import UNESCAPED, Frame
+
+UNESCAPE = {
+    "1.1": {"\\n": "\n", "\\c": ":", "\\\\": "\\"},
+    "1.2": {"\\n": "\n", "\\c": ":", "\\\\": "\\", "\\r": "\r"},
+}
+ESCAPE = re.compile(r"\\.?", re.DOTALL)
+BETWEEN = b"\n\r\0"  # what may stand between two frames
+LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a frame may be. Enforced while it arrives."""
+
+    command: int = 32  # bytes
+    header_line: int = 64 * 1024  # bytes of one `name:value` line
+    headers: int = 1000  # lines
+    header_block: int = 256 * 1024  # bytes of all header lines together
+    body: int = 100 * 1024 * 1024  # bytes
+
+
+class Parser:
+    """An incremental STOMP parser for either end of a link.
+
+    Until `version` is set it parses as the handshake demands (CR LF allowed, nothing unescaped) and
+    stops after each frame, because the first frame decides how the next one reads: set `version`,
+    then call `feed(b"")` for what is left.
+
+    `strict` makes an undefined escape such as ``\t`` an error, as STOMP 1.1 and 1.2 ask; by default it
+    is taken literally, as ActiveMQ does and as php-stomp needs, which never escapes.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, strict: bool = False) -> None:
+        self.limits = limits or Limits()
+        self.strict = strict
+        self.version = None
+        # A block shorter than this cannot break a limit (the command's is checked by who reads it).
+        self._short = min(self.limits.header_line, self.limits.header_block, self.limits.headers)
+        self.error: ProtocolError | None = None
+        self._rest = bytearray()  # an unfinished frame
+        self._need = 0  # length of _rest below which looking at it again is useless
+        self._scanned = (
+            0  # where in _rest to go on searching for the end of the headers or the body
+        )
+        self._in_body = (
+            False  # what is searched for: the NUL after a body, or the end of the headers
+        )
+        self._limit = 0  # length of _rest at which it is too long, or worth a look why not
+        # The last header block and what it meant: command, headers, plain, content-length or -1.
+        self._meaning: tuple[str, dict[str, str], bool, int] = ("", {}, True, -1)
+
+    @property
+    def version(self) -> str | None:
+        """The negotiated version, or None during the handshake."""
+        return self._version
+
+    @version.setter
+    def version(self, version: str | None) -> None:
+        self._version = version
+        self._crlf = (
+            version != "1.1"
+        )  # 1.2 allows CR LF; 1.0 and the handshake as ActiveMQ takes them
+        self._trims = version is None or version == "1.0"
+        self._head = b""  # the same bytes may mean something else now
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take a chunk and return the frames it completes; `self.error` is set if it makes no sense."""
+        if self.error is not None:
+            return []
+        if self._rest:
+            self._rest += data
+            if not self._may_be_complete():
+                return []
+            data = bytes(self._rest)
+            self._rest.clear()
+            self._need = self._scanned = 0
+        return self._frames(data)
+
+    def forget(self) -> None:
+        """Drop what was kept of an unfinished frame, and take no more bytes."""
+        self.error = self.error or ProtocolError("The link is closed.")
+        self._rest.clear()
+
+    @property
+    def unfinished(self) -> bool:
+        """True while the beginning of a frame waits for its end."""
+        return bool(self._rest)
+
+    def _may_be_complete(self) -> bool:
+        """Tell whether the unfinished frame is worth another look, in time linear in what is new."""
+        rest = self._rest
+        if len(rest) < self._need:
+            return False
+        if self._need:  # length known, or the limits must be looked at
+            return True
+        # The end of the headers or of a body of unknown length: search only where nobody has looked.
+        start, self._scanned = self._scanned, max(0, len(rest) - 2)
+        if self._in_body:
+            return rest.find(b"\0", start) >= 0 or len(rest) > self._limit
+        return (
+            rest.find(b"\n\n", start) >= 0
+            or rest.find(b"\n\r\n", start) >= 0
+            or len(rest) > self._limit
+        )
+
+    def _frames(self, data: bytes) -> list[Frame]:
+        frames: list[Frame] = []
+        size = len(data)
+        find = data.find
+        carriage = self._crlf and b"\r" in data
+        pos = 0
+        try:
+            while True:
+                while pos < size and data[pos] in BETWEEN:
+                    pos += 1
+                if pos == size:
+                    return frames
+                end = find(b"\n\n", pos)
+                start = end + 2
+                if carriage:
+                    other = find(b"\n\r\n", pos, end if end >= 0 else size)
+                    if other >= 0:
+                        end, start = other, other + 3
+                if end < 0:
+                    self._keep_headers(data, pos)
+                    return frames
+                head = data[pos:end]
+                if head == self._head:
+                    command, headers, plain, length = self._meaning
+                else:
+                    command, headers, plain, length = self._meaning = self._read_head(head)
+                    self._head = head
+                if length >= 0:
+                    stop = start + length
+                    if stop >= size:
+                        self._rest += data[pos:] if pos else data
+                        self._need = stop + 1 - pos
+                        return frames
+                    if data[stop]:
+                        raise ProtocolError(
+                            "The frame's body does not end where content-length says",
+                            f"After content-length:{length} octets of body a NUL octet must follow.",
+                        )
+                else:
+                    stop = find(b"\0", start)
+                    if stop < 0:
+                        self._keep_body(data, pos, size - start)
+                        return frames
+                    if stop - start > self.limits.body:
+                        raise self._too_large_body()
+                frames.append(Frame(command, headers, data[start:stop], plain))
+                pos = stop + 1
+                if self._version is None:
+                    self._rest += data[pos:]
+                    self._need = 1
+                    return frames
+        except ProtocolError as error:
+            self.error = error
+            return frames
+
+    def _keep_headers(self, data: bytes, pos: int) -> None:
+        """Keep a frame whose headers have not ended, unless they are too large already."""
+        limits = self.limits
+        line = data.find(b"\n", pos, pos + limits.command + 2)
+        if line < 0 and len(data) - pos > limits.command + 1:
+            raise FrameTooLarge(
+                "The maximum command length was exceeded", f"{limits.command} bytes."
+            )
+        if len(data) - pos > limits.header_block:
+            raise FrameTooLarge(
+                "The maximum header length was exceeded",
+                f"All headers of a frame together may have {limits.header_block} bytes.",
+            )
+        if data.find(b"\0", pos) >= 0:
+            raise ProtocolError(
+                "A NUL stands among the headers", "An empty line must end the headers of a frame."
+            )
+        self._rest += data[pos:]
+        self._in_body = False
+        self._limit = limits.header_block if line >= 0 else limits.command + 1
+        self._scanned = max(0, len(self._rest) - 2)
+
+    def _keep_body(self, data: bytes, pos: int, arrived: int) -> None:
+        """Keep a frame whose body ends at a NUL that has not come."""
+        limit = self.limits.body
+        if arrived > limit:
+            raise self._too_large_body()
+        self._rest += data[pos:]
+        self._in_body = True
+        self._limit = len(self._rest) - arrived + limit
+        self._scanned = len(self._rest)
+
+    def _too_large_body(self) -> FrameTooLarge:
+        return FrameTooLarge(
+            "The maximum data length was exceeded",
+            f"A body may have {self.limits.body} bytes.",
+        )
+
+    def _read_head(self, head: bytes) -> tuple[str, dict[str, str], bool, int]:
+        """Return what a header block means: command, headers, plain, content-length or -1.
+
+        The common block comes first: one colon a line, nothing to unescape, short, no name twice.
+        """
+        colons = head.count(b":")
+        if (
+            colons == head.count(b"\n")
+            and len(head) < self._short
+            and b"\\" not in head
+            and b"\r" not in head
+            and b"\0" not in head
+            and not (self._trims and (b" " in head or b"\t" in head))
+        ):
+            try:
+                command, *lines = head.decode().split("\n")
+                headers: dict[str, str] = dict([line.split(":") for line in lines])  # type: ignore[misc]
+            except ValueError:  # not UTF-8, or one line has two colons and another none
+                pass
+            else:
+                if len(headers) == colons:
+                    text = headers.get("content-length")
+                    return command, headers, True, -1 if text is None else self._length(text)
+        return self._read_uncommon_head(head)
+
+    def _read_uncommon_head(self, head: bytes) -> tuple[str, dict[str, str], bool, int]:
+        """The same for every block, whatever is in it; raise what is wrong with it."""
+        limits = self.limits
+        version = self._version
+        if b"\0" in head:
+            raise ProtocolError(
+                "A NUL stands among the headers", "An empty line must end the headers of a frame."
+            )
+        try:
+            lines = head.decode().split("\n")
+        except UnicodeDecodeError:
+            raise ProtocolError("The headers are not valid UTF-8") from None
+        if b"\r" in head and self._crlf:
+            lines = [line[:-1] if line.endswith("\r") else line for line in lines]
+        command = lines.pop(0)
+        if len(command) > limits.command:
+            raise FrameTooLarge(
+                "The maximum command length was exceeded", f"{limits.command} bytes."
+            )
+        if len(lines) > limits.headers:
+            raise FrameTooLarge(
+                "The maximum number of headers was exceeded",
+                f"A frame may have {limits.headers} headers.",
+            )
+        if len(head) > limits.header_block or any(
+            len(line) > limits.header_line for line in head.split(b"\n")
+        ):
+            raise FrameTooLarge(
+                "The maximum header length was exceeded",
+                f"A header line may have {limits.header_line} bytes,"
+                f" all of them together {limits.header_block}.",
+            )
+        if self.strict and not all(":" in line for line in lines):
+            raise ProtocolError("A header line has no colon", "Headers read name:value.")
+        read: Callable[[str], str] | None = None
+        if self._trims:
+            read = str.strip
+        elif version is not None and b"\\" in head and command not in UNESCAPED:
+            read = self._unescaper(version)
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            if read is not None:
+                name, value = read(name), read(value)
+            if name not in headers:  # STOMP 1.2, "Repeated Header Entries": the first one wins
+                headers[name] = value
+        plain = not any(c in text for pair in headers.items() for text in pair for c in "\\:\r\n")
+        length = headers.get("content-length")
+        return command, headers, plain, -1 if length is None else self._length(length)
+
+    def _unescaper(self, version: str) -> Callable[[str], str]:
+        table = UNESCAPE[version]
+
+        def meaning(match: re.Match[str]) -> str:
+            escape = match[0]
+            if self.strict and escape not in table:
+                raise ProtocolError(
+                    f"Undefined escape {escape} in a header",
+                    f"STOMP {version} defines {' '.join(table)}.",
+                )
+            return table.get(escape, escape)
+
+        return lambda text: ESCAPE.sub(meaning, text) if "\\" in text else text
+
+    def _length(self, text: str) -> int:
+        if text.isascii() and text.isdecimal() and len(text) <= LENGTH_DIGITS:
+            length = int(text)
+            if length > self.limits.body:
+                raise self._too_large_body()
+            return length
+        if text.startswith("-") and text[1:].isdecimal():
+            raise ProtocolError("Specified content-length may not be negative")
+        if text.isascii() and text.isdecimal():
+            raise self._too_large_body()
+        raise ProtocolError(
+            "Specified content-length is not a valid integer",
+            "content-length counts octets: 0, 1, 2 …",
+        )
