@@ -141,6 +141,7 @@ class Parser:
         size = len(data)
         find = data.find
         carriage = self._crlf and b"\r" in data
+        blank = -1  # where the next LF LF is, once there are CRs: found once, so that all stays linear
         pos = 0
         try:
             while True:
@@ -148,12 +149,19 @@ class Parser:
                     pos += 1
                 if pos == size:
                     return frames
-                end = find(b"\n\n", pos)
-                start = end + 2
                 if carriage:
-                    other = find(b"\n\r\n", pos, end if end >= 0 else size)
-                    if other >= 0:
-                        end, start = other, other + 3
+                    if blank < pos:
+                        blank = find(b"\n\n", pos)
+                        if blank < 0:
+                            blank = size
+                    # An LF CR LF may share its last LF with an LF LF: the body then begins with an LF.
+                    end = find(b"\n\r\n", pos, blank + 1)
+                    start = end + 3
+                    if end < 0 and blank < size:
+                        end, start = blank, blank + 2
+                else:
+                    end = find(b"\n\n", pos)
+                    start = end + 2
                 if end < 0:
                     self._keep_headers(data, pos)
                     return frames
