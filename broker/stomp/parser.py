@@ -67,8 +67,10 @@ class Parser:
         self.limits = limits or Limits()
         self.strict = strict
         self.version = None
-        # A block shorter than this cannot break a limit (the command's is checked by who reads it).
+        # A block shorter than this cannot break a limit, but the command's.
         self._short = min(self.limits.header_line, self.limits.header_block, self.limits.headers)
+        # So many bytes hold a command that is not too long, and the CR LF after it.
+        self._first_line = min(self.limits.command, self.limits.header_block) + 2
         self.error: ProtocolError | None = None
         self._rest = bytearray()  # an unfinished frame
         self._need = 0  # length of _rest below which looking at it again is useless
@@ -132,7 +134,8 @@ class Parser:
             return rest.find(b"\0", start) >= 0 or len(rest) > self._limit
         return (
             rest.find(b"\n\n", start) >= 0
-            or rest.find(b"\n\r\n", start) >= 0
+            or rest.find(b"\0", start) >= 0  # a fault, and nothing else may follow to show it
+            or (self._crlf and rest.find(b"\n\r\n", start) >= 0)
             or len(rest) > self._limit
         )
 
@@ -141,7 +144,7 @@ class Parser:
         size = len(data)
         find = data.find
         carriage = self._crlf and b"\r" in data
-        blank = -1  # where the next LF LF is, once there are CRs: found once, so that all stays linear
+        blank = -1  # with CRs: where the next LF LF is, looked for once, for that keeps it linear
         pos = 0
         try:
             while True:
@@ -191,7 +194,7 @@ class Parser:
                         raise self._too_large_body()
                 frames.append(Frame(command, headers, data[start:stop], plain))
                 pos = stop + 1
-                if self._version is None:
+                if self._version is None and pos < size:
                     self._rest += data[pos:]
                     self._need = 1
                     return frames
@@ -200,26 +203,31 @@ class Parser:
             return frames
 
     def _keep_headers(self, data: bytes, pos: int) -> None:
-        """Keep a frame whose headers have not ended, unless they are too large already."""
-        limits = self.limits
-        line = data.find(b"\n", pos, pos + limits.command + 2)
-        if line < 0 and len(data) - pos > limits.command + 1:
-            raise FrameTooLarge(
-                "The maximum command length was exceeded", f"{limits.command} bytes."
-            )
-        if len(data) - pos > limits.header_block:
-            raise FrameTooLarge(
-                "The maximum header length was exceeded",
-                f"All headers of a frame together may have {limits.header_block} bytes.",
-            )
-        if data.find(b"\0", pos) >= 0:
+        """Keep a frame whose headers have not ended, unless they are wrong already."""
+        head = data[pos:]
+        self._check_growing(head)
+        self._rest += head
+        self._in_body = False
+        in_command = b"\n" not in head
+        self._limit = self._first_line - 1 if in_command else self.limits.header_block + 2
+        self._scanned = max(0, len(head) - 2)
+
+    def _check_growing(self, head: bytes) -> None:
+        """Raise what is wrong with a header block whether its end has come or not.
+
+        Of several faults the one whose bytes come first is named, and a block that is too long is judged
+        by its beginning only: so the same bytes get the same error however they were split.
+        """
+        limit = self.limits.header_block
+        first = head[: self._first_line]
+        if len(first) == self._first_line and b"\n" not in first and b"\0" not in first:
+            raise self._too_long_command()
+        if head.find(b"\0", 0, limit + 3) >= 0:
             raise ProtocolError(
                 "A NUL stands among the headers", "An empty line must end the headers of a frame."
             )
-        self._rest += data[pos:]
-        self._in_body = False
-        self._limit = limits.header_block if line >= 0 else limits.command + 1
-        self._scanned = max(0, len(self._rest) - 2)
+        if len(head) > limit + 2:  # the beginning of an empty line may be among them
+            raise self._too_long_header()
 
     def _keep_body(self, data: bytes, pos: int, arrived: int) -> None:
         """Keep a frame whose body ends at a NUL that has not come."""
@@ -235,6 +243,20 @@ class Parser:
         return FrameTooLarge(
             "The maximum data length was exceeded",
             f"A body may have {self.limits.body} bytes.",
+        )
+
+    def _too_long_command(self) -> FrameTooLarge:
+        return FrameTooLarge(
+            "The maximum command length was exceeded",
+            f"A command may have {self.limits.command} bytes.",
+        )
+
+    def _too_long_header(self) -> FrameTooLarge:
+        limits = self.limits
+        return FrameTooLarge(
+            "The maximum header length was exceeded",
+            f"A header line may have {limits.header_line} bytes,"
+            f" all of them together {limits.header_block}.",
         )
 
     def _read_head(self, head: bytes) -> tuple[str, dict[str, str], bool, int]:
@@ -253,11 +275,15 @@ class Parser:
         ):
             try:
                 command, *lines = head.decode().split("\n")
-                headers: dict[str, str] = dict([line.split(":") for line in lines])  # type: ignore[misc]
+                headers: dict[str, str] = dict([line.split(":") for line in lines])
             except ValueError:  # not UTF-8, or one line has two colons and another none
                 pass
             else:
-                if len(headers) == colons:
+                if (
+                    len(headers) == colons
+                    and len(command) <= self.limits.command
+                    and command.isascii()
+                ):
                     text = headers.get("content-length")
                     return command, headers, True, -1 if text is None else self._length(text)
         return self._read_uncommon_head(head)
@@ -266,10 +292,9 @@ class Parser:
         """The same for every block, whatever is in it; raise what is wrong with it."""
         limits = self.limits
         version = self._version
-        if b"\0" in head:
-            raise ProtocolError(
-                "A NUL stands among the headers", "An empty line must end the headers of a frame."
-            )
+        self._check_growing(head)
+        if len(head) > limits.header_block:
+            raise self._too_long_header()
         try:
             lines = head.decode().split("\n")
         except UnicodeDecodeError:
@@ -277,23 +302,15 @@ class Parser:
         if b"\r" in head and self._crlf:
             lines = [line[:-1] if line.endswith("\r") else line for line in lines]
         command = lines.pop(0)
-        if len(command) > limits.command:
-            raise FrameTooLarge(
-                "The maximum command length was exceeded", f"{limits.command} bytes."
-            )
+        if len(command.encode()) > limits.command:
+            raise self._too_long_command()
         if len(lines) > limits.headers:
             raise FrameTooLarge(
                 "The maximum number of headers was exceeded",
                 f"A frame may have {limits.headers} headers.",
             )
-        if len(head) > limits.header_block or any(
-            len(line) > limits.header_line for line in head.split(b"\n")
-        ):
-            raise FrameTooLarge(
-                "The maximum header length was exceeded",
-                f"A header line may have {limits.header_line} bytes,"
-                f" all of them together {limits.header_block}.",
-            )
+        if any(len(line) > limits.header_line for line in head.split(b"\n")):
+            raise self._too_long_header()
         if self.strict and not all(":" in line for line in lines):
             raise ProtocolError("A header line has no colon", "Headers read name:value.")
         read: Callable[[str], str] | None = None
