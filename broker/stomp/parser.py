@@ -37,6 +37,7 @@ UNESCAPE = {
     "1.2": {"\\n": "\n", "\\c": ":", "\\\\": "\\", "\\r": "\r"},
 }
 ESCAPE = re.compile(r"\\.?", re.DOTALL)
+BLANKS = " \t"  # what 1.0 trims; any other white space, U+00A0 for one, belongs to the value
 BETWEEN = b"\n\r\0"  # what may stand between two frames
 LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
 
@@ -315,7 +316,7 @@ class Parser:
             raise ProtocolError("A header line has no colon", "Headers read name:value.")
         read: Callable[[str], str] | None = None
         if self._trims:
-            read = str.strip
+            read = _trim
         elif version is not None and b"\\" in head and command not in UNESCAPED:
             read = self._unescaper(version)
         headers: dict[str, str] = {}
@@ -357,3 +358,7 @@ class Parser:
             "Specified content-length is not a valid integer",
             "content-length counts octets: 0, 1, 2 …",
         )
+
+
+def _trim(text: str) -> str:
+    return text.strip(BLANKS)
