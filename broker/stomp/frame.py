@@ -2,8 +2,9 @@
 
 Two rules:
 
-1. A header value never becomes a raw line break. 1.2 escapes CR and LF, 1.1 only LF, 1.0 nothing: what
-   a version cannot express is written as visible text (a backslash and a letter), never raw.
+1. A header value never becomes a raw line break, the end of the frame or another header. 1.2 escapes CR
+   and LF, 1.1 only LF, 1.0 nothing, none of them NUL: what a version cannot express is written as
+   visible text (a backslash and a letter), never raw.
 2. Escapes follow the connection that *receives*. A frame therefore holds plain values, and only
    `encode` knows versions. `Frame.plain` remembers that no value needs an escape in any version, so
    that the common case is written without looking again.
@@ -19,10 +20,14 @@ VERSIONS = ("1.0", "1.1", "1.2")
 
 #: What must not appear raw in a name or value, by the version of the one who receives it.
 ESCAPES = {
-    "1.0": str.maketrans({"\n": "\\n", "\r": "\\r"}),  # no escapes exist: visible text instead
-    "1.1": str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c"}),
-    "1.2": str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"}),
+    # no escapes exist: visible text instead
+    "1.0": str.maketrans({"\n": "\\n", "\r": "\\r", "\0": "\\0"}),
+    "1.1": str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\0": "\\\\0"}),
+    "1.2": str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r", "\0": "\\\\0"}),
 }
+
+#: The same for names: in 1.0 a colon is harmless in a value, but would end a name before its end.
+NAME_ESCAPES = ESCAPES | {"1.0": ESCAPES["1.0"] | str.maketrans({":": "\\c"})}
 
 #: Frames that are written as in 1.0, whatever was negotiated.
 UNESCAPED = frozenset(("CONNECT", "CONNECTED", "STOMP"))
@@ -83,7 +88,7 @@ def header_lines(headers: Iterable[tuple[str, str]], version: str, plain: bool =
     """Return `name:value` lines in order, each ended by LF, escaped for `version`."""
     if plain:
         return "".join([f"{name}:{value}\n" for name, value in headers]).encode()
-    table = ESCAPES[version]
+    names, values = NAME_ESCAPES[version], ESCAPES[version]
     return "".join(
-        [f"{name.translate(table)}:{value.translate(table)}\n" for name, value in headers]
+        [f"{name.translate(names)}:{value.translate(values)}\n" for name, value in headers]
     ).encode()
