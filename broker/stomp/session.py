@@ -150,7 +150,9 @@ class ClientSession(Session):
         version = frame.headers.get("version", "1.0")
         if version not in VERSIONS:
             raise HandshakeError(f"The server chose version {version}, which was not offered")
-        theirs = read_heart_beat(frame.headers.get("heart-beat"))
+        theirs = (0, 0)
+        if version != "1.0":  # 1.0 knows no heart-beats
+            theirs = read_heart_beat(frame.headers.get("heart-beat"))
         self.agree(version, self.heart_beat, theirs)
 
 
