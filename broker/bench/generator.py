@@ -1,0 +1,151 @@
+"""The load generator: a process that makes one measurement and tells what it found.
+
+It reads one JSON object, the order, from its standard input, writes JSON lines to its standard output
+(`{"done": n}` while it works, then `{"results": […]}`), and ends when its input does. The garbage
+collector is off: nothing in here makes cycles while the clock runs, and a collection would be measured
+as the broker's latency.
+
+    python -m broker.bench.generator
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from broker.bench.checks import MeasurementError
+from broker.bench.reqrep import RequestReply
+from broker.bench.stream import Drain, Stream, Traffic
+from broker.bench.timing import Load, Result, Tell, drive
+from broker.bench.wire import Address, Loop
+
+
+class Order:
+    """What is to be measured, as it came from the parent."""
+
+    def __init__(self, fields: dict[str, Any], tell: Tell) -> None:
+        self.address = Address(**fields["address"])
+        self.kind: str = fields["kind"]
+        self.parts: list[str] = fields["parts"]  # names of the results
+        self.settings: dict[str, Any] = fields["settings"]
+        self.prefix: str = fields["prefix"]  # for names of queues that no other measurement uses
+        self.warmup: float = fields["warmup"]  # seconds
+        self.seconds: float = fields["seconds"]
+        self.backlog: int = fields["backlog"]  # messages
+        self.tell = tell
+
+    def destination(self, kind: str) -> str:
+        """Return a destination of our own."""
+        return f"/{kind}/{self.prefix}"
+
+
+AnyLoad = TypeVar("AnyLoad", bound=Load)
+
+
+def measure(
+    order: Order,
+    result: Result,
+    build: Callable[[Loop], AnyLoad],
+    warmup: float,
+    seconds: float | None,
+) -> AnyLoad:
+    """Run one load from connecting to disconnecting. Raises `MeasurementError`."""
+    loop = Loop()
+    try:
+        load = build(loop)
+        drive(loop, load, result, order.address.pids, order.tell, warmup, seconds)
+        loop.close()
+    except MeasurementError:
+        loop.abandon()
+        raise
+    return load
+
+
+def reqrep(order: Order, results: list[Result]) -> None:
+    """Measure request and reply."""
+    measure(
+        order,
+        results[0],
+        lambda loop: RequestReply(loop, order.address, order.prefix, **order.settings),
+        order.warmup,
+        order.seconds,
+    )
+
+
+def stream(order: Order, results: list[Result]) -> None:
+    """Measure messages in one direction."""
+    settings = dict(order.settings)
+    destination = order.destination("topic" if settings.pop("topic", False) else "queue")
+    traffic = Traffic(destination, **settings)
+    measure(
+        order,
+        results[0],
+        lambda loop: Stream(loop, order.address, traffic),
+        order.warmup,
+        order.seconds,
+    )
+    rate = results[0].rate * traffic.body / 1e6
+    if traffic.body > 1000:
+        results[0].note = f"{rate:,.0f} MB/s"
+
+
+def fill(order: Order, results: list[Result], total: int | None = None) -> None:
+    """Fill a queue, for some time or with `total` messages; then drain it."""
+    traffic = Traffic(
+        order.destination("queue"), durable=True, receipts=True, consumers=0, **order.settings
+    )
+    load = measure(
+        order,
+        results[0],
+        lambda loop: Stream(loop, order.address, traffic, total),
+        0.0 if total else order.warmup,
+        None if total else order.seconds,
+    )
+    measure(
+        order,
+        results[1],
+        lambda loop: Drain(loop, order.address, traffic, load.sent),
+        0.0,
+        None,
+    )
+
+
+def backlog(order: Order, results: list[Result]) -> None:
+    """Fill a queue with a large backlog and drain it."""
+    fill(order, results, order.backlog)
+
+
+KINDS: dict[str, Callable[[Order, list[Result]], None]] = {
+    "reqrep": reqrep,
+    "stream": stream,
+    "fill": fill,
+    "backlog": backlog,
+}
+
+
+def say(message: dict[str, Any]) -> None:
+    """Write one line to the parent."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Take an order, measure, tell."""
+    order = Order(json.loads(sys.stdin.readline()), lambda done: say({"done": done}))
+    results = [Result(name) for name in order.parts]
+    gc.disable()
+    try:
+        KINDS[order.kind](order, results)
+    except MeasurementError as failure:
+        for result in results:
+            if not result.operations:
+                result.failure = str(failure)
+        results[-1].failure = str(failure)
+    say({"results": [result.as_json() for result in results]})
+
+
+if __name__ == "__main__":
+    main()
