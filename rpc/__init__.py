@@ -1,0 +1,52 @@
+"""Remote calls over a STOMP broker: a function in one process, called from another.
+
+    worker = rpc.Worker("stomp://127.0.0.1:61613", service="demo")
+
+    @worker.method
+    def whee(argument):
+        return {"Whee": 123}
+
+    worker.run()
+
+and elsewhere::
+
+    client = rpc.Client("stomp://127.0.0.1:61613", service="demo")
+    client.call("whee", "Hello", timeout=5)  # {"Whee": 123}
+
+The wire is JSON-RPC 2.0 in plain STOMP frames (`rpc.message` shows them), so either side may be written
+in any language. The rooms, imports point down only:
+
+- `blocking`: the face, `Client` and `Worker`; `wire`, `crew`, `stream`: sockets and threads below it;
+- `link`: the STOMP conversation without a socket;
+- `calls`, `methods`, `message`, `address`, `backoff`, `errors`: pure.
+"""
+
+from rpc.blocking import Client, ClientStats, Worker
+from rpc.errors import (
+    BrokerRefused,
+    ConnectionLost,
+    ErrorReply,
+    InvalidParams,
+    InvalidRequest,
+    MethodNotFound,
+    ParseError,
+    RemoteError,
+    RpcError,
+    Timeout,
+)
+
+__all__ = [
+    "BrokerRefused",
+    "Client",
+    "ClientStats",
+    "ConnectionLost",
+    "ErrorReply",
+    "InvalidParams",
+    "InvalidRequest",
+    "MethodNotFound",
+    "ParseError",
+    "RemoteError",
+    "RpcError",
+    "Timeout",
+    "Worker",
+]

@@ -1,0 +1,147 @@
+"""A client's STOMP conversation without a socket: bytes that came in, bytes to write.
+
+Every verb returns the bytes that say it; `receive` takes what arrived and returns the frames in it. The
+owner moves the bytes, on threads, asyncio or Twisted, and passes the time in (monotonic seconds)::
+
+    write(link.connect(now))                            # -> CONNECT
+    frames = link.receive(read(), now)                  # CONNECTED is taken here; `link.open` turns true
+    write(link.subscribe("/queue/a", "1", "auto"))
+    write(link.send({"destination": "/queue/b"}, body))
+    write(link.beat(now))                               # a heart-beat, if one is due
+    wait_until(link.next_check())
+
+Knows STOMP through `broker.stomp` and nothing of calls, queues' names or JSON. Not locked: `receive` and
+`beat` belong to whoever reads; the writing verbs read only what the handshake fixed, so any thread may
+use them once the link is open.
+"""
+
+from __future__ import annotations
+
+from broker.stomp import ClientSession, Frame, HandshakeError, Parser
+from rpc.address import Address
+from rpc.errors import BrokerRefused, ConnectionLost
+
+HEART_BEAT = b"\n"
+
+
+class Link:
+    """One conversation, from CONNECT to DISCONNECT; a new connection needs a new one."""
+
+    def __init__(self, address: Address, heart_beat: float = 0.0) -> None:
+        """`heart_beat`: seconds between signs of life, offered and asked for; 0 for none."""
+        milliseconds = round(heart_beat * 1000)
+        self._address = address
+        self._session = ClientSession((milliseconds, milliseconds))
+        self._parser = Parser()
+        self._version = "1.2"  # what encodes our frames; the handshake's frames are never escaped
+        self.open = False  # True once the broker has answered CONNECTED
+
+    def connect(self, now: float) -> bytes:
+        """Return CONNECT."""
+        address = self._address
+        self._session.heard = self._session.spoke = now
+        request = self._session.request(
+            address.vhost or address.host, address.login, address.passcode
+        )
+        return request.encode(self._version)
+
+    def receive(self, data: bytes, now: float) -> list[Frame]:
+        """Take what arrived; return the MESSAGE and RECEIPT frames that it completes.
+
+        Raises `BrokerRefused` with the broker's words for an ERROR before CONNECTED, and
+        `ConnectionLost` for bytes that are no STOMP. An ERROR on an open link is returned like any
+        frame: whether it ends the link is its owner's choice (`refusal` makes an exception of it).
+        """
+        self._session.heard = now
+        frames = self._parser.feed(data)
+        if not self.open and frames:
+            frames = self._shake_hands(frames.pop(0)) + frames
+        if self._parser.error is not None:
+            raise ConnectionLost(
+                f"The broker's bytes are no STOMP: {self._parser.error}", sent=True
+            )
+        return frames
+
+    def _shake_hands(self, answer: Frame) -> list[Frame]:
+        try:
+            self._session.accept(answer)
+        except HandshakeError as error:
+            raise BrokerRefused(_words(error.text, error.hint), sent=False) from None
+        self._version = self._parser.version = self._session.version or "1.0"
+        self.open = True
+        return self._parser.feed(b"")  # what came behind CONNECTED
+
+    def send(self, headers: dict[str, str], body: bytes, *, plain: bool = False) -> bytes:
+        """Return SEND. `plain`: no name or value needs an escape, so none is looked for."""
+        return Frame("SEND", headers, body, plain).encode(self._version)
+
+    def subscribe(
+        self,
+        destination: str,
+        subscription: str,
+        ack: str,
+        *,
+        prefetch: int | None = None,
+        receipt: str | None = None,
+    ) -> bytes:
+        """Return SUBSCRIBE. `prefetch`: how many messages may be unacknowledged at once."""
+        headers = {"id": subscription, "destination": destination, "ack": ack}
+        if prefetch is not None:
+            headers["activemq.prefetchSize"] = str(prefetch)
+            headers["prefetch-count"] = str(prefetch)  # RabbitMQ's name for the same
+        return self._command("SUBSCRIBE", headers, receipt)
+
+    def ack(self, message: Frame) -> bytes:
+        """Return the ACK of a MESSAGE, by the header that the link's version wants."""
+        headers = message.headers
+        if self._version == "1.2":
+            named = {"id": headers.get("ack", "")}
+        else:
+            named = {"message-id": headers.get("message-id", "")}
+            if "subscription" in headers:
+                named["subscription"] = headers["subscription"]
+        return Frame("ACK", named, b"", message.plain).encode(self._version)
+
+    def disconnect(self, receipt: str | None = None) -> bytes:
+        """Return DISCONNECT; its receipt tells that all before it was processed."""
+        return self._command("DISCONNECT", {}, receipt)
+
+    def _command(self, command: str, headers: dict[str, str], receipt: str | None) -> bytes:
+        if receipt is not None:
+            headers["receipt"] = receipt
+        return Frame(command, headers).encode(self._version)
+
+    def wrote(self, now: float) -> None:
+        """Note that bytes left at `now`: no heart-beat is due for a while."""
+        self._session.spoke = now
+
+    def beat(self, now: float) -> bytes:
+        """Return a heart-beat if one is due, else nothing.
+
+        Raises `ConnectionLost` if the broker was silent for longer than agreed (twice its interval).
+        Call it after `receive` has been given all that arrived.
+        """
+        if self._session.is_dead(now):
+            silent = now - self._session.heard
+            raise ConnectionLost(f"The broker has been silent for {silent:.1f} s", sent=True)
+        return HEART_BEAT if self._session.owes_heart_beat(now) else b""
+
+    def next_check(self) -> float | None:
+        """Return the moment at which `beat` may next have something to do, or None for never."""
+        return self._session.next_check()
+
+    def heard_at(self) -> float:
+        """Return the moment at which bytes last came in."""
+        return self._session.heard
+
+
+def refusal(error: Frame) -> BrokerRefused:
+    """Return the exception that an ERROR frame on an open link amounts to."""
+    text = error.headers.get("message", "ERROR")
+    return BrokerRefused(_words(text, error.body.decode(errors="replace")), sent=True)
+
+
+def _words(text: str, more: str) -> str:
+    """Return the broker's words in one line; its body often begins with the header once more."""
+    whole = more if more.lstrip().startswith(text) else f"{text}: {more}"
+    return " ".join(whole.split()).removesuffix(":")
