@@ -1,0 +1,108 @@
+"""The `hoofbeat` command.
+
+    hoofbeat run      the broker in the foreground
+    hoofbeat bench    how fast is it, or any other STOMP broker
+
+Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not start as asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from broker import __version__
+from broker.options import Options, OptionsError, change_options, read_options
+
+FLAGS = ("host", "port", "data", "store")  # settings that have a flag; the others live in a file
+TYPES = {"port": int}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["bench"]:
+        from broker.bench.cli import main as bench  # it brings libraries the broker does not need
+
+        return bench(arguments[1:])
+    parser = argparse.ArgumentParser(prog="hoofbeat", description="A lightweight STOMP broker.")
+    parser.add_argument("--version", action="version", version=f"hoofbeat {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("bench", help="measure this or any other STOMP broker", add_help=False)
+    run_parser = commands.add_parser("run", help="run the broker in the foreground")
+    add_flags(run_parser)
+    parsed = parser.parse_args(arguments)
+    try:
+        options = options_from(parsed)
+    except OptionsError as error:
+        return complain(str(error))
+    return run(options)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `hoofbeat run`."""
+    fields = Options.__dataclass_fields__
+    for name in FLAGS:
+        meta = fields[name].metadata
+        default = fields[name].default
+        parser.add_argument(
+            f"--{name}",
+            type=TYPES.get(name, str),
+            metavar=meta["unit"].split()[-1].upper(),
+            help=meta["reason"] + (f" (default {default})" if default != "" else ""),
+        )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with any setting")
+
+
+def options_from(parsed: argparse.Namespace) -> Options:
+    """Return the options of a command line: defaults, then the file, then the flags."""
+    options = Options()
+    if parsed.config is not None:
+        try:
+            text = Path(parsed.config).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionsError(f"cannot read {parsed.config}: {error}") from None
+        options = read_options(text, parsed.config)
+    flags = {name: getattr(parsed, name) for name in FLAGS if getattr(parsed, name) is not None}
+    return change_options(options, flags, "command line")
+
+
+def run(options: Options) -> int:
+    """Run the broker until it is told to stop."""
+    from twisted.internet import reactor
+    from twisted.logger import globalLogBeginner, textFileLogObserver
+
+    from broker.service import CannotStart, make_service
+
+    allow_many_connections()
+    try:
+        service = make_service(options, reactor)
+        host, port = service.listen()
+    except CannotStart as error:
+        return complain(str(error))
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    bracketed = f"[{host}]" if ":" in host else host
+    print(
+        f"hoofbeat {__version__} ready on stomp://{bracketed}:{port}, store {options.store_url}",
+        flush=True,
+    )
+    reactor.run()
+    return 0
+
+
+def allow_many_connections() -> None:
+    """Let the process have as many open files as the system grants it: every client is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def complain(text: str) -> int:
+    """Say in one line why it cannot start; return the exit status."""
+    print(f"hoofbeat: {text}", file=sys.stderr)
+    return 2

@@ -1,0 +1,116 @@
+"""What must be on disk before the next promise leaves the house.
+
+The core does not store: it writes its intentions down here, and once a turn they go to the store as one
+atomic batch. Two rules make it cheap:
+
+1. What is acknowledged before it was written is never written: a PUT that still waits here and its DEL
+   cancel each other.
+2. A queue is made known to the store with the first message that goes to disk for it, so that queues
+   whose messages are consumed as they come leave no trace.
+
+`room` is the store's word on how many bytes it can still take; PUTs count against it at once, so that
+producers are refused before the disk is full, and acknowledgements always find space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from broker.core.message import Message
+
+OVERHEAD = 128  # bytes that a record takes beside its tail; an estimate on the safe side
+
+
+@dataclass(slots=True)
+class Batch:
+    """A journal on its way to the disk: all of it or nothing. Numbers, names and bytes only."""
+
+    next_seq: int = 0
+    #: queues to make known: number, name
+    queues: list[tuple[int, str]] = field(default_factory=list)
+    #: queues to forget, empty ones
+    dropped: list[int] = field(default_factory=list)
+    #: new records: queue, priority, seq, meta, tail
+    puts: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
+    #: records whose meta changed; the tail is as it was
+    updates: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
+    #: records to delete: queue, priority, seq, length of the tail
+    deletes: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+
+class Journal:
+    """Collects what the core wants kept, until `take`."""
+
+    __slots__ = ("_deletes", "_dropped", "_names", "_puts", "_queues", "_updates", "bytes", "room")
+
+    def __init__(self) -> None:
+        self.bytes = 0  # of the tails that wait here
+        self.room = 0  # bytes that the store can still take; set after every write
+        self._puts: dict[int, tuple[int, Message]] = {}  # seq → queue number, message
+        self._updates: dict[int, tuple[int, Message]] = {}
+        self._deletes: list[tuple[int, int, int, int]] = []
+        self._queues: set[int] = set()  # that the store knows
+        self._names: dict[int, str] = {}  # of queues that the store does not know yet
+        self._dropped: list[int] = []
+
+    def __bool__(self) -> bool:
+        """True when there is something to write."""
+        return bool(self._puts or self._deletes or self._updates or self._dropped)
+
+    def known(self, queue: int) -> None:
+        """The store holds this queue already."""
+        self._queues.add(queue)
+
+    def name(self, queue: int, name: str) -> None:
+        """Note a queue's name, for when its first message goes to disk."""
+        self._names[queue] = name
+
+    def drop(self, queue: int) -> None:
+        """Forget an empty queue."""
+        self._names.pop(queue, None)
+        if queue in self._queues:
+            self._queues.discard(queue)
+            self._dropped.append(queue)
+
+    def put(self, queue: int, message: Message) -> None:
+        """Keep a message."""
+        size = len(message.tail)
+        self.bytes += size
+        self.room -= size + OVERHEAD
+        self._puts[message.seq] = (queue, message)
+
+    def update(self, queue: int, message: Message) -> None:
+        """Keep what changed about a message that is kept already."""
+        if message.seq not in self._puts:  # else it will be written as it is now
+            self._updates[message.seq] = (queue, message)
+
+    def delete(self, queue: int, message: Message) -> None:
+        """Keep a message no longer."""
+        seq = message.seq
+        size = len(message.tail)
+        if self._puts.pop(seq, None) is None:
+            self._deletes.append((queue, message.priority, seq, size))
+            if self._updates:
+                self._updates.pop(seq, None)
+        else:
+            self.bytes -= size
+            self.room += size + OVERHEAD
+
+    def take(self, next_seq: int) -> Batch:
+        """Return everything collected, as one batch, and begin anew."""
+        puts, self._puts = self._puts, {}
+        updates, self._updates = self._updates, {}
+        batch = Batch(next_seq, dropped=self._dropped, deletes=self._deletes)
+        self._deletes, self._dropped = [], []
+        self.bytes = 0
+        for queue in {queue for queue, _ in puts.values()} - self._queues:
+            batch.queues.append((queue, self._names.pop(queue)))
+            self._queues.add(queue)
+        batch.puts = [record(queue, message) for queue, message in puts.values()]
+        batch.updates = [record(queue, message) for queue, message in updates.values()]
+        return batch
+
+
+def record(queue: int, message: Message) -> tuple[int, int, int, bytes, bytes]:
+    """Return a message as the store keeps it."""
+    return queue, message.priority, message.seq, message.meta(), message.tail

@@ -1,0 +1,183 @@
+"""One consumer of a queue: how it acknowledges, how much it may hold, what it holds.
+
+Everything is kept per subscription, never per connection: the acknowledgement mode, the credit, the
+messages in flight. A message in flight is found by the key under which its consumer will acknowledge it,
+which `deliver` returned when it was handed over.
+
+Acknowledgements inside a transaction are only noted (`held`): the message stays in flight, its credit is
+given back at once (so that a transaction larger than the prefetch does not starve, as in ActiveMQ), and
+COMMIT or ABORT decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from broker.core.message import Message
+from broker.errors import Refusal
+
+if TYPE_CHECKING:
+    from broker.core.queue import Queue
+    from broker.core.transaction import Transaction
+
+AUTO, CLIENT, CLIENT_INDIVIDUAL = "auto", "client", "client-individual"
+
+Deliver = Callable[[Message], str]
+
+
+class Subscription:
+    """A consumer of one queue."""
+
+    __slots__ = (
+        "auto",
+        "closed",
+        "credit",
+        "cumulative",
+        "deliver",
+        "held",
+        "in_flight",
+        "in_line",
+        "paused",
+        "queue",
+    )
+
+    def __init__(self, queue: Queue, mode: str, prefetch: int, deliver: Deliver) -> None:
+        """`prefetch`: messages that may be in flight at once. It does not bind mode `auto`."""
+        self.queue = queue
+        self.auto = mode == AUTO  # acknowledged as soon as sent
+        self.cumulative = mode == CLIENT  # ACK stands for all earlier ones too
+        self.credit = prefetch  # messages that may still be handed over
+        self.deliver = deliver  # hands a message over, returns the key that will acknowledge it
+        self.in_flight: dict[str, Message] = {}  # in the order of delivery
+        self.held: dict[str, Transaction] = {}  # keys acknowledged in a transaction that is open
+        self.in_line = False  # stands in its queue's line of those who can be served
+        self.paused = False  # its connection cannot take more just now
+        self.closed = False
+
+    @property
+    def hungry(self) -> bool:
+        """True when it may be handed a message."""
+        return (self.auto or self.credit > 0) and not self.paused and not self.closed
+
+    def ack(self, key: str) -> None:
+        """The consumer is done with a message (and, in mode `client`, with all before it)."""
+        if self.held or self.cumulative:
+            keys = self._covered(key, "ACK")
+        else:
+            message = self.in_flight.pop(key, None)
+            if message is None:
+                raise unexpected("ACK", key)
+            self.queue.done(message)
+            self.credit += 1
+            if self.credit == 1:
+                self.queue.feed(self)
+            return
+        for each in keys:
+            self.queue.done(self.in_flight.pop(each))
+        self._give_credit(len(keys))
+
+    def nack(self, key: str, requeue: bool) -> None:
+        """The consumer refuses this one message: back to its place, or to the dead letters."""
+        self._check(key, "NACK")
+        message = self.in_flight.pop(key)
+        self.queue.refuse(message, requeue)
+        self._give_credit(1)
+
+    def hold(self, key: str, transaction: Transaction, verb: str) -> list[str]:
+        """Note an acknowledgement for COMMIT; return the keys it covers, none if it was covered before."""
+        if self.held.get(key) is transaction and key in self.in_flight:
+            return []
+        keys = self._covered(key, verb) if verb == "ACK" else [self._check(key, verb)]
+        for each in keys:
+            self.held[each] = transaction
+        self._give_credit(len(keys))
+        return keys
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """COMMIT of acknowledgements that were held."""
+        for key in keys:
+            del self.held[key]
+            self.queue.done(self.in_flight.pop(key))
+        self._settled()
+
+    def settle_refusal(self, key: str, requeue: bool) -> None:
+        """COMMIT of a NACK that was held."""
+        del self.held[key]
+        self.queue.refuse(self.in_flight.pop(key), requeue)
+        self._settled()
+
+    def release(self, keys: list[str]) -> None:
+        """ABORT of acknowledgements that were held: the consumer still has the messages.
+
+        They are not delivered again (ActiveMQ): it acknowledges them once more or goes away.
+        """
+        for key in keys:
+            del self.held[key]
+        if self.closed:
+            self.queue.give_back([self.in_flight.pop(key) for key in keys])
+            self._settled()
+        else:
+            self.credit -= len(keys)
+
+    def stop(self) -> None:
+        """Take no more messages. A connection stops all its consumers before it closes the first."""
+        if not self.closed:
+            self.closed = True
+            self.queue.leave(self)
+            if self.held:
+                self.queue.owed.add(self)
+
+    def close(self) -> None:
+        """The consumer is gone: what it held goes back to its place at once.
+
+        What an open transaction holds stays with the transaction.
+        """
+        self.stop()
+        back = [key for key in self.in_flight if key not in self.held]
+        self.queue.give_back([self.in_flight.pop(key) for key in back])
+
+    def pause(self) -> None:
+        """Hand over no more for now: the connection's output is full."""
+        self.paused = True
+        self.queue.rest(self)
+
+    def resume(self) -> None:
+        """The connection can take more again."""
+        self.paused = False
+        self.queue.feed(self)
+
+    def _settled(self) -> None:
+        if self.closed and not self.held:
+            self.queue.owed.discard(self)
+
+    def _check(self, key: str, verb: str) -> str:
+        if key not in self.in_flight or key in self.held:
+            raise unexpected(verb, key)
+        return key
+
+    def _covered(self, key: str, verb: str) -> list[str]:
+        """Return the keys that an ACK of `key` stands for."""
+        self._check(key, verb)
+        if not self.cumulative:
+            return [key]
+        covered = []
+        for each in self.in_flight:
+            if each not in self.held:
+                covered.append(each)
+            if each == key:
+                break
+        return covered
+
+    def _give_credit(self, count: int) -> None:
+        self.credit += count
+        self.queue.feed(self)
+
+
+def unexpected(verb: str, key: str) -> Refusal:
+    """The fault of an ACK or NACK for what is not in flight, in ActiveMQ's words."""
+    return Refusal(
+        f"Unexpected {verb} received for message-id [{key}]",
+        "No unacknowledged message of this connection has this id: it was acknowledged before,"
+        " belongs to another subscription, or was delivered with ack:auto.",
+    )

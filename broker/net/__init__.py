@@ -1,0 +1,1 @@
+"""Twisted: the only room that touches a socket or the clock."""

@@ -1,0 +1,190 @@
+"""STOMP on TCP: bytes in, bytes out, back-pressure.
+
+Two things differ from a plain Twisted protocol, both for latency:
+
+- what a turn has to say goes to the kernel at once (`socket.send`), and only what the kernel does not take
+  goes through the transport's buffer. That saves two `epoll_ctl` and one pass of the reactor per answer;
+- clients that write a frame in small pieces without TCP_NODELAY wait for our acknowledgement before they
+  send the next piece, and a kernel delays it by 40 ms. TCP_QUICKACK sends it; it does not stick, so it is
+  set whenever a frame is unfinished. Linux only.
+
+While the transport is busy with what the kernel did not take, everything else waits here, in order; the
+transport asks for it as from a pull producer when its buffer is empty.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol as Interface
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from broker.connection import Connection
+from broker.turn import Turn
+
+QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class House(Interface):
+    """What a stream needs of the broker it belongs to."""
+
+    turn: Turn
+
+    def open_connection(self, stream: Stream) -> Connection:
+        """A client has come."""
+
+    def forget(self, stream: Stream) -> None:
+        """A client has gone."""
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run a callable after a while."""
+
+
+@implementer(IHalfCloseableProtocol, IPullProducer)
+class Stream(Protocol):
+    """One TCP connection of a client."""
+
+    transport: ITCPTransport
+
+    def __init__(self, house: House, linger: float) -> None:
+        """`linger`: seconds that a client has to hang up after the last word."""
+        self._house = house
+        self._turn = house.turn
+        self._linger = linger
+        self._waiting: list[bytes] = []  # until the transport's buffer is empty
+        self._size = 0  # bytes in there, and in the transport's buffer
+        self._draining = False  # the transport is busy
+        self._closing = False
+        self._gone = False
+
+    def connectionMade(self) -> None:
+        """Twisted: a client has come."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        self._socket: socket.socket = self.transport.getHandle()  # type: ignore[attr-defined]
+        self._send = self._socket.send
+        self._begin()
+        self._connection = self._house.open_connection(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted: bytes have come."""
+        turn = self._turn
+        if not turn.begun:
+            turn.begin(time.monotonic(), time.time())
+        connection = self._connection
+        connection.data(data)
+        if connection.unfinished and QUICKACK is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+
+    def readConnectionLost(self) -> None:
+        """Twisted: the client will send no more, perhaps it still reads."""
+        if self._closing:
+            self.transport.loseConnection()
+        else:
+            self._begin()
+            self._connection.end_of_input()
+
+    def writeConnectionLost(self) -> None:
+        """Twisted: our half is closed; the client's end follows, or the linger time runs out."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted: it is over."""
+        self._gone = True
+        self._begin()
+        self._connection.lost()
+        self._house.forget(self)
+
+    def say_goodbye(self) -> None:
+        """The broker stops: hear no more, say what is owed."""
+        self._connection.end_of_input()
+
+    # broker.connection.Transport
+
+    def write(self, data: bytes) -> None:
+        """Send as much as the kernel takes, keep the rest in order."""
+        if self._gone:
+            return
+        if self._draining:
+            self._waiting.append(data)
+            self._size += len(data)
+            self._connection.unsent(self._size)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the transport meets the same and says why the connection is lost
+            sent = 0
+        if sent < len(data):
+            self._drain(data[sent:] if sent else data)
+
+    def pause_reading(self) -> None:
+        """Take nothing from the client for now."""
+        if not self._gone:
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if not self._gone and not self._closing:
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Send what was written, then hang up; give the client time to read it.
+
+        Closing while there is something unread makes the kernel reset the connection, and the client
+        loses our last words; hence our half first, and the other when the client has hung up.
+        """
+        if self._closing or self._gone:
+            return
+        self._closing = True
+        if not self._draining:
+            self._hang_up()
+        self._house.call_later(self._linger, self.abort)
+
+    def abort(self) -> None:
+        """Hang up now."""
+        if not self._gone:
+            self.transport.abortConnection()
+
+    # IPullProducer: the transport's buffer is empty.
+
+    def resumeProducing(self) -> None:
+        """Twisted: hand over what waits, or return to sending directly."""
+        if not self._draining:
+            return  # Twisted asks once at registration
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            self._size = len(data)
+            self.transport.write(data)
+            return
+        self._draining = False
+        self._size = 0
+        self.transport.unregisterProducer()
+        if self._closing:
+            self._hang_up()
+        else:
+            self._begin()
+        self._connection.unsent(0)
+
+    def stopProducing(self) -> None:
+        """Twisted: the connection is lost; `connectionLost` follows."""
+
+    def _drain(self, rest: bytes) -> None:
+        self.transport.registerProducer(self, False)
+        self._draining = True
+        self._size = len(rest)
+        self.transport.write(rest)
+        self._connection.unsent(self._size)
+
+    def _hang_up(self) -> None:
+        self.transport.loseWriteConnection()
+        self.transport.resumeProducing()  # type: ignore[attr-defined]  # to hear the other end
+
+    def _begin(self) -> None:
+        self._turn.begin(time.monotonic(), time.time())

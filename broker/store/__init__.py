@@ -1,0 +1,126 @@
+"""Where durable queues live: the interface of a store, and how one is opened by its URL.
+
+A store knows names, numbers and bytes; never messages, never STOMP. It has four verbs (`load`, `read`,
+`write`, `close`) and one number (`room`). Group commit, threads and the order of promises are not its
+business: `broker.store.writer` calls `write` with one batch at a time, from one thread.
+
+Drivers are found by the scheme of the URL among the entry points of the group `hoofbeat.stores`, so
+another package can bring one; docs/write-a-store.md shows how. `tests/store/test_contract.py` is the
+suite that every driver passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Protocol
+
+STORES = "hoofbeat.stores"  # group of entry points: scheme = module:open(path, settings)
+
+
+class StoreError(Exception):
+    """The store cannot be opened or used, in one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """What an operator may set about any store."""
+
+    map_size: int = 64 * 1024**3  # bytes: the largest the store may grow
+    disk_reserve: int = 256 * 1024**2  # bytes of free disk that producers may not use up
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQueue:
+    """What the store holds of one queue, without having looked at its records."""
+
+    number: int
+    name: str
+    lanes: dict[int, int] = field(default_factory=dict)  # priority → records
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was there at the start."""
+
+    node: str  # names this store for ever, so that message ids of two stores never meet
+    boot: int  # counts the starts, from 1
+    next_seq: int  # no record has this or a higher sequence number
+    clean: bool  # the last run ended with `close`
+    queues: list[StoredQueue] = field(default_factory=list)
+
+
+class Writes(Protocol):
+    """One batch, as `Store.write` gets it: sequences of numbers, names and bytes."""
+
+    @property
+    def next_seq(self) -> int:
+        """Higher than every sequence number used so far."""
+
+    @property
+    def queues(self) -> Sequence[tuple[int, str]]:
+        """New queues: number, name."""
+
+    @property
+    def dropped(self) -> Sequence[int]:
+        """Numbers of empty queues to forget."""
+
+    @property
+    def puts(self) -> Sequence[tuple[int, int, int, bytes, bytes]]:
+        """New records: queue, priority, seq, meta, tail."""
+
+    @property
+    def updates(self) -> Sequence[tuple[int, int, int, bytes, bytes]]:
+        """Records whose meta changed, written like puts; never one that is not there."""
+
+    @property
+    def deletes(self) -> Sequence[tuple[int, int, int, int]]:
+        """Records to delete: queue, priority, seq, length of the tail."""
+
+
+class Store(Protocol):
+    """Keeps the journal's promises."""
+
+    #: True when `write` blocks on a disk and belongs into a thread.
+    blocking: bool
+
+    def load(self) -> Stored:
+        """Return what is there, without reading the records, and begin a new run durably."""
+
+    def read(
+        self, queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        """Return records (seq, meta, tail) of a lane with seq > `after`, in order, as last committed.
+
+        At most `count` of them and, after the first, only as long as their tails have at most `size`
+        bytes together. Called from another thread than `write`, also while it runs.
+        """
+
+    def write(self, batch: Writes) -> None:
+        """Make one batch durable, all of it or nothing; return only once it would survive a power cut.
+
+        In the order queues, puts, updates, deletes, dropped. An exception ends the broker.
+        """
+
+    def room(self) -> int:
+        """Return how many bytes of new records can be taken without endangering deletes."""
+
+    def close(self) -> None:
+        """End the run: what was loaded next is `clean`."""
+
+
+def open_store(url: str, settings: StoreSettings) -> Store:
+    """Open the store of a URL such as `lmdb:./data`, `sqlite:./hoof.db` or `memory:`.
+
+    Raises `StoreError` for an unknown scheme, a path that cannot be used, a store that another broker
+    uses, or files of an unknown format.
+    """
+    scheme, colon, path = url.partition(":")
+    drivers = {point.name: point for point in entry_points(group=STORES)}
+    if not colon or scheme not in drivers:
+        raise StoreError(
+            f"unknown store {url!r}: a store is DRIVER:PATH, drivers here: {', '.join(sorted(drivers))}"
+        )
+    store: Store = drivers[scheme].load()(path, settings)
+    return store

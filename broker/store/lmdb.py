@@ -1,0 +1,258 @@
+r"""Durable queues in LMDB, the default.
+
+Full sync always (LMDB's defaults): a commit that returned survives a power cut. There is no setting that
+would change this. One environment, five named databases:
+
+    meta    name                                    format, node, boot, next_seq, clean
+    queue   queue u32                               name
+    lane    queue u32 | 9-priority u8               number of records u64
+    record  queue u32 | 9-priority u8 | seq u64     kind u8 | length of meta u8 | meta | tail
+    chunk   seq u64 | chunk u16                     60 KB of a large tail (then `record` has none)
+
+Keys are big endian, so key order is the order of delivery; a lane is one range. Large tails are cut up
+because LMDB looks for runs of free pages, and long runs become rare (measured stalls elsewhere).
+
+The file never shrinks; freed pages are used again. `room` keeps a tenth of the map free: a delete copies
+pages before it frees any, so a full map could never be drained.
+
+Format 1. Whoever changes the layout: a new FORMAT, an upgrade in `_check_format`, a fixture of the old one.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import lmdb
+
+from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
+from broker.store.files import Claim, free_disk, make_directory
+
+FORMAT = 1
+WHOLE, CHUNKED = 0, 1  # kinds of record
+CHUNK = 60 * 1024  # bytes; a larger tail is cut up
+FULL_AT = 0.9  # of the map
+READERS_EVERY = 1000  # batches between two looks for readers that died
+
+U32 = struct.Struct(">I")
+U64 = struct.Struct(">Q")
+LANE = struct.Struct(">IB")
+RECORD = struct.Struct(">IBQ")
+PIECE = struct.Struct(">QH")
+
+
+class LMDBStore:
+    """A directory with an LMDB environment."""
+
+    blocking = True
+
+    def __init__(self, directory: Path, settings: StoreSettings) -> None:
+        self._directory = directory
+        self._settings = settings
+        make_directory(directory)
+        self._claim = Claim(directory / "hoofbeat.lock")
+        try:
+            self._open()
+        except BaseException:
+            self._claim.release()
+            raise
+        self._lanes: dict[tuple[int, int], int] = {}  # (queue, priority) → records
+        self._used = 0  # bytes of pages in use
+        self._batches = 0
+
+    def _open(self) -> None:
+        new = not (self._directory / "data.mdb").exists()
+        try:
+            self._env = lmdb.open(
+                str(self._directory),
+                map_size=self._settings.map_size,
+                max_dbs=8,
+                mode=0o600,
+                readahead=False,  # backlogs may be larger than memory
+                max_spare_txns=1,
+            )
+        except lmdb.Error as error:
+            raise StoreError(
+                f"{self._directory} holds no data of hoofbeat that this version can read: {error}"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"cannot open {self._directory}: {error}") from None
+        try:
+            with self._env.begin(write=True) as txn:
+                self._check_format(txn, new)
+            self._meta, self._queue, self._lane, self._record, self._chunk = (
+                self._env.open_db(name)
+                for name in (b"meta", b"queue", b"lane", b"record", b"chunk")
+            )
+        except lmdb.Error as error:
+            self._env.close()
+            raise StoreError(f"cannot write to {self._directory}: {error}") from None
+        except StoreError:
+            self._env.close()
+            raise
+
+    def _check_format(self, txn: lmdb.Transaction, new: bool) -> None:
+        if new:
+            meta = self._env.open_db(b"meta", txn=txn)
+            txn.put(b"format", str(FORMAT).encode(), db=meta)
+            txn.put(b"node", os.urandom(4).hex().encode(), db=meta)
+            txn.put(b"clean", b"1", db=meta)
+            return
+        try:
+            meta = self._env.open_db(b"meta", txn=txn, create=False)
+            found = bytes(txn.get(b"format", db=meta) or b"none").decode(errors="replace")
+        except lmdb.NotFoundError:
+            found = "none"
+        if found != str(FORMAT):
+            raise StoreError(
+                f"{self._directory} holds data of format {found}; this version reads format {FORMAT}"
+            )
+
+    def load(self) -> Stored:
+        """Return what is there, from the counts alone."""
+        self._env.reader_check()
+        queues: dict[int, StoredQueue] = {}
+        with self._env.begin(write=True) as txn:
+            meta = {bytes(key): bytes(value) for key, value in txn.cursor(db=self._meta)}
+            boot = int(meta.get(b"boot", b"0")) + 1
+            txn.put(b"boot", str(boot).encode(), db=self._meta)
+            txn.put(b"clean", b"0", db=self._meta)
+            for key, name in txn.cursor(db=self._queue):
+                (number,) = U32.unpack(key)
+                queues[number] = StoredQueue(number, bytes(name).decode())
+            for key, value in txn.cursor(db=self._lane):
+                number, place = LANE.unpack(key)
+                (count,) = U64.unpack(value)
+                self._lanes[number, 9 - place] = queues[number].lanes[9 - place] = count
+            self._measure(txn)
+        return Stored(
+            meta[b"node"].decode(),
+            boot,
+            int(meta.get(b"next_seq", b"1")),
+            meta[b"clean"] == b"1",
+            list(queues.values()),
+        )
+
+    def read(
+        self, queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        """Return the next records of a lane, as last committed."""
+        rows: list[tuple[int, bytes, bytes]] = []
+        lane = LANE.pack(queue, 9 - priority)
+        with self._env.begin(buffers=True) as txn, txn.cursor(db=self._record) as cursor:
+            if not cursor.set_range(RECORD.pack(queue, 9 - priority, after + 1)):
+                return rows
+            for key, value in cursor:
+                if key[:5] != lane:
+                    break
+                seq = int.from_bytes(key[5:], "big")
+                end = 2 + value[1]
+                if value[0] == WHOLE:
+                    tail = bytes(value[end:])
+                else:
+                    tail = self._join(txn, seq)
+                size -= len(tail)
+                if rows and size < 0:
+                    break
+                rows.append((seq, bytes(value[2:end]), tail))
+                if len(rows) >= count:
+                    break
+        return rows
+
+    def write(self, batch: Writes) -> None:
+        """Commit a batch."""
+        with self._env.begin(write=True) as txn:
+            changed: dict[tuple[int, int], int] = {}
+            for number, name in batch.queues:
+                txn.put(U32.pack(number), name.encode(), db=self._queue)
+            records = []
+            for queue, priority, seq, meta, tail in batch.puts:
+                lane = queue, priority
+                changed[lane] = changed.get(lane, 0) + 1
+                if len(tail) > CHUNK:
+                    self._cut(txn, seq, tail)
+                records.append(self._pair(queue, priority, seq, meta, tail))
+            for queue, priority, seq, meta, tail in batch.updates:
+                records.append(self._pair(queue, priority, seq, meta, tail))
+            if records:
+                with txn.cursor(db=self._record) as cursor:
+                    cursor.putmulti(records)
+            delete = txn.delete
+            for queue, priority, seq, size in batch.deletes:
+                lane = queue, priority
+                changed[lane] = changed.get(lane, 0) - 1
+                delete(RECORD.pack(queue, 9 - priority, seq), db=self._record)
+                if size > CHUNK:
+                    for piece in range(-(-size // CHUNK)):
+                        delete(PIECE.pack(seq, piece), db=self._chunk)
+            for (queue, priority), change in changed.items():
+                self._count(txn, queue, priority, change)
+            for number in batch.dropped:
+                txn.delete(U32.pack(number), db=self._queue)
+            txn.put(b"next_seq", str(batch.next_seq).encode(), db=self._meta)
+            self._measure(txn)
+        self._batches += 1
+        if self._batches % READERS_EVERY == 0:
+            self._env.reader_check()
+
+    def room(self) -> int:
+        """Return what the map and the disk can still take."""
+        pages = self._env.info()["last_pgno"] + 1
+        reusable = pages * self._page - self._used
+        on_disk = reusable + max(0, free_disk(self._directory, self._settings.disk_reserve))
+        return min(int(self._settings.map_size * FULL_AT) - self._used, on_disk)
+
+    def close(self) -> None:
+        """End the run."""
+        with self._env.begin(write=True) as txn:
+            txn.put(b"clean", b"1", db=self._meta)
+        self._env.close()
+        self._claim.release()
+
+    def _count(self, txn: lmdb.Transaction, queue: int, priority: int, change: int) -> None:
+        key = LANE.pack(queue, 9 - priority)
+        count = self._lanes.get((queue, priority), 0) + change
+        if count:
+            self._lanes[queue, priority] = count
+            txn.put(key, U64.pack(count), db=self._lane)
+        else:
+            self._lanes.pop((queue, priority), None)
+            txn.delete(key, db=self._lane)
+
+    @staticmethod
+    def _pair(queue: int, priority: int, seq: int, meta: bytes, tail: bytes) -> tuple[bytes, bytes]:
+        key = RECORD.pack(queue, 9 - priority, seq)
+        if len(tail) > CHUNK:
+            return key, b"%c%c%b" % (CHUNKED, len(meta), meta)
+        return key, b"%c%c%b%b" % (WHOLE, len(meta), meta, tail)
+
+    def _cut(self, txn: lmdb.Transaction, seq: int, tail: bytes) -> None:
+        view = memoryview(tail)
+        for piece, start in enumerate(range(0, len(tail), CHUNK)):
+            txn.put(PIECE.pack(seq, piece), view[start : start + CHUNK], db=self._chunk)
+
+    def _join(self, txn: lmdb.Transaction, seq: int) -> bytes:
+        prefix = U64.pack(seq)
+        pieces = []
+        with txn.cursor(db=self._chunk) as cursor:
+            cursor.set_range(PIECE.pack(seq, 0))
+            for key, value in cursor:
+                if key[:8] != prefix:
+                    break
+                pieces.append(value)
+            return b"".join(pieces)
+
+    def _measure(self, txn: lmdb.Transaction) -> None:
+        """Count the pages in use; O(1) each database, and freed pages do not count."""
+        pages = 8  # both meta pages, and the main database that names the others
+        for database in (self._meta, self._queue, self._lane, self._record, self._chunk):
+            stat = txn.stat(database)
+            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            self._page: int = stat["psize"]
+        self._used = pages * self._page
+
+
+def open_lmdb(path: str, settings: StoreSettings) -> LMDBStore:
+    """Open `lmdb:DIRECTORY`. Raises `StoreError`."""
+    return LMDBStore(Path(path or "."), settings)

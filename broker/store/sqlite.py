@@ -1,0 +1,180 @@
+"""Durable queues in one SQLite file, for those who want a database that everything can open.
+
+WAL with `synchronous=FULL`: a commit that returned survives a power cut. The layout is that of the LMDB
+driver: `record` is clustered in the order of delivery, `lane` keeps the counts.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
+from broker.store.files import Claim, free_disk, make_directory
+
+FORMAT = 1
+FULL_AT = 0.9
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE queue (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE lane (queue INTEGER, place INTEGER, records INTEGER NOT NULL,
+    PRIMARY KEY (queue, place)) WITHOUT ROWID;
+CREATE TABLE record (queue INTEGER, place INTEGER, seq INTEGER, meta BLOB NOT NULL, tail BLOB NOT NULL,
+    PRIMARY KEY (queue, place, seq)) WITHOUT ROWID;
+"""
+
+
+class SQLiteStore:
+    """One SQLite file."""
+
+    blocking = True
+
+    def __init__(self, path: Path, settings: StoreSettings) -> None:
+        self._path = path
+        self._settings = settings
+        make_directory(path.parent)
+        self._claim = Claim(path.with_name(path.name + ".lock"))
+        try:
+            self._open()
+        except BaseException:
+            self._claim.release()
+            raise
+
+    def _open(self) -> None:
+        new = not self._path.exists()
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = self._connect()
+            if new:
+                self._db.executescript(SCHEMA)
+                self._db.executemany(
+                    "INSERT INTO meta VALUES (?, ?)",
+                    [("format", str(FORMAT)), ("node", os.urandom(4).hex()), ("clean", "1")],
+                )
+                self._db.commit()
+            self._check_format()
+            self._reader = self._connect()
+        except OSError as error:
+            raise StoreError(f"cannot open {self._path}: {error.strerror}") from None
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{self._path} holds no data of hoofbeat that this version can read: {error}"
+            ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        return db
+
+    def _check_format(self) -> None:
+        try:
+            row = self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        except sqlite3.OperationalError:
+            row = None
+        found = row[0] if row else "none"
+        if found != str(FORMAT):
+            raise StoreError(
+                f"{self._path} holds data of format {found}; this version reads format {FORMAT}"
+            )
+
+    def load(self) -> Stored:
+        """Return what is there, from the counts alone."""
+        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        boot = int(meta.get("boot", "0")) + 1
+        self._set_meta(boot=str(boot), clean="0")
+        self._db.commit()
+        queues = {
+            number: StoredQueue(number, name)
+            for number, name in self._db.execute("SELECT number, name FROM queue")
+        }
+        for number, place, records in self._db.execute("SELECT queue, place, records FROM lane"):
+            queues[number].lanes[9 - place] = records
+        return Stored(
+            meta["node"],
+            boot,
+            int(meta.get("next_seq", "1")),
+            meta["clean"] == "1",
+            list(queues.values()),
+        )
+
+    def read(
+        self, queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        """Return the next records of a lane, as last committed."""
+        rows: list[tuple[int, bytes, bytes]] = []
+        cursor = self._reader.execute(
+            "SELECT seq, meta, tail FROM record WHERE queue = ? AND place = ? AND seq > ?"
+            " ORDER BY seq LIMIT ?",
+            (queue, 9 - priority, after, count),
+        )
+        for seq, meta, tail in cursor:
+            size -= len(tail)
+            if rows and size < 0:
+                break
+            rows.append((seq, meta, tail))
+        cursor.close()
+        return rows
+
+    def write(self, batch: Writes) -> None:
+        """Commit a batch."""
+        db = self._db
+        with db:
+            db.executemany("INSERT INTO queue VALUES (?, ?)", batch.queues)
+            db.executemany(
+                "INSERT INTO record VALUES (?, 9 - ?, ?, ?, ?)",
+                batch.puts,
+            )
+            db.executemany(
+                "UPDATE record SET meta = ?4, tail = ?5"
+                " WHERE queue = ?1 AND place = 9 - ?2 AND seq = ?3",
+                batch.updates,
+            )
+            db.executemany(
+                "DELETE FROM record WHERE queue = ?1 AND place = 9 - ?2 AND seq = ?3",
+                [delete[:3] for delete in batch.deletes],
+            )
+            changes: Counter[tuple[int, int]] = Counter((put[0], put[1]) for put in batch.puts)
+            changes.subtract(Counter((delete[0], delete[1]) for delete in batch.deletes))
+            db.executemany(
+                "INSERT INTO lane VALUES (?1, 9 - ?2, ?3)"
+                " ON CONFLICT DO UPDATE SET records = records + ?3",
+                [(queue, priority, change) for (queue, priority), change in changes.items()],
+            )
+            db.execute("DELETE FROM lane WHERE records = 0")
+            db.executemany(
+                "DELETE FROM queue WHERE number = ?", [(number,) for number in batch.dropped]
+            )
+            self._set_meta(next_seq=str(batch.next_seq))
+
+    def room(self) -> int:
+        """Return what the limit and the disk can still take."""
+        (pages,) = self._reader.execute("PRAGMA page_count").fetchone()
+        (free,) = self._reader.execute("PRAGMA freelist_count").fetchone()
+        (page,) = self._reader.execute("PRAGMA page_size").fetchone()
+        on_disk = free * page + max(0, free_disk(self._path.parent, self._settings.disk_reserve))
+        return min(int(self._settings.map_size * FULL_AT) - (pages - free) * page, on_disk)
+
+    def close(self) -> None:
+        """End the run."""
+        with self._db:
+            self._set_meta(clean="1")
+        self._reader.close()
+        self._db.close()
+        self._claim.release()
+
+    def _set_meta(self, **values: str) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            list(values.items()),
+        )
+
+
+def open_sqlite(path: str, settings: StoreSettings) -> SQLiteStore:
+    """Open `sqlite:FILE`. Raises `StoreError`."""
+    if not path:
+        raise StoreError("sqlite needs a file, for example sqlite:./hoof.db")
+    return SQLiteStore(Path(path), settings)

@@ -1,0 +1,131 @@
+"""No promise leaves the house before it is on disk.
+
+A turn is one pass of the reactor: everything that arrived is read, then `end` runs once:
+
+1. the journal goes to the writer, unless it is still busy with the last one;
+2. every connection that has something to say writes it, all at once;
+3. queues that ran low read their next messages from the store.
+
+Promises (a RECEIPT, the goodbye after it) join the journal they belong to and leave when it is durable,
+in order. Messages to consumers do not wait: they promise nothing.
+
+Backpressure: a connection that sends while more than `journal_bytes` wait for the disk is not read from
+until the next batch is written. The kernel then slows its client down; others do not notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from broker.core.broker import Broker
+from broker.store import Store
+from broker.store.writer import Writer
+
+if TYPE_CHECKING:
+    from broker.connection import Connection
+
+#: Who hears it, what, and whether it is the last thing they hear.
+Promise = tuple["Connection", bytes, bool]
+
+
+class Turn:
+    """Carries the journal to the disk and the answers to the sockets, once a turn."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        store: Store,
+        start_writer: Callable[[], Writer],
+        journal_bytes: int,
+        call_soon: Callable[[Callable[[], None]], object],
+    ) -> None:
+        """`call_soon` runs a callable once everything that is ready has been read."""
+        self.broker = broker
+        self.dirty: list[Connection] = []  # those who have something to say
+        self.now = 0.0  # monotonic seconds, as of this turn
+        self.begun = False
+        self._store = store
+        self._writer = start_writer()
+        self._journal_bytes = journal_bytes
+        self._call_soon = call_soon
+        self._promises: list[Promise] = []  # that the journal must make true
+        self._on_the_way: list[Promise] | None = None  # the same of what is being written
+        self._paused: list[Connection] = []  # not read from until the disk has caught up
+        broker.journal.room = store.room()
+
+    def begin(self, now: float, wall: float) -> None:
+        """Begin a turn, or go on with the one begun. `now` is monotonic, `wall` since 1970."""
+        if not self.begun:
+            self.begun = True
+            self.now = now
+            self.broker.now = int(wall * 1000)
+            self._call_soon(self.end)
+
+    def promise(self, connection: Connection, data: bytes, last: bool = False) -> None:
+        """Say this to a client once everything done so far is durable."""
+        self._promises.append((connection, data, last))
+
+    def check_pressure(self, connection: Connection) -> None:
+        """Stop reading from a client if too much waits for the disk."""
+        if self.broker.journal.bytes > self._journal_bytes:
+            connection.pause_reading()
+            self._paused.append(connection)
+
+    def end(self) -> None:
+        """End the turn."""
+        self.begun = False
+        if self._on_the_way is None:
+            self._write()
+        dirty, self.dirty = self.dirty, []
+        for connection in dirty:
+            connection.flush()
+        if self.broker.again:
+            self.broker.go_on(self._store.read)
+        if self.dirty or self.broker.again:
+            self._go_on()
+
+    def finish(self) -> None:
+        """The broker stops: write all there is and keep every promise. Blocks until it is done."""
+        self._writer.stop()
+        if self._on_the_way is not None:
+            self._keep_promises(self._on_the_way)
+        if self.broker.journal:
+            self._store.write(self.broker.take())
+        self._keep_promises(self._promises)
+        self._promises, self._on_the_way = [], None
+        for connection in self.dirty:
+            connection.flush()
+        self.dirty = []
+
+    def _go_on(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self._call_soon(self.end)
+
+    def _write(self) -> None:
+        promises, self._promises = self._promises, []
+        if self.broker.journal:
+            self._on_the_way = promises
+            self._writer.write(self.broker.take(), self._written)
+        else:
+            self._keep_promises(promises)
+
+    def _written(self) -> None:
+        """The writer has made a batch durable."""
+        if self._on_the_way is None:
+            return  # `finish` was faster
+        promises, self._on_the_way = self._on_the_way, None
+        self._keep_promises(promises)
+        self.broker.journal.room = self._store.room() - self.broker.journal.bytes * 2
+        self.broker.written()
+        for connection in self._paused:
+            connection.resume_reading()
+        self._paused.clear()
+        self._go_on()
+
+    def _keep_promises(self, promises: list[Promise]) -> None:
+        for connection, data, last in promises:
+            connection.say(data)
+            if last:
+                connection.close()

@@ -1,0 +1,174 @@
+"""A broker as a real process, and a client that speaks frames, for scenario tests.
+
+Nothing here sleeps: everything waits for a line, a frame or the end of a process, with a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from broker.stomp import Frame, Parser
+
+DEADLINE = 30.0  # seconds; far more than anything takes, also on a busy machine
+COMMAND = [sys.executable, "-m", "broker", "run", "--port", "0"]
+
+
+class BrokerProcess:
+    """`hoofbeat run` as a child process."""
+
+    def __init__(self, store: str, directory: Path, settings: dict[str, object]) -> None:
+        """Start it and wait until it is ready. `settings` go into a configuration file."""
+        self.store = store
+        command = [*COMMAND, "--store", store]
+        if settings:
+            config = directory / "hoofbeat.toml"
+            lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
+            config.write_text("".join(lines))
+            command += ["--config", str(config)]
+        self._log = (directory / "broker.log").open("a")
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=directory
+        )
+        line = read_line(self.process)
+        found = re.search(r"ready on (stomp://127\.0\.0\.1:(\d+))", line)
+        assert found, (line, (directory / "broker.log").read_text())
+        self.url = found[1]
+        self.port = int(found[2])
+
+    def connect(self, version: str = "1.2", **headers: str) -> Client:
+        """Return a client that is logged in."""
+        return Client(self.port, version, **headers)
+
+    def kill(self) -> None:
+        """End it as a power cut would, and wait."""
+        self.process.kill()
+        self._wait()
+
+    def stop(self) -> int:
+        """End it as an operator would; return the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def _wait(self) -> int:
+        status = self.process.wait(DEADLINE)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+        return status
+
+    def memory(self, kind: str = "RssAnon") -> int:
+        """Return its memory in bytes, as the kernel counts it."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"{kind}:\s+(\d+) kB", text)
+        assert found
+        return int(found[1]) * 1024
+
+
+def read_line(process: subprocess.Popen[str], deadline: float = DEADLINE) -> str:
+    """Return the next line that a process prints, or what there is when it ends."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        assert selector.select(deadline), "the process prints nothing"
+    return process.stdout.readline()
+
+
+class Closed(Exception):
+    """The broker has hung up."""
+
+
+class Client:
+    """A STOMP client that sends what it is told, right or wrong, and returns frames."""
+
+    def __init__(self, port: int, version: str | None = "1.2", **headers: str) -> None:
+        """Connect; log in unless `version` is None."""
+        self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.version = version or "1.2"
+        self.parser = Parser()
+        self.received = b""  # everything, as it came
+        self._frames: deque[Frame] = deque()
+        self.connected = Frame("")
+        if version is not None:
+            login = {"accept-version": version, "host": "localhost"} | headers
+            if version == "1.0":
+                del login["accept-version"]
+            self.write(Frame("CONNECT", login).encode("1.0"))
+            self.connected = self.expect("CONNECTED")
+            self.parser.version = version
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def send(self, command: str, body: bytes = b"", /, **headers: str) -> None:
+        """Send a frame; `_` in a header's name stands for `-`, and `id_` for `id`."""
+        named = {name.rstrip("_").replace("_", "-"): value for name, value in headers.items()}
+        self.write(Frame(command, named, body).encode(self.version))
+
+    def ask(self, command: str, body: bytes = b"", /, **headers: str) -> Frame:
+        """Send a frame with a receipt and return the RECEIPT or ERROR, which must be the next frame."""
+        self.send(command, body, receipt=f"{command} {id(headers)}", **headers)
+        answer = self.frame()
+        assert answer.headers.get("receipt-id") == f"{command} {id(headers)}", answer
+        return answer
+
+    def frame(self, deadline: float = DEADLINE) -> Frame:
+        """Return the next frame. Raises `Closed` if the broker hangs up first."""
+        end = time.monotonic() + deadline
+        while not self._frames:
+            self.socket.settimeout(max(0.001, end - time.monotonic()))
+            data = self.socket.recv(1 << 20)
+            self.received += data[: 1 << 16]
+            if not data:
+                raise Closed
+            self._frames.extend(self.parser.feed(data))
+            assert self.parser.error is None, self.parser.error
+        return self._frames.popleft()
+
+    def expect(self, command: str, **headers: str) -> Frame:
+        """Return the next frame, which must have this command and these headers."""
+        frame = self.frame()
+        assert frame.command == command, (frame, frame.body)
+        named = {name.rstrip("_").replace("_", "-"): value for name, value in headers.items()}
+        assert named.items() <= frame.headers.items(), frame
+        return frame
+
+    def expect_closed(self) -> None:
+        """The broker must hang up now, without a further frame."""
+        try:
+            frame = self.frame()
+        except (Closed, ConnectionResetError):
+            return
+        raise AssertionError(f"unexpected {frame}")
+
+    def silent(self) -> bool:
+        """True if the broker has nothing more to say: a round trip brings only its own receipt."""
+        return self.ask("BEGIN", transaction=os.urandom(4).hex()).command == "RECEIPT"
+
+    def close(self) -> None:
+        """Hang up without a word."""
+        self.socket.close()
