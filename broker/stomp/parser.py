@@ -68,10 +68,6 @@ class Parser:
         self.limits = limits or Limits()
         self.strict = strict
         self.version = None
-        # A block shorter than this cannot break a limit, but the command's.
-        self._short = min(self.limits.header_line, self.limits.header_block, self.limits.headers)
-        # So many bytes hold a command that is not too long, and the CR LF after it.
-        self._first_line = min(self.limits.command, self.limits.header_block) + 2
         self.error: ProtocolError | None = None
         self._rest = bytearray()  # an unfinished frame
         self._need = 0  # length of _rest below which looking at it again is useless
@@ -98,6 +94,19 @@ class Parser:
         )  # 1.2 allows CR LF; 1.0 and the handshake as ActiveMQ takes them
         self._trims = version is None or version == "1.0"
         self._head = b""  # the same bytes may mean something else now
+
+    @property
+    def limits(self) -> Limits:
+        """How large a frame may be; whoever was let in may be given others."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        # A block shorter than this cannot break a limit, but the command's.
+        self._short = min(limits.header_line, limits.header_block, limits.headers)
+        # So many bytes hold a command that is not too long, and the CR LF after it.
+        self._first_line = min(limits.command, limits.header_block) + 2
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take a chunk and return the frames it completes; `self.error` is set if it makes no sense."""
