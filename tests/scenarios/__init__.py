@@ -1,0 +1,1 @@
+"""Stories through the real socket: a broker as a process, clients that speak frames."""
