@@ -35,7 +35,6 @@ from broker.agenda import Agenda
 from broker.core.broker import Broker
 from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.queue import Queue
-from broker.core.routes import Route
 from broker.core.subscription import (
     AUTO,
     CLIENT,
@@ -79,9 +78,12 @@ UNSUPPORTED = {
 }
 
 TAIL_VERSION = "1.2"
-TAIL = b"message-id:%b%d\n%bcontent-length:%d\n\n%b\0\n"
 ID_STARTS = len(b"message-id:")
 UNLIMITED = 2**31
+
+
+#: A SEND's headers, understood: where it goes, the tail between message-id and body, is it stored.
+Meaning = tuple[Callable[[Message], object], bytes, bool]
 
 
 class Transport(Protocol):
@@ -109,7 +111,7 @@ class Consumer(Subscription):
     __slots__ = ("destination", "id", "number")
 
     def __init__(
-        self, queue: Queue, mode: str, prefetch: int, id: str | None, destination: str, number: int
+        self, queue: Queue, mode: str, prefetch: int, id: str | None, destination: str, number: str
     ) -> None:
         super().__init__(queue, mode, prefetch, _not_yet)
         self.id = id
@@ -143,7 +145,7 @@ class Connection:
         self._turn = turn
         self._options = options
         self._agenda = agenda
-        self._id_prefix = id_prefix
+        self._id_start = b"message-id:" + id_prefix
         self._session_id = session_id
         self._parser = Parser(
             Limits(
@@ -161,13 +163,13 @@ class Connection:
         self._version = "1.0"  # of what we write
         self._verbs: dict[str, Callable[[Connection, Frame], None]] = {}  # none before CONNECT
         self._out: list[bytes] = []
-        self._consumers: dict[int, Consumer] = {}  # by number, hence in the order of SUBSCRIBE
+        self._consumers: dict[str, Consumer] = {}  # by number, hence in the order of SUBSCRIBE
         self._numbers = count(1)
         self._transactions: dict[str, Transaction] = {}
         # The last SEND's headers and what they meant: a producer mostly repeats itself, and the parser
         # hands out the same dict for the same bytes.
         self._sent: dict[str, str] | None = None
-        self._meaning: tuple[Route, bytes, bool] | None = None
+        self._meaning: Meaning = (_not_yet, b"", False)
         self._changes = 0
         agenda.add(turn.now + options.connect_timeout, self._check_connected)
 
@@ -333,28 +335,29 @@ class Connection:
             if not UNCOMMON.isdisjoint(headers):
                 self._send_uncommon(frame)
                 return
-            self._meaning = self._read_send(headers, frame.plain)
-            self._sent = headers
+            self._meaning = self._read_send(frame)
             self._changes = broker.routes.changes
-        route, lines, durable = self._meaning  # type: ignore[misc]
+            # Without a content-length equal headers may have bodies of other lengths.
+            self._sent = headers if "content-length" in headers else None
+        put, lines, durable = self._meaning
         body = frame.body
+        if (broker.journal if durable else broker.memory).room < len(body) + len(lines):
+            broker.admit(durable, len(body) + len(lines))
         seq = broker.next_seq
-        tail = TAIL % (self._id_prefix, seq, lines, len(body), body)
-        broker.admit(durable, len(tail))
         broker.next_seq = seq + 1
-        route.put(Message(seq, tail, durable, frame.plain))
-        receipt = headers.get("receipt")
-        if receipt is not None:
+        tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, b"\0\n"))
+        put(Message(seq, tail, durable, frame.plain))
+        if "receipt" in headers:
             if durable:
-                self._turn.promise(self, self._receipt(receipt))
+                self._promise_receipt(headers)
             else:
-                self.say(self._receipt(receipt))
+                self._say_receipt(headers)
 
     def _send_uncommon(self, frame: Frame) -> None:
         """A SEND with a priority, an expiry or a transaction."""
         headers = frame.headers
         broker = self._broker
-        route, lines, durable = self._read_send(headers, frame.plain)
+        put, lines, durable = self._read_send(frame)
         priority = number(headers, "priority", DEFAULT_PRIORITY, "a whole number from 0 to 9")
         priority = min(9, max(0, priority))
         expires = number(headers, "expires", 0, "milliseconds since 1970")
@@ -362,26 +365,27 @@ class Connection:
             lifetime = number(headers, name, 0, "milliseconds")
             if lifetime > 0 and not expires:
                 expires = broker.now + lifetime
-                lines += b"expires:%d\n" % expires
+                lines = b"expires:%d\n%b" % (expires, lines)
         body, plain = frame.body, frame.plain
 
-        def put() -> None:
+        def send() -> None:
             seq = broker.next_seq
             broker.next_seq = seq + 1
             if not expires or expires > broker.now:
-                tail = TAIL % (self._id_prefix, seq, lines, len(body), body)
-                route.put(Message(seq, tail, durable, plain, priority, expires))
+                tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, b"\0\n"))
+                put(Message(seq, tail, durable, plain, priority, expires))
 
         if "transaction" in headers:
-            self._transaction(headers).send(put, len(body) + len(lines) if durable else 0)
+            self._transaction(headers).send(send, len(body) + len(lines) if durable else 0)
             self._say_receipt(headers)  # as ActiveMQ: taken into the transaction
             return
         broker.admit(durable, len(body) + len(lines))
-        put()
+        send()
         self._promise_receipt(headers)
 
-    def _read_send(self, headers: dict[str, str], plain: bool) -> tuple[Route, bytes, bool]:
-        """Return where a SEND goes, its user's headers as they stand in the tail, whether it is stored."""
+    def _read_send(self, frame: Frame) -> Meaning:
+        """Return where a SEND goes, the tail between its message-id and its body, whether it is stored."""
+        headers = frame.headers
         destination = headers.get("destination")
         if destination is None:
             raise Refusal(
@@ -390,12 +394,16 @@ class Connection:
             )
         routes = self._broker.routes
         route = routes.get(destination) or routes.find(destination)
-        users = [item for item in headers.items() if item[0] not in OURS]
+        if frame.plain:
+            lines = "".join([f"{n}:{v}\n" for n, v in headers.items() if n not in OURS]).encode()
+        else:
+            users = [item for item in headers.items() if item[0] not in OURS]
+            lines = header_lines(users, TAIL_VERSION)
         persistent = headers.get("persistent")
         durable = route.durable and (
             self._options.default_persistent if persistent is None else persistent != "false"
         )
-        return route, header_lines(users, TAIL_VERSION, plain) if users else b"", durable
+        return route.put, b"%bcontent-length:%d\n\n" % (lines, len(frame.body)), durable
 
     def _subscribe(self, frame: Frame) -> None:
         headers = frame.headers
@@ -428,7 +436,7 @@ class Connection:
         prefetch = self._prefetch(headers)
         route = self._broker.routes.find(destination)
         queue = TopicQueue(self._broker, route) if isinstance(route, Topic) else route
-        consumer = Consumer(queue, mode, prefetch, id, destination, next(self._numbers))
+        consumer = Consumer(queue, mode, prefetch, id, destination, str(next(self._numbers)))
         consumer.deliver = self._deliver(consumer)
         consumer.paused = self._blocked
         self._consumers[consumer.number] = consumer
@@ -508,10 +516,7 @@ class Connection:
                     else "NACK received without an ack header to acknowledge!",
                     "STOMP 1.2: the header id repeats the header ack of the MESSAGE.",
                 )
-            consumer_number, _, _ = key.partition("-")
-            consumer = self._consumers.get(
-                int(consumer_number) if consumer_number.isdecimal() else 0
-            )
+            consumer = self._consumers.get(key.partition("-")[0])
             if consumer is None:
                 raise unexpected(verb, key)
             return consumer, key
@@ -627,7 +632,8 @@ class Connection:
         return by_ack_id if version == "1.2" else by_message_id
 
     def _receipt(self, receipt: str) -> bytes:
-        return b"RECEIPT\n%b\n\0\n" % header_lines((("receipt-id", receipt),), self._version)
+        lines = header_lines((("receipt-id", receipt),), self._version, receipt.isalnum())
+        return b"RECEIPT\n%b\n\0\n" % lines
 
     def _say_receipt(self, headers: dict[str, str]) -> None:
         """Answer at once: nothing of it goes to disk."""

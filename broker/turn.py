@@ -52,7 +52,7 @@ class Turn:
         self._promises: list[Promise] = []  # that the journal must make true
         self._on_the_way: list[Promise] | None = None  # the same of what is being written
         self._paused: list[Connection] = []  # not read from until the disk has caught up
-        broker.journal.room = store.room()
+        broker.journal.set_room(store.room())
 
     def begin(self, now: float, wall: float) -> None:
         """Begin a turn, or go on with the one begun. `now` is monotonic, `wall` since 1970."""
@@ -68,7 +68,7 @@ class Turn:
 
     def check_pressure(self, connection: Connection) -> None:
         """Stop reading from a client if too much waits for the disk."""
-        if self.broker.journal.bytes > self._journal_bytes:
+        if self.broker.journal.waiting > self._journal_bytes:
             connection.pause_reading()
             self._paused.append(connection)
 
@@ -117,7 +117,7 @@ class Turn:
             return  # `finish` was faster
         promises, self._on_the_way = self._on_the_way, None
         self._keep_promises(promises)
-        self.broker.journal.room = self._store.room() - self.broker.journal.bytes * 2
+        self.broker.journal.set_room(self._store.room())
         self.broker.written()
         for connection in self._paused:
             connection.resume_reading()

@@ -530,12 +530,14 @@ class Worker:
         log.warning("%s; trying again in %.1f s", error, wait)
         self._stopping.wait(wait)
 
-    def _work(self, request: _Request) -> None:
-        """Run one request, send its reply, acknowledge it."""
+    def _work(self, request: _Request) -> float:
+        """Run one request, send its reply, acknowledge it; return how long the function took."""
         frame, link = request.frame, request.wire.link
         body = None
+        begun = monotonic()
         if not has_expired(frame.headers, time.time()):
             body = request.invocation.run()
+        seconds = monotonic() - begun
         headers = reply_headers(frame.headers)
         data = b""
         if body is not None and headers is not None:
@@ -547,6 +549,7 @@ class Worker:
         else:
             data += ack
         request.wire.write(data)
+        return seconds
 
     # The end
 

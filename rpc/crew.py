@@ -9,7 +9,7 @@ Handing a job from one thread to another costs more here than a whole quick func
 4. should such a job take long for once, `watch` notices and gives the lead away behind its back.
 
 Never more than `size` jobs run at once; one thread more than that exists at most, and only once needed.
-Knows threads and a clock; what a job is, and where it comes from, is its owner's business.
+Knows threads; what a job is, and where it comes from, is its owner's business.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import perf_counter
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -33,13 +32,14 @@ class Crew(Generic[Job]):
     def __init__(
         self,
         lead: Callable[[], Iterable[Job]],
-        work: Callable[[Job], None],
+        work: Callable[[Job], float],
         kind: Callable[[Job], str],
         alarm: Callable[[], None],
         size: int,
     ) -> None:
         """`lead` waits for jobs and is called by one thread at a time; `work` does one.
 
+        `work` returns for how many seconds it ran what may take long, beside what every job takes.
         `kind` names jobs that take about equally long, or is "" for those nobody can know. `alarm`
         asks the owner to call `watch` now, and tells that a thread has ended; it must not wait. What
         `lead` or `work` raises ends the crew and is found in `failure`.
@@ -54,7 +54,7 @@ class Crew(Generic[Job]):
         self._leader: threading.Lock | None = None  # the `parked` of the thread that leads
         self._running = 0  # jobs being done
         self._idle: list[threading.Lock] = []  # parked threads; releasing a lock wakes its thread
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []  # never more than size + 1
         self._stopping = False
         self._streaks: dict[str, int] = {}  # kind -> quick runs in a row, up to TRUSTED
         self._in_place = 0  # counts up when the leader begins a job itself and when it has done it
@@ -101,11 +101,11 @@ class Crew(Generic[Job]):
         """Bring one more thread to what there is to do. With the mutex held."""
         if self._idle:
             self._idle.pop().release()
-        elif len(self._threads) <= self._size and not self._stopping:
+        elif len(self.threads) <= self._size and not self._stopping:
             thread = threading.Thread(
-                target=self._turns, name=f"rpc-worker-{len(self._threads)}", daemon=True
+                target=self._turns, name=f"rpc-worker-{len(self.threads)}", daemon=True
             )
-            self._threads.append(thread)
+            self.threads.append(thread)
             thread.start()
 
     def _stop(self) -> None:
@@ -149,11 +149,11 @@ class Crew(Generic[Job]):
                 elif not leading:
                     self._idle.append(me)
         if job is not None:
-            begun = perf_counter()
+            seconds = QUICK  # what a job that fails counts as
             try:
-                self._work(job)
+                seconds = self._work(job)
             finally:
-                self._end(me, kind, perf_counter() - begun, in_place)
+                self._end(me, kind, seconds, in_place)
         elif leading:
             self._jobs.extend(self._lead())
         else:

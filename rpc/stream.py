@@ -66,11 +66,10 @@ class Stream:
         self._wanted = select.POLLIN  # what the reader asks of the socket
         self._poll.register(self._socket, self._wanted)
         self._poll.register(self._bell, select.POLLIN)
-        self._mutex = (
-            threading.Lock()
-        )  # guards all below; never held during a system call that waits
+        # Guards all below; never held during a system call that waits.
+        self._mutex = threading.Lock()
         self._waiting: list[bytes] = []  # to be written, in order, behind _rest
-        self._rest: memoryview | None = None  # what the socket has not yet taken of a write
+        self._rest: memoryview | None = None  # what is being sent, or the socket has not taken
         self._writing = False  # a thread is sending
         self._reading = False  # a thread is in `read`
         self._closed = False
@@ -105,7 +104,8 @@ class Stream:
             if self._closed:
                 raise ConnectionError("closed")
             self._reading = True
-            wanted = select.POLLIN if self._rest is None else select.POLLIN | select.POLLOUT
+            stuck = self._rest is not None and not self._writing
+            wanted = select.POLLIN | select.POLLOUT if stuck else select.POLLIN
         try:
             if wanted != self._wanted:
                 self._poll.modify(self._socket, wanted)
@@ -149,38 +149,50 @@ class Stream:
 
     def _send(self) -> bool:
         """Send what waits; False if the socket took only a part. For the thread that set `_writing`."""
-        broken = True
+        count = 0
         try:
             while True:
                 with self._mutex:
-                    data = self._rest
+                    data = self._next(count)
                     if data is None:
-                        if not self._waiting or self._closed:
-                            broken = False
-                            return True
-                        data = memoryview(b"".join(self._waiting))
-                        self._waiting.clear()
+                        self._stop_writing()
+                        return True
                 try:
                     count = self._socket.send(data)
                 except BlockingIOError:
                     count = 0
-                self._written += count
-                with self._mutex:
-                    self._rest = data[count:] if count < len(data) else None
-                    if self._rest is not None:
-                        broken = False
+                if count < len(data):
+                    with self._mutex:
+                        self._next(count)
+                        self._stop_writing()
                         return False
-        except OSError:
-            return True  # `read` will find out
-        finally:
+        except BaseException as error:
+            # A frame may be cut in the middle, by Ctrl-C for one: nothing may follow it.
             with self._mutex:
-                self._writing = False
-                if broken:  # a frame may be cut in the middle: nothing may follow it
-                    self._waiting.clear()
-                    self._rest = None
-                    self._shut()
-                if self._closed:
-                    self._release()
+                self._waiting.clear()
+                self._rest = None
+                self._shut()
+                self._stop_writing()
+            if isinstance(error, OSError):
+                return True  # `read` will find out
+            raise
+
+    def _next(self, count: int) -> memoryview | None:
+        """Note that `count` bytes more have left, and return what is to follow. With the mutex held."""
+        rest = self._rest
+        if rest is not None:
+            self._written += count
+            rest = rest[count:] if count < len(rest) else None
+        if rest is None and self._waiting and not self._closed:
+            rest = memoryview(b"".join(self._waiting))
+            self._waiting.clear()
+        self._rest = rest
+        return rest
+
+    def _stop_writing(self) -> None:
+        self._writing = False
+        if self._closed:
+            self._release()
 
     def wake(self) -> None:
         """Let the thread in `read` return, or whichever thread reads next."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from broker.core.journal import Batch, Journal
+from broker.core.journal import Batch, Journal, Memory
 from broker.core.message import Message
 from broker.core.queue import Queue, Read
 from broker.core.routes import Route, Routes
@@ -34,8 +34,7 @@ class Broker:
         self.now = 0  # milliseconds since 1970, as of this turn
         self.next_seq = 1
         self.suspect_before = 0  # older ones may have been delivered before a crash
-        self.volatile = 0  # bytes of messages that wait in memory only
-        self.memory_limit = memory_limit  # for these
+        self.memory = Memory(memory_limit)  # for messages that wait in memory only
         self.max_redeliveries = max_redeliveries  # a consumer may ask for, per message
         self.again: dict[Queue, None] = {}  # in order: queues that want another go
         self.starving: dict[Queue, None] = {}  # the same, once what is being written is on disk
@@ -53,16 +52,17 @@ class Broker:
 
     def admit(self, durable: bool, size: int) -> None:
         """Raise `Refusal` if the disk, or memory, has no room for a message of `size` bytes."""
-        if durable and self.journal.room < size:
+        if (self.journal if durable else self.memory).room >= size:
+            return
+        if durable:
             raise Refusal(
                 "The store is full",
                 "Nothing more is stored until messages are consumed; acknowledgements are taken.",
             )
-        if not durable and self.volatile + size > self.memory_limit:
-            raise Refusal(
-                "The memory for messages that are not persistent is full",
-                "Consume what waits, or send without persistent:false.",
-            )
+        raise Refusal(
+            "The memory for messages that are not persistent is full",
+            "Consume what waits, or send without persistent:false.",
+        )
 
     def bury(self, queue: Queue, message: Message) -> None:
         """Move a copy of a refused message to the dead letters; the caller ends the original.

@@ -22,6 +22,13 @@ OVERHEAD = 128  # bytes that a record takes beside its tail; an estimate on the 
 
 
 @dataclass(slots=True)
+class Memory:
+    """What messages that never go to disk may still occupy."""
+
+    room: int  # bytes
+
+
+@dataclass(slots=True)
 class Batch:
     """A journal on its way to the disk: all of it or nothing. Numbers, names and bytes only."""
 
@@ -41,11 +48,20 @@ class Batch:
 class Journal:
     """Collects what the core wants kept, until `take`."""
 
-    __slots__ = ("_deletes", "_dropped", "_names", "_puts", "_queues", "_updates", "bytes", "room")
+    __slots__ = (
+        "_deletes",
+        "_dropped",
+        "_names",
+        "_puts",
+        "_queues",
+        "_room_at_take",
+        "_updates",
+        "room",
+    )
 
     def __init__(self) -> None:
-        self.bytes = 0  # of the tails that wait here
-        self.room = 0  # bytes that the store can still take; set after every write
+        self.room = 0  # bytes that the store can still take, what waits here taken off
+        self._room_at_take = 0  # what it was when nothing waited here
         self._puts: dict[int, tuple[int, Message]] = {}  # seq → queue number, message
         self._updates: dict[int, tuple[int, Message]] = {}
         self._deletes: list[tuple[int, int, int, int]] = []
@@ -56,6 +72,17 @@ class Journal:
     def __bool__(self) -> bool:
         """True when there is something to write."""
         return bool(self._puts or self._deletes or self._updates or self._dropped)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait here, roughly."""
+        return self._room_at_take - self.room
+
+    def set_room(self, room: int) -> None:
+        """The store says what it can take after a write."""
+        waiting = self.waiting
+        self.room = room - waiting
+        self._room_at_take = room
 
     def known(self, queue: int) -> None:
         """The store holds this queue already."""
@@ -74,9 +101,7 @@ class Journal:
 
     def put(self, queue: int, message: Message) -> None:
         """Keep a message."""
-        size = len(message.tail)
-        self.bytes += size
-        self.room -= size + OVERHEAD
+        self.room -= len(message.tail) + OVERHEAD
         self._puts[message.seq] = (queue, message)
 
     def update(self, queue: int, message: Message) -> None:
@@ -87,14 +112,12 @@ class Journal:
     def delete(self, queue: int, message: Message) -> None:
         """Keep a message no longer."""
         seq = message.seq
-        size = len(message.tail)
         if self._puts.pop(seq, None) is None:
-            self._deletes.append((queue, message.priority, seq, size))
+            self._deletes.append((queue, message.priority, seq, len(message.tail)))
             if self._updates:
                 self._updates.pop(seq, None)
         else:
-            self.bytes -= size
-            self.room += size + OVERHEAD
+            self.room += len(message.tail) + OVERHEAD
 
     def take(self, next_seq: int) -> Batch:
         """Return everything collected, as one batch, and begin anew."""
@@ -102,7 +125,7 @@ class Journal:
         updates, self._updates = self._updates, {}
         batch = Batch(next_seq, dropped=self._dropped, deletes=self._deletes)
         self._deletes, self._dropped = [], []
-        self.bytes = 0
+        self._room_at_take = self.room
         for queue in {queue for queue, _ in puts.values()} - self._queues:
             batch.queues.append((queue, self._names.pop(queue)))
             self._queues.add(queue)

@@ -45,7 +45,7 @@ class Lane:
         self.head: deque[Message] = deque()
         self.bytes = 0  # of the tails in head
         self.behind = behind  # messages that are only in the store or on the way there
-        self.edge = -1  # seq of the newest durable message that was in head
+        self.edge = -1  # while behind: seq that all durable messages in memory are at or below
         self.volatile: deque[Message] = deque()  # newer than edge, not durable
         self.expiring = False  # some message in head may have an expiry
 
@@ -58,9 +58,9 @@ class Lane:
         ):
             self.head.append(message)
             self.bytes += len(message.tail)
-            if message.durable:
-                self.edge = message.seq
         elif message.durable:
+            if not self.behind:  # all older ones were in memory, though perhaps not in head
+                self.edge = message.seq - 1
             self.behind += 1
         else:
             self.volatile.append(message)
@@ -181,7 +181,7 @@ class Queue:
             if message.durable:
                 self._journal.update(self.number, message)
             else:
-                self._broker.volatile += len(message.tail)
+                self._broker.memory.room -= len(message.tail)
             by_priority.setdefault(message.priority, []).append(message)
         for priority, some in by_priority.items():
             self._lane(priority).put_back(sorted(some, key=sequence))
@@ -230,7 +230,7 @@ class Queue:
                 self.waiting -= 1
                 durable = message.durable
                 if not durable:
-                    self._broker.volatile -= size
+                    self._broker.memory.room += size
                 if message.expires and message.expires <= now:
                     self.done(message)
                     continue
@@ -273,7 +273,7 @@ class Queue:
             for message in expired:
                 lane.bytes -= len(message.tail)
                 if not message.durable:
-                    self._broker.volatile -= len(message.tail)
+                    self._broker.memory.room += len(message.tail)
                 self.done(message)
             self.waiting -= len(expired)
 
@@ -282,7 +282,7 @@ class Queue:
         if message.durable:
             self._journal.put(self.number, message)
         else:
-            self._broker.volatile += len(message.tail)
+            self._broker.memory.room -= len(message.tail)
         self.waiting += 1
         self._lane(message.priority).put(message)
         if self._line:

@@ -40,7 +40,7 @@ class TopicQueue(Queue):
         super().leave(subscription)
         self._topic.bound.remove(self)
         for lane in self._lanes:
-            self._broker.volatile -= lane.bytes
+            self._broker.memory.room += lane.bytes
         self._lanes.clear()
         self._lane_of.clear()
         self.waiting = 0
@@ -56,7 +56,7 @@ class TopicQueue(Queue):
             lane = next(lane for lane in reversed(self._lanes) if lane.head)  # the least urgent
             oldest = lane.head.popleft()
             lane.bytes -= len(oldest.tail)
-            self._broker.volatile -= len(oldest.tail)
+            self._broker.memory.room += len(oldest.tail)
             self.waiting -= 1
             self.dropped += 1
 

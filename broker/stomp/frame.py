@@ -18,6 +18,24 @@ from collections.abc import Iterable
 
 VERSIONS = ("1.0", "1.1", "1.2")
 
+CLIENT_COMMANDS = frozenset(
+    (
+        "CONNECT",
+        "STOMP",
+        "SEND",
+        "SUBSCRIBE",
+        "UNSUBSCRIBE",
+        "ACK",
+        "NACK",
+        "BEGIN",
+        "COMMIT",
+        "ABORT",
+        "DISCONNECT",
+    )
+)
+SERVER_COMMANDS = frozenset(("CONNECTED", "MESSAGE", "RECEIPT", "ERROR"))
+COMMANDS = CLIENT_COMMANDS | SERVER_COMMANDS
+
 #: What must not appear raw in a name or value, by the version of the one who receives it.
 ESCAPES = {
     # no escapes exist: visible text instead

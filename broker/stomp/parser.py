@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.errors import FrameTooLarge, ProtocolError
-from broker.stomp.frame import UNESCAPED, Frame
+from broker.stomp.frame import COMMANDS, UNESCAPED, Frame
 
 UNESCAPE = {
     "1.1": {"\\n": "\n", "\\c": ":", "\\\\": "\\"},
@@ -39,6 +39,8 @@ UNESCAPE = {
 ESCAPE = re.compile(r"\\.?", re.DOTALL)
 BLANKS = " \t"  # what 1.0 trims; any other white space, U+00A0 for one, belongs to the value
 BETWEEN = b"\n\r\0"  # what may stand between two frames
+BACKSLASH, CR, NUL, SPACE, TAB = b"\\\r\0 \t"  # numbers: `in` is four times as fast with them
+LENGTHS = {str(n): n for n in range(1024)}  # the usual content-lengths, without a conversion
 LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
 
 
@@ -153,12 +155,12 @@ class Parser:
         frames: list[Frame] = []
         size = len(data)
         find = data.find
-        carriage = self._crlf and b"\r" in data
+        carriage = self._crlf and CR in data
         blank = -1  # with CRs: where the next LF LF is, looked for once, for that keeps it linear
         pos = 0
         try:
             while True:
-                while pos < size and data[pos] in BETWEEN:
+                while pos < size and data[pos] <= CR and data[pos] in BETWEEN:
                     pos += 1
                 if pos == size:
                     return frames
@@ -274,28 +276,30 @@ class Parser:
 
         The common block comes first: one colon a line, nothing to unescape, short, no name twice.
         """
-        colons = head.count(b":")
         if (
-            colons == head.count(b"\n")
+            BACKSLASH not in head
+            and CR not in head
+            and NUL not in head
+            and not (self._trims and (SPACE in head or TAB in head))
             and len(head) < self._short
-            and b"\\" not in head
-            and b"\r" not in head
-            and b"\0" not in head
-            and not (self._trims and (b" " in head or b"\t" in head))
         ):
             try:
-                command, *lines = head.decode().split("\n")
-                headers: dict[str, str] = dict([line.split(":") for line in lines])
-            except ValueError:  # not UTF-8, or one line has two colons and another none
+                lines = head.decode().split("\n")
+                command = lines[0]
+                del lines[0]
+                headers = {}
+                for line in lines:
+                    name, value = line.split(":")
+                    headers[name] = value
+            except ValueError:  # not UTF-8, or a line with no colon or with two
                 pass
             else:
-                if (
-                    len(headers) == colons
-                    and len(command) <= self.limits.command
-                    and command.isascii()
-                ):
+                if len(headers) == len(lines) and command in COMMANDS:
                     text = headers.get("content-length")
-                    return command, headers, True, -1 if text is None else self._length(text)
+                    if text is None:
+                        return command, headers, True, -1
+                    length = LENGTHS.get(text)
+                    return command, headers, True, self._length(text) if length is None else length
         return self._read_uncommon_head(head)
 
     def _read_uncommon_head(self, head: bytes) -> tuple[str, dict[str, str], bool, int]:

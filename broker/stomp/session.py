@@ -15,28 +15,11 @@ Heart-beats (STOMP 1.2, "Heart-beating"; the header counts milliseconds, everyth
 from __future__ import annotations
 
 from broker.errors import HandshakeError, ProtocolError
-from broker.stomp.frame import VERSIONS, Frame
+from broker.stomp.frame import CLIENT_COMMANDS, SERVER_COMMANDS, VERSIONS, Frame
 
 GRACE = 2.0  # times the agreed interval before a silent peer is given up
 GRACE_LEAST = 1.0  # seconds of grace at least
 EARLY = 0.9  # of the interval: a heart-beat is sent this early, so that it arrives in time
-
-CLIENT_COMMANDS = frozenset(
-    (
-        "CONNECT",
-        "STOMP",
-        "SEND",
-        "SUBSCRIBE",
-        "UNSUBSCRIBE",
-        "ACK",
-        "NACK",
-        "BEGIN",
-        "COMMIT",
-        "ABORT",
-        "DISCONNECT",
-    )
-)
-SERVER_COMMANDS = frozenset(("CONNECTED", "MESSAGE", "RECEIPT", "ERROR"))
 
 
 class Session:
