@@ -27,12 +27,12 @@ class Wire:
         until = monotonic() + timeout
         self.link = Link(address, heart_beat)
         try:
-            self._stream = Stream(address.host, address.port, timeout)
+            self.stream = Stream(address.host, address.port, timeout)
         except OSError as error:
             raise ConnectionLost(f"No connection to {address}: {error}", sent=False) from error
         self._check = float("inf")  # no heart-beat has anything to do before
         try:
-            self._stream.write(self.link.connect(monotonic()))
+            self.stream.write(self.link.connect(monotonic()))
             while not self.link.open:
                 if monotonic() >= until:
                     raise ConnectionLost(f"{address} did not answer CONNECT", sent=False)
@@ -48,13 +48,13 @@ class Wire:
 
     def write(self, data: bytes) -> int:
         """Send soon, from any thread; return the place in the stream, for `has_left`."""
-        place = self._stream.write(data)
+        place = self.stream.write(data)
         self.link.wrote(monotonic())
         return place
 
     def has_left(self, place: int) -> bool:
         """Tell whether any of the bytes written at `place` may have left this process."""
-        return self._stream.has_left(place)
+        return self.stream.has_left(place)
 
     def pump(self, until: float) -> list[Frame] | None:
         """Wait until the moment `until` for bytes, and return the frames they complete, if any.
@@ -65,7 +65,7 @@ class Wire:
         """
         now = monotonic()
         try:
-            data = self._stream.read(min(until, self._check) - now)
+            data = self.stream.read(min(until, self._check) - now)
         except OSError as error:
             raise ConnectionLost(
                 f"The connection to the broker is lost: {error}", sent=True
@@ -94,8 +94,8 @@ class Wire:
 
     def wake(self) -> None:
         """Let the thread that pumps return."""
-        self._stream.wake()
+        self.stream.wake()
 
     def close(self) -> None:
         """End the connection; the thread that pumps, if any, gets `ConnectionLost`."""
-        self._stream.close()
+        self.stream.close()
