@@ -327,16 +327,16 @@ class Parser:
             raise self._too_long_header()
         if self.strict and not all(":" in line for line in lines):
             raise ProtocolError("A header line has no colon", "Headers read name:value.")
-        read: Callable[[str], str] | None = None
-        if self._trims:
-            read = _trim
-        elif version is not None and b"\\" in head and command not in UNESCAPED:
-            read = self._unescaper(version)
+        unescape: Callable[[str], str] | None = None
+        if version in UNESCAPE and b"\\" in head and command not in UNESCAPED:
+            unescape = self._unescaper(version)
         headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(":")
-            if read is not None:
-                name, value = read(name), read(value)
+            if self._trims:  # not the name: "content-length " is another header
+                value = value.strip(BLANKS)
+            elif unescape is not None:
+                name, value = unescape(name), unescape(value)
             if name not in headers:  # STOMP 1.2, "Repeated Header Entries": the first one wins
                 headers[name] = value
         plain = not any(c in text for pair in headers.items() for text in pair for c in "\\:\r\n")
@@ -371,7 +371,3 @@ class Parser:
             "Specified content-length is not a valid integer",
             "content-length counts octets: 0, 1, 2 …",
         )
-
-
-def _trim(text: str) -> str:
-    return text.strip(BLANKS)

@@ -1,6 +1,6 @@
 """How long to look for trouble: Hypothesis profiles, chosen by the variable HYPOTHESIS_PROFILE.
 
-`ci` (the default) takes the same examples every time and a few seconds; `fuzz` takes new ones, many more.
+`ci` (the default) takes the same examples every time and a few seconds; `long` takes new ones, many more.
 """
 
 import os
@@ -16,7 +16,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
-    "fuzz",
+    "long",
     max_examples=20_000,
     deadline=None,
     print_blob=True,

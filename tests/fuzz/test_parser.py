@@ -22,7 +22,7 @@ from broker.stomp import (
 )
 from broker.stomp.frame import header_lines
 
-SMALL = Limits(command=8, header_line=24, headers=4, header_block=60, body=40)
+SMALL = Limits(command=12, header_line=24, headers=4, header_block=60, body=40)
 
 PIECES = [
     *(b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\r", b"\0", b"\0\n", b"\n\n\0", b":", b" ", b"\t"),
@@ -38,7 +38,7 @@ PIECES = [
         b"\xff",
         b"\xc3",
     ),
-    *(b"SEND\n", b"ACK\r\n", b"CONNECT\n", b"CONNECTED\n", b"MESSAGE", b"S:D\nx", b"A" * 12),
+    *(b"SEND\n", b"ACK\r\n", b"CONNECT\n", b"CONNECTED\n", b"MESSAGE", b"S:D\nx", b"A" * 16),
     *(b"a:b\n", b"a: b \n", b"a:b:c\n", b"a:" + b"b" * 23, b"x\n", b"h:1\n" * 5),
     *(
         b"content-length:",
@@ -105,7 +105,7 @@ def split(data: bytes, at: list[int]) -> list[bytes]:
 )
 @example(b"SEND\r\na:b\r\n\r\n\nx\0", [14], "1.2", None, False)
 @example(b"SUBSCRIBE\nid:1\n\0", [10], "1.2", None, False)
-@example(b"A" * 9 + b"\n\n\0", [9], "1.2", SMALL, False)
+@example(b"A" * 13 + b"\n\n\0", [13], "1.2", SMALL, False)
 def test_any_bytes_any_split(
     data: bytes, at: list[int], version: str | None, limits: Limits | None, strict: bool
 ) -> None:
@@ -127,6 +127,7 @@ def test_what_is_kept_stays_below_the_limits(data: bytes, version: str, strict: 
 
 
 @given(data=streams, version=versions)
+@example(b"SEND\n content-length:3\n\nlonger\0", "1.1")
 def test_what_was_read_can_be_written_and_read_again(data: bytes, version: str) -> None:
     """Whatever comes in on one version goes out on every other as one frame with the same body."""
     parser = Parser()
@@ -177,7 +178,7 @@ def test_round_trip_of_any_text(
 @given(
     command=commands,
     headers=st.dictionaries(
-        header_text.map(lambda name: "".join(c for c in name if c not in "\r\n:").strip(" \t")),
+        header_text.map(lambda name: "".join(c for c in name if c not in "\r\n:")),
         header_text.map(lambda value: "".join(c for c in value if c not in "\r\n").strip(" \t")),
         max_size=6,
     ),
@@ -186,7 +187,7 @@ def test_round_trip_of_any_text(
 def test_round_trip_of_what_1_0_can_express(
     command: str, headers: dict[str, str], body: bytes
 ) -> None:
-    """1.0: no line breaks, no blanks around, no colon in a name; backslashes are letters."""
+    """1.0: no line breaks, no blanks around a value, no colon in a name; backslashes are letters."""
     headers.pop("content-length", None)
     assert_round_trip("1.0", Frame(command, headers, body))
 

@@ -3,7 +3,8 @@
 import pytest
 
 from broker.stomp import ClientSession, Frame, HandshakeError, Parser, ServerSession, Session
-from broker.stomp.session import CLIENT_COMMANDS, choose_version, illegal, read_heart_beat
+from broker.stomp.frame import CLIENT_COMMANDS
+from broker.stomp.session import choose_version, illegal, read_heart_beat
 from tests.stomp.malformed import HANDSHAKES, MISPLACED, Malformed
 
 
