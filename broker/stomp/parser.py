@@ -109,6 +109,8 @@ class Parser:
         self._short = min(limits.header_line, limits.header_block, limits.headers)
         # So many bytes hold a command that is not too long, and the CR LF after it.
         self._first_line = min(limits.command, limits.header_block) + 2
+        self._lengths = LENGTHS if limits.body >= len(LENGTHS) else {}
+        self._head = b""  # the same bytes may be too large now
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take a chunk and return the frames it completes; `self.error` is set if it makes no sense."""
@@ -298,7 +300,7 @@ class Parser:
                     text = headers.get("content-length")
                     if text is None:
                         return command, headers, True, -1
-                    length = LENGTHS.get(text)
+                    length = self._lengths.get(text)
                     return command, headers, True, self._length(text) if length is None else length
         return self._read_uncommon_head(head)
 

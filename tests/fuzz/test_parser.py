@@ -23,6 +23,7 @@ from broker.stomp import (
 from broker.stomp.frame import header_lines
 
 SMALL = Limits(command=12, header_line=24, headers=4, header_block=60, body=40)
+SMALL_BODY = Limits(body=10)  # for the headers that are read the short way
 
 PIECES = [
     *(b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\r", b"\0", b"\0\n", b"\n\n\0", b":", b" ", b"\t"),
@@ -100,11 +101,12 @@ def split(data: bytes, at: list[int]) -> list[bytes]:
     data=streams,
     at=cuts,
     version=st.none() | versions,
-    limits=st.sampled_from([SMALL, None]),
+    limits=st.sampled_from([SMALL, SMALL_BODY, None]),
     strict=st.booleans(),
 )
 @example(b"SEND\r\na:b\r\n\r\n\nx\0", [14], "1.2", None, False)
 @example(b"SUBSCRIBE\nid:1\n\0", [10], "1.2", None, False)
+@example(b"SEND\ncontent-length:12\n\nhello, hello\0", [30], "1.2", SMALL_BODY, False)
 @example(b"A" * 13 + b"\n\n\0", [13], "1.2", SMALL, False)
 def test_any_bytes_any_split(
     data: bytes, at: list[int], version: str | None, limits: Limits | None, strict: bool

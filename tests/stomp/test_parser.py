@@ -333,6 +333,25 @@ def test_limits_hold_to_the_byte(version: str, fits: bytes, exceeds: bytes, text
         assert parser.error.text == f"The maximum {text} was exceeded"
 
 
+def test_a_small_limit_for_bodies_holds_for_the_most_ordinary_frame() -> None:
+    """Strangers get small limits; their frames are read the same short way as everyone's."""
+    for length, frames in ((99, 1), (100, 1), (101, 0), (1000, 0), (5000, 0)):
+        parser = parser_of("1.2", Limits(body=100))
+        data = b"SEND\na:b\ncontent-length:%d\n\n%b\0" % (length, b"x" * length)
+        assert len(parser.feed(data)) == frames
+        assert (parser.error is None) == bool(frames)
+
+
+def test_narrower_limits_hold_at_once() -> None:
+    """Also for the header block that came last."""
+    parser = parser_of("1.2")
+    data = b"SEND\ncontent-length:5\n\nhello\0"
+    assert len(parser.feed(data)) == 1
+    parser.limits = Limits(body=4)
+    assert parser.feed(data) == []
+    assert isinstance(parser.error, FrameTooLarge)
+
+
 def test_a_block_of_cr_lf_lines_may_be_as_long_as_the_limit() -> None:
     head = b"SEND\r\na:%b\r\nb:%b\r\nc:xx" % (b"x" * 17, b"x" * 14)
     assert len(head + b"\r") == SMALL.header_block
