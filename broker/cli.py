@@ -1,7 +1,8 @@
 """The `hoofbeat` command.
 
-    hoofbeat run      the broker in the foreground
-    hoofbeat bench    how fast is it, or any other STOMP broker
+    hoofbeat run        the broker in the foreground
+    hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
+    hoofbeat bench      how fast is it, or any other STOMP broker
 
 Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not start as asked.
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker import __version__
-from broker.options import Options, OptionsError, change_options, read_options
+from broker.options import Options, OptionsError, change_options, read_options, settings_file
 
 FLAGS = ("host", "port", "data", "store")  # settings that have a flag; the others live in a file
 TYPES = {"port": int}
@@ -32,9 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"hoofbeat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("bench", help="measure this or any other STOMP broker", add_help=False)
+    commands.add_parser("settings", help="print every setting with its default, as a TOML file")
     run_parser = commands.add_parser("run", help="run the broker in the foreground")
     add_flags(run_parser)
     parsed = parser.parse_args(arguments)
+    if parsed.command == "settings":
+        print(settings_file(), end="")
+        return 0
     try:
         options = options_from(parsed)
     except OptionsError as error:
@@ -73,7 +78,6 @@ def options_from(parsed: argparse.Namespace) -> Options:
 def run(options: Options) -> int:
     """Run the broker until it is told to stop."""
     from twisted.internet import reactor
-    from twisted.logger import globalLogBeginner, textFileLogObserver
 
     from broker.service import CannotStart, make_service
 
@@ -83,7 +87,7 @@ def run(options: Options) -> int:
         host, port = service.listen()
     except CannotStart as error:
         return complain(str(error))
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    begin_logging()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     bracketed = f"[{host}]" if ":" in host else host
@@ -93,6 +97,22 @@ def run(options: Options) -> int:
     )
     reactor.run()
     return 0
+
+
+def begin_logging() -> None:
+    """Log to standard error: what the broker says, and what Twisted warns of."""
+    from twisted.logger import (
+        FilteringLogObserver,
+        LogLevel,
+        LogLevelFilterPredicate,
+        globalLogBeginner,
+        textFileLogObserver,
+    )
+
+    levels = LogLevelFilterPredicate(LogLevel.warn)
+    levels.setLogLevelForNamespace("broker", LogLevel.info)
+    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [levels])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def allow_many_connections() -> None:

@@ -5,6 +5,7 @@ Not here: anything that would make a RECEIPT lie. There is no switch for unsafe 
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
@@ -91,6 +92,16 @@ class Options:
 
 
 FIELDS: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
+
+
+def settings_file() -> str:
+    """Return a configuration file that says the defaults, each with its unit and reason."""
+    lines = []
+    for name, each in FIELDS.items():
+        unit, reason = each.metadata["unit"], each.metadata["reason"]
+        lines.append(f"# {unit}: {reason}" if unit else f"# {reason}")
+        lines.append(f"{name} = {json.dumps(each.default)}\n")
+    return "\n".join(lines)
 
 
 def read_options(text: str, source: str, base: Options | None = None) -> Options:
