@@ -16,7 +16,14 @@ from itertools import count
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IReactorFromThreads,
+    IReactorTCP,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -30,11 +37,15 @@ from broker.store.writer import start_writer
 from broker.turn import Turn
 
 
+class Reactor(IReactorTCP, IReactorTime, IReactorFromThreads):  # type: ignore[misc]
+    """What a broker needs of Twisted's reactor."""
+
+
 class CannotStart(Exception):
     """The broker cannot run as it was asked to, in one line for the operator."""
 
 
-class StompFactory(Factory):  # type: ignore[misc]
+class StompFactory(Factory):
     """Makes a stream for each client."""
 
     noisy = False  # clients come and go without a log line
@@ -47,12 +58,12 @@ class StompFactory(Factory):  # type: ignore[misc]
         return Stream(self._service, self._service.options.linger)
 
 
-class BrokerService(Service):  # type: ignore[misc]
+class BrokerService(Service):
     """A broker with its store and its listener."""
 
     log = Logger()
 
-    def __init__(self, options: Options, reactor: object) -> None:
+    def __init__(self, options: Options, reactor: Reactor) -> None:
         """Open the store and take over what is in it. Raises `CannotStart`."""
         self.options = options
         self.streams: set[Stream] = set()
@@ -85,6 +96,7 @@ class BrokerService(Service):  # type: ignore[misc]
             lambda: start_writer(self._store, reactor.callFromThread, self._store_failed),
             options.journal_bytes,
             lambda call: reactor.callLater(0, call),
+            self._store_failed,
         )
         self._agenda = Agenda(self._wake_at)
 
@@ -101,18 +113,19 @@ class BrokerService(Service):  # type: ignore[misc]
             raise CannotStart(f"cannot listen on {options.host}:{options.port}: {reason}") from None
         self._agenda.add(time.monotonic() + SWEEP_EVERY, self._sweep)
         address = self._port.getHost()
+        assert isinstance(address, IPv4Address | IPv6Address)
         return address.host, address.port
 
     def startService(self) -> None:
         """Twisted: start, unless `listen` was called before."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         if self._port is None:
             host, port = self.listen()
             self.log.info("ready on stomp://{host}:{port}", host=host, port=port)
 
     def stopService(self) -> Deferred[None]:
         """Twisted: stop, keeping every promise."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._port is not None:
             self._port.stopListening()
         self.turn.begin(time.monotonic(), time.time())
@@ -136,7 +149,7 @@ class BrokerService(Service):  # type: ignore[misc]
     def open_connection(self, stream: Stream) -> Connection:
         """A client has come."""
         self.streams.add(stream)
-        connection = Connection(
+        return Connection(
             self.broker,
             self.turn,
             self.options,
@@ -145,7 +158,6 @@ class BrokerService(Service):  # type: ignore[misc]
             self._agenda,
             stream,
         )
-        return connection
 
     def forget(self, stream: Stream) -> None:
         """A client has gone."""
@@ -174,10 +186,10 @@ class BrokerService(Service):  # type: ignore[misc]
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
-        print(f"hoofbeat: the store cannot write: {error}", file=sys.stderr, flush=True)
+        print(f"hoofbeat: the store has failed: {error}", file=sys.stderr, flush=True)
         os._exit(1)
 
 
-def make_service(options: Options, reactor: object) -> BrokerService:
+def make_service(options: Options, reactor: Reactor) -> BrokerService:
     """Return the broker as a service. Raises `CannotStart`."""
     return BrokerService(options, reactor)

@@ -39,8 +39,12 @@ class Turn:
         start_writer: Callable[[], Writer],
         journal_bytes: int,
         call_soon: Callable[[Callable[[], None]], object],
+        store_failed: Callable[[BaseException], None],
     ) -> None:
-        """`call_soon` runs a callable once everything that is ready has been read."""
+        """`call_soon` runs a callable once everything that is ready has been read.
+
+        `store_failed` ends the broker: nothing may be promised any more.
+        """
         self.broker = broker
         self.dirty: list[Connection] = []  # those who have something to say
         self.now = 0.0  # monotonic seconds, as of this turn
@@ -49,10 +53,12 @@ class Turn:
         self._writer = start_writer()
         self._journal_bytes = journal_bytes
         self._call_soon = call_soon
+        self._store_failed = store_failed
         self._promises: list[Promise] = []  # that the journal must make true
         self._on_the_way: list[Promise] | None = None  # the same of what is being written
         self._paused: list[Connection] = []  # not read from until the disk has caught up
         broker.journal.set_room(store.room())
+        self._room = broker.journal.room  # as of the last check for pressure
 
     def begin(self, now: float, wall: float) -> None:
         """Begin a turn, or go on with the one begun. `now` is monotonic, `wall` since 1970."""
@@ -67,8 +73,13 @@ class Turn:
         self._promises.append((connection, data, last))
 
     def check_pressure(self, connection: Connection) -> None:
-        """Stop reading from a client if too much waits for the disk."""
-        if self.broker.journal.waiting > self._journal_bytes:
+        """Stop reading from a client that has just added to what waits for the disk, if it is too much.
+
+        Whoever adds nothing is heard: consumers acknowledge, calls that are not stored go on.
+        """
+        journal = self.broker.journal
+        before, self._room = self._room, journal.room
+        if journal.room < before and journal.waiting > self._journal_bytes:
             connection.pause_reading()
             self._paused.append(connection)
 
@@ -81,22 +92,33 @@ class Turn:
         for connection in dirty:
             connection.flush()
         if self.broker.again:
-            self.broker.go_on(self._store.read)
+            self.broker.go_on(self._read)
         if self.dirty or self.broker.again:
             self._go_on()
 
     def finish(self) -> None:
         """The broker stops: write all there is and keep every promise. Blocks until it is done."""
-        self._writer.stop()
-        if self._on_the_way is not None:
-            self._keep_promises(self._on_the_way)
-        if self.broker.journal:
-            self._store.write(self.broker.take())
-        self._keep_promises(self._promises)
+        try:
+            self._writer.stop()
+            if self.broker.journal:
+                self._store.write(self.broker.take())
+        except Exception as error:
+            self._store_failed(error)
+            raise
+        self._keep_promises([*(self._on_the_way or []), *self._promises])
         self._promises, self._on_the_way = [], None
         for connection in self.dirty:
             connection.flush()
         self.dirty = []
+
+    def _read(
+        self, queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        try:
+            return self._store.read(queue, priority, after, count, size)
+        except Exception as error:
+            self._store_failed(error)
+            raise
 
     def _go_on(self) -> None:
         if not self.begun:
@@ -118,6 +140,7 @@ class Turn:
         promises, self._on_the_way = self._on_the_way, None
         self._keep_promises(promises)
         self.broker.journal.set_room(self._store.room())
+        self._room = self.broker.journal.room
         self.broker.written()
         for connection in self._paused:
             connection.resume_reading()

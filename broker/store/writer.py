@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from broker.store import Store, Writes
@@ -26,7 +27,7 @@ class Writer(Protocol):
         """Write, then call `done` where the broker lives."""
 
     def stop(self) -> None:
-        """Wait for what is being written."""
+        """Wait for what is being written. Raises what the store raised."""
 
 
 class InlineWriter:
@@ -58,6 +59,7 @@ class ThreadWriter:
         self._post = post
         self._failed = failed
         self._batches: queue.SimpleQueue[tuple[Writes, Done] | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="store writer", daemon=True)
         self._thread.start()
 
@@ -66,9 +68,11 @@ class ThreadWriter:
         self._batches.put((batch, done))
 
     def stop(self) -> None:
-        """Wait until everything handed over is written."""
+        """Wait until everything handed over is written. Raises what the store raised."""
         self._batches.put(None)
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self) -> None:
         while (work := self._batches.get()) is not None:
@@ -76,7 +80,7 @@ class ThreadWriter:
             try:
                 self._store.write(batch)
             except BaseException as error:
-                failure = error
+                self._failure = failure = error
                 self._post(lambda: self._failed(failure))
                 return  # after a failed write nothing is known about the disk
             self._post(done)

@@ -50,7 +50,12 @@ class House:
         store = MemoryStore(StoreSettings())
         broker = Broker(annotate=annotate)
         self.turn = Turn(
-            broker, store, lambda: InlineWriter(store, self._failed), 2**30, lambda call: None
+            broker,
+            store,
+            lambda: InlineWriter(store, self._failed),
+            2**30,
+            lambda call: None,
+            self._failed,
         )
         self._agenda = Agenda(lambda when: None)
         self._broker = broker
@@ -151,10 +156,14 @@ def count_calls(row: str) -> tuple[float, float]:
         "broker.stomp.frame",
     )  # the input is encoded by Frame.encode, the broker's output is not
 
+    # The input is encoded by Frame.encode; the broker does not use it for messages.
     def profile(frame: FrameType, event: str, argument: Any) -> None:
-        if event in ("call", "c_call") and frame.f_globals["__name__"].startswith("broker."):
-            if frame.f_globals["__name__"] not in rooms or frame.f_code.co_name == "__init__":
-                calls[event] += 1
+        room = frame.f_globals["__name__"]
+        ours = room.startswith("broker.") and (
+            room != "broker.stomp.frame" or frame.f_code.co_name == "__init__"
+        )
+        if ours and event in ("call", "c_call"):
+            calls[event] += 1
 
     sys.setprofile(profile)
     try:
