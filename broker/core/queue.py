@@ -74,6 +74,7 @@ class Lane:
             passed.append(head.popleft())
         head.extendleft(sorted(passed + messages, key=sequence, reverse=True))
         self.bytes += sum(len(message.tail) for message in messages)
+        self.expiring = self.expiring or any(message.expires for message in messages)
 
     @property
     def low(self) -> bool:
@@ -172,7 +173,11 @@ class Queue:
             self.done(message)
 
     def give_back(self, messages: list[Message]) -> None:
-        """Consumers had these and will not finish them: back to their places, at once."""
+        """A consumer had these and will not finish them: back to their places, at once.
+
+        They are handed out again at the end of the turn: the consumers of a lost connection give back one
+        after the other, and nobody is to get the second before the first is there.
+        """
         if not messages:
             return
         by_priority: dict[int, list[Message]] = {}
@@ -186,7 +191,8 @@ class Queue:
         for priority, some in by_priority.items():
             self._lane(priority).put_back(sorted(some, key=sequence))
         self.waiting += len(messages)
-        self.dispatch()
+        if self._line:
+            self._broker.again[self] = None
 
     def join(self, subscription: Subscription) -> None:
         """A consumer comes; it is served after `feed`."""

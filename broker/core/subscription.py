@@ -119,6 +119,8 @@ class Subscription:
             self._settled()
         else:
             self.credit -= len(keys)
+            if not self.hungry:
+                self.queue.rest(self)
 
     def stop(self) -> None:
         """Take no more messages. A connection stops all its consumers before it closes the first."""

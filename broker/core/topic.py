@@ -45,6 +45,10 @@ class TopicQueue(Queue):
         self._lane_of.clear()
         self.waiting = 0
 
+    def refuse(self, message: Message, requeue: bool) -> None:
+        """The consumer does not want it; how often is nothing to other subscribers."""
+        super().refuse(message.copy(), requeue)
+
     def give_back(self, messages: list[Message]) -> None:
         """The consumer wants them again; the message itself is shared with other subscribers."""
         if self.subscriptions:
@@ -52,7 +56,9 @@ class TopicQueue(Queue):
 
     def _keep(self, message: Message) -> None:
         super()._keep(message)
-        if self.waiting > PENDING or sum(lane.bytes for lane in self._lanes) > PENDING_BYTES:
+        while self.waiting > 1 and (
+            self.waiting > PENDING or sum(lane.bytes for lane in self._lanes) > PENDING_BYTES
+        ):
             lane = next(lane for lane in reversed(self._lanes) if lane.head)  # the least urgent
             oldest = lane.head.popleft()
             lane.bytes -= len(oldest.tail)
