@@ -33,7 +33,7 @@ from typing import Protocol
 
 from broker.agenda import Agenda
 from broker.core.broker import Broker
-from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.message import BULKY, DEFAULT_PRIORITY, Message
 from broker.core.queue import Queue
 from broker.core.subscription import (
     AUTO,
@@ -163,6 +163,7 @@ class Connection:
         self._version = "1.0"  # of what we write
         self._verbs: dict[str, Callable[[Connection, Frame], None]] = {}  # none before CONNECT
         self._out: list[bytes] = []
+        self._bulky = False  # something in there is large
         self._consumers: dict[str, Consumer] = {}  # by number, hence in the order of SUBSCRIBE
         self._numbers = count(1)
         self._transactions: dict[str, Transaction] = {}
@@ -183,8 +184,6 @@ class Connection:
     def data(self, data: bytes) -> None:
         """Bytes from the client."""
         self.session.heard = self._turn.now
-        if self.closing:
-            return
         parser = self._parser
         frames = parser.feed(data)
         while frames:
@@ -202,7 +201,7 @@ class Connection:
                     return
             # The handshake stops the parser, because it decides how the rest reads.
             frames = parser.feed(b"") if negotiating else []
-        if parser.error is not None:
+        if parser.error is not None and not self.closing:
             self._error(parser.error)
         self._turn.check_pressure(self)
 
@@ -285,9 +284,15 @@ class Connection:
         """Write everything that was said."""
         out = self._out
         if out:
+            self.session.spoke = self._turn.now
+            if self._bulky:  # some tail is so large that it should not be copied once more
+                self._bulky = False
+                for piece in out:
+                    self.transport.write(piece)
+                out.clear()
+                return
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self.session.spoke = self._turn.now
             self.transport.write(data)
 
     def close(self) -> None:
@@ -600,9 +605,13 @@ class Connection:
 
         def special(message: Message) -> bytes:
             tail = message.tail
+            if len(tail) >= BULKY:
+                self._bulky = True
             if not message.plain and version != TAIL_VERSION:
                 tail = rewrite(tail, version)
-            return b"redelivered:true\n" + tail if message.redelivered else tail
+            if message.redelivered:
+                out.append(b"redelivered:true\n")
+            return tail
 
         def auto(message: Message) -> str:
             if not out:

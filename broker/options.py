@@ -127,7 +127,7 @@ def change_options(base: Options, values: dict[str, Any], source: str) -> Option
 
 def check(name: str, value: Any, source: str) -> Any:
     """Return a setting's value, an int as a float where one is meant. Raises `OptionsError`."""
-    default = FIELDS[name].default
+    default: Any = FIELDS[name].default
     wanted = type(default)
     if wanted is float and type(value) is int:
         value = float(value)

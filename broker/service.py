@@ -12,18 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IReactorFromThreads,
-    IReactorTCP,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -35,10 +30,6 @@ from broker.options import Options
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.turn import Turn
-
-
-class Reactor(IReactorTCP, IReactorTime, IReactorFromThreads):  # type: ignore[misc]
-    """What a broker needs of Twisted's reactor."""
 
 
 class CannotStart(Exception):
@@ -63,8 +54,11 @@ class BrokerService(Service):
 
     log = Logger()
 
-    def __init__(self, options: Options, reactor: Reactor) -> None:
-        """Open the store and take over what is in it. Raises `CannotStart`."""
+    def __init__(self, options: Options, reactor: Any) -> None:
+        """Open the store and take over what is in it. Raises `CannotStart`.
+
+        `reactor` is Twisted's: it listens, tells the time and takes calls from threads.
+        """
         self.options = options
         self.streams: set[Stream] = set()
         self._reactor = reactor
@@ -190,6 +184,6 @@ class BrokerService(Service):
         os._exit(1)
 
 
-def make_service(options: Options, reactor: Reactor) -> BrokerService:
+def make_service(options: Options, reactor: Any) -> BrokerService:
     """Return the broker as a service. Raises `CannotStart`."""
     return BrokerService(options, reactor)

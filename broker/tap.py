@@ -14,7 +14,7 @@ from broker.options import Options as Settings
 from broker.service import CannotStart, make_service
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """The flags of `hoofbeat run`."""
 
     optParameters = [

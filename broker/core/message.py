@@ -20,6 +20,7 @@ RECORD_FORMAT = 1
 META = struct.Struct(">BBBQ")
 PLAIN, REDELIVERED = 1, 2  # flags
 
+BULKY = 256 * 1024  # bytes of a tail that is handled with care
 DEFAULT_PRIORITY = 4  # of 0 to 9, as in JMS
 
 
@@ -59,9 +60,8 @@ class Message:
         self.expires = expires  # milliseconds since 1970; 0: never
         self.redelivered = False  # somebody may have seen it already
         self.returns = 0  # how often a consumer gave it back on purpose
-        self.special = (
-            not plain
-        )  # not plain or redelivered: one question on the common way, not two
+        # Not plain, redelivered or large: one question on the common way, not three.
+        self.special = not plain or len(tail) >= BULKY
 
     def mark_redelivered(self) -> None:
         """Remember that a consumer had it."""

@@ -16,10 +16,17 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol as Interface
+from typing import cast
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IPullProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -27,6 +34,7 @@ from zope.interface import implementer
 from broker.connection import Connection
 from broker.turn import Turn
 
+SLICE = 256 * 1024  # bytes handed to the transport at once
 QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -56,8 +64,8 @@ class Stream(Protocol):
         self._house = house
         self._turn = house.turn
         self._linger = linger
-        self._waiting: list[bytes] = []  # until the transport's buffer is empty
-        self._size = 0  # bytes in there, and in the transport's buffer
+        self._waiting: deque[bytes | memoryview] = deque()  # until the transport's buffer is empty
+        self._size = 0  # bytes in there
         self._draining = False  # the transport is busy
         self._closing = False
         self._gone = False
@@ -68,6 +76,7 @@ class Stream(Protocol):
         self.transport.setTcpKeepAlive(True)
         self._socket: socket.socket = self.transport.getHandle()  # type: ignore[attr-defined]
         self._send = self._socket.send
+        self._consumer = cast(IConsumer, self.transport)  # the same, by its other interface
         self._begin()
         self._connection = self._house.open_connection(self)
 
@@ -109,19 +118,23 @@ class Stream(Protocol):
         """Send as much as the kernel takes, keep the rest in order."""
         if self._gone:
             return
-        if self._draining:
-            self._waiting.append(data)
-            self._size += len(data)
-            self._connection.unsent(self._size)
-            return
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # the transport meets the same and says why the connection is lost
-            sent = 0
-        if sent < len(data):
-            self._drain(data[sent:] if sent else data)
+        rest: bytes | memoryview = data
+        if not self._draining:
+            try:
+                sent = self._send(data)
+            except (
+                OSError
+            ):  # the kernel takes nothing; or the link is lost, as Twisted will find out
+                sent = 0
+            if sent == len(data):
+                return
+            rest = memoryview(data)[sent:]
+        self._waiting.append(rest)
+        self._size += len(rest)
+        if not self._draining:
+            self._draining = True
+            self._consumer.registerProducer(self, False)  # which asks at once
+        self._connection.unsent(self._size)
 
     def pause_reading(self) -> None:
         """Take nothing from the client for now."""
@@ -155,32 +168,33 @@ class Stream(Protocol):
 
     def resumeProducing(self) -> None:
         """Twisted: hand over what waits, or return to sending directly."""
-        if not self._draining:
-            return  # Twisted asks once at registration
-        if self._waiting:
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._size = len(data)
-            self.transport.write(data)
-            return
-        self._draining = False
-        self._size = 0
-        self.transport.unregisterProducer()
-        if self._closing:
-            self._hang_up()
-        else:
+        waiting = self._waiting
+        if not waiting:
+            self._draining = False
+            self._consumer.unregisterProducer()
+            if self._closing:
+                self._hang_up()
             self._begin()
-        self._connection.unsent(0)
+            self._connection.unsent(0)
+            return
+        pieces: list[bytes | memoryview] = []
+        size = 0
+        while waiting and size < SLICE:
+            piece = waiting.popleft()
+            if (
+                len(piece) > SLICE
+            ):  # of a large message only what fits, so that it is not copied whole
+                view = memoryview(piece)
+                waiting.appendleft(view[SLICE:])
+                piece = view[:SLICE]
+            pieces.append(piece)
+            size += len(piece)
+        self._size -= size
+        self.transport.write(b"".join(pieces))
+        self._connection.unsent(self._size)
 
     def stopProducing(self) -> None:
         """Twisted: the connection is lost; `connectionLost` follows."""
-
-    def _drain(self, rest: bytes) -> None:
-        self.transport.registerProducer(self, False)
-        self._draining = True
-        self._size = len(rest)
-        self.transport.write(rest)
-        self._connection.unsent(self._size)
 
     def _hang_up(self) -> None:
         self.transport.loseWriteConnection()

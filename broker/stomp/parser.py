@@ -6,8 +6,8 @@ keep it fast and its cost linear in the bytes received:
 
 - a producer mostly repeats itself: the last header block is remembered with what it meant, and the same
   bytes again are not parsed again;
-- an unfinished frame is kept in one growing buffer, with the length at which it is worth looking again
-  (`_need`) and the place from which to search for its end (`_scanned`);
+- an unfinished frame is kept in one growing buffer, with the place from which to search for its end
+  (`_scanned`); if only a body of known length is missing (`_awaiting`), nothing is searched or read again;
 - limits are enforced while the frame grows, not once it is whole.
 
 Errors do not escape as exceptions from `feed`, because frames that came before the error in the same
@@ -56,7 +56,7 @@ class Limits:
 
 
 class Parser:
-    """An incremental STOMP parser for either end of a link.
+    r"""An incremental STOMP parser for either end of a link.
 
     Until `version` is set it parses as the handshake demands (CR LF allowed, nothing unescaped) and
     stops after each frame, because the first frame decides how the next one reads: set `version`,
@@ -71,14 +71,13 @@ class Parser:
         self.strict = strict
         self.version = None
         self.error: ProtocolError | None = None
-        self._rest = bytearray()  # an unfinished frame
-        self._need = 0  # length of _rest below which looking at it again is useless
-        self._scanned = (
-            0  # where in _rest to go on searching for the end of the headers or the body
-        )
-        self._in_body = (
-            False  # what is searched for: the NUL after a body, or the end of the headers
-        )
+        self._rest = bytearray()  # an unfinished frame, or all that has come of its body
+        self._awaiting = False  # … of the body of `_meaning`
+        self._ready = False  # _rest has not been looked at
+        # Where in _rest to go on searching for the end of the headers or the body
+        self._scanned = 0
+        # What is searched for: the NUL after a body, or the end of the headers
+        self._in_body = False
         self._limit = 0  # length of _rest at which it is too long, or worth a look why not
         # The last header block and what it meant: command, headers, plain, content-length or -1.
         self._meaning: tuple[str, dict[str, str], bool, int] = ("", {}, True, -1)
@@ -91,9 +90,8 @@ class Parser:
     @version.setter
     def version(self, version: str | None) -> None:
         self._version = version
-        self._crlf = (
-            version != "1.1"
-        )  # 1.2 allows CR LF; 1.0 and the handshake as ActiveMQ takes them
+        # 1.2 allows CR LF; 1.0 and the handshake as ActiveMQ takes them
+        self._crlf = version != "1.1"
         self._trims = version is None or version == "1.0"
         self._head = b""  # the same bytes may mean something else now
 
@@ -116,31 +114,33 @@ class Parser:
         """Take a chunk and return the frames it completes; `self.error` is set if it makes no sense."""
         if self.error is not None:
             return []
+        if self._awaiting:
+            return self._body_came(data)
         if self._rest:
             self._rest += data
             if not self._may_be_complete():
                 return []
             data = bytes(self._rest)
             self._rest.clear()
-            self._need = self._scanned = 0
+            self._ready = False
+            self._scanned = 0
         return self._frames(data)
 
     def forget(self) -> None:
         """Drop what was kept of an unfinished frame, and take no more bytes."""
         self.error = self.error or ProtocolError("The link is closed.")
-        self._rest.clear()
+        self._rest = bytearray()
+        self._awaiting = False
 
     @property
     def unfinished(self) -> bool:
         """True while the beginning of a frame waits for its end."""
-        return bool(self._rest)
+        return bool(self._rest) or self._awaiting
 
     def _may_be_complete(self) -> bool:
         """Tell whether the unfinished frame is worth another look, in time linear in what is new."""
         rest = self._rest
-        if len(rest) < self._need:
-            return False
-        if self._need:  # length known, or the limits must be looked at
+        if self._ready:
             return True
         # The end of the headers or of a body of unknown length: search only where nobody has looked.
         start, self._scanned = self._scanned, max(0, len(rest) - 2)
@@ -191,30 +191,55 @@ class Parser:
                 if length >= 0:
                     stop = start + length
                     if stop >= size:
-                        self._rest += data[pos:] if pos else data
-                        self._need = stop + 1 - pos
+                        self._rest += data[start:]
+                        self._awaiting = True
                         return frames
                     if data[stop]:
-                        raise ProtocolError(
-                            "The frame's body does not end where content-length says",
-                            f"After content-length:{length} octets of body a NUL octet must follow.",
-                        )
+                        raise self._wrong_length(length)
                 else:
                     stop = find(b"\0", start)
                     if stop < 0:
                         self._keep_body(data, pos, size - start)
                         return frames
-                    if stop - start > self.limits.body:
+                    if stop - start > self._limits.body:
                         raise self._too_large_body()
                 frames.append(Frame(command, headers, data[start:stop], plain))
                 pos = stop + 1
                 if self._version is None and pos < size:
                     self._rest += data[pos:]
-                    self._need = 1
+                    self._ready = True
                     return frames
         except ProtocolError as error:
             self.error = error
             return frames
+
+    def _body_came(self, data: bytes) -> list[Frame]:
+        """More of a body whose length is known. However long it is, it is copied once."""
+        command, headers, plain, length = self._meaning
+        rest = self._rest
+        rest += data
+        if len(rest) <= length:
+            return []
+        self._awaiting = False
+        if rest[length]:
+            self.error = self._wrong_length(length)
+            self._rest = bytearray()
+            return []
+        with memoryview(rest) as view:
+            frame = Frame(command, headers, bytes(view[:length]), plain)
+            data = bytes(view[length + 1 :])
+        self._rest = bytearray()
+        if self._version is None and data:
+            self._rest += data
+            self._ready = True
+            return [frame]
+        return [frame, *self._frames(data)]
+
+    def _wrong_length(self, length: int) -> ProtocolError:
+        return ProtocolError(
+            "The frame's body does not end where content-length says",
+            f"After content-length:{length} octets of body a NUL octet must follow.",
+        )
 
     def _keep_headers(self, data: bytes, pos: int) -> None:
         """Keep a frame whose headers have not ended, unless they are wrong already."""

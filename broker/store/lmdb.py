@@ -148,10 +148,7 @@ class LMDBStore:
                     break
                 seq = int.from_bytes(key[5:], "big")
                 end = 2 + value[1]
-                if value[0] == WHOLE:
-                    tail = bytes(value[end:])
-                else:
-                    tail = self._join(txn, seq)
+                tail = bytes(value[end:]) if value[0] == WHOLE else self._join(txn, seq)
                 size -= len(tail)
                 if rows and size < 0:
                     break

@@ -48,7 +48,7 @@ class MemoryStore:
         """Return the next records of a lane."""
         order = self._order.get((queue, priority), [])
         records = self._records.get((queue, priority), {})
-        rows = []
+        rows: list[tuple[int, bytes, bytes]] = []
         for index in range(bisect_right(order, after), len(order)):
             seq = order[index]
             if seq not in records:  # deleted, and not cleared out yet

@@ -152,9 +152,10 @@ class SQLiteStore:
 
     def room(self) -> int:
         """Return what the limit and the disk can still take."""
-        (pages,) = self._reader.execute("PRAGMA page_count").fetchone()
-        (free,) = self._reader.execute("PRAGMA freelist_count").fetchone()
-        (page,) = self._reader.execute("PRAGMA page_size").fetchone()
+        pages, free, page = (
+            int(self._reader.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
         on_disk = free * page + max(0, free_disk(self._path.parent, self._settings.disk_reserve))
         return min(int(self._settings.map_size * FULL_AT) - (pages - free) * page, on_disk)
 

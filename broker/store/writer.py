@@ -80,8 +80,8 @@ class ThreadWriter:
             try:
                 self._store.write(batch)
             except BaseException as error:
-                self._failure = failure = error
-                self._post(lambda: self._failed(failure))
+                self._failure = error
+                self._post(partial(self._failed, error))
                 return  # after a failed write nothing is known about the disk
             self._post(done)
             del batch, done, work  # do not hold the messages until the next batch comes

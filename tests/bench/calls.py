@@ -152,9 +152,6 @@ def count_calls(row: str) -> tuple[float, float]:
     house, step = House(ack), make()
     step(house)  # the first of a kind does more
     calls: Counter[str] = Counter()
-    rooms = (
-        "broker.stomp.frame",
-    )  # the input is encoded by Frame.encode, the broker's output is not
 
     # The input is encoded by Frame.encode; the broker does not use it for messages.
     def profile(frame: FrameType, event: str, argument: Any) -> None:
