@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import select
 import signal
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -84,7 +86,7 @@ class Client:
     """Calls the functions of one service. Any number of threads may use one client at once.
 
     It connects at the first call, and again at the first call after the connection was lost. One
-    connection and one reply queue serve all calls.
+    connection and one reply queue serve all calls. A forked process gets a connection of its own.
     """
 
     def __init__(
@@ -103,19 +105,35 @@ class Client:
         seconds, 0 for none. Raises `ValueError` for a URL or name that makes no sense.
         """
         self._address = parse_address(url)
+        self._request_queue = request_queue(service)
+        self._durable = durable
         self._heart_beat = heart_beat
         self._connect_timeout = connect_timeout
+        self._connections = 0
+        self._closed = threading.Event()
+        self._begin_anew()
+        _clients.add(self)
+
+    def _begin_anew(self) -> None:
+        """Set up all that two processes must not share."""
         unique = uuid.uuid4().hex
         self._reply_queue = reply_queue(unique)
-        self._headers = request_headers(request_queue(service), self._reply_queue, durable=durable)
+        self._headers = request_headers(
+            self._request_queue, self._reply_queue, durable=self._durable
+        )
         self._mutex = threading.Lock()
         self._dialling = threading.Lock()
         self._calls = Calls(unique[:8])
         self._wire: Wire | None = None
         self._led = False  # a thread is reading
-        self._connections = 0
-        self._closed = threading.Event()
         self._keeper: threading.Thread | None = None  # keeps heart-beats while nobody calls
+
+    def _after_fork(self) -> None:
+        """Leave the connection to the parent; the next call makes one of this process's own."""
+        wire = self._wire
+        self._begin_anew()
+        if wire is not None:
+            wire.stream.disown()
 
     def call(
         self, method: str, /, *args: Any, timeout: float | None = TIMEOUT, **kwargs: Any
@@ -350,19 +368,42 @@ class Client:
         """See that a keeper runs if there are heart-beats to keep. With the mutex held."""
         if wire.next_check < FOREVER and self._keeper is None:
             self._keeper = threading.Thread(
-                target=self._keep_alive, name="rpc-heart-beats", daemon=True
+                target=_keep_alive,
+                args=(weakref.ref(self), self._closed),
+                name="rpc-heart-beats",
+                daemon=True,
             )
             self._keeper.start()
 
-    def _keep_alive(self) -> None:
-        """Look at the connection at each heart-beat: the life of the keeper."""
-        wait = 0.0
-        while not self._closed.wait(wait):
-            wire = self._wire
-            wait = self._heart_beat
-            if wire is not None:
-                self._look(wire)
-                wait = min(wait, max(0.01, wire.next_check - monotonic()))
+    def _tend(self) -> float:
+        """Look at the connection; return in how many seconds to look again."""
+        wire = self._wire
+        if wire is None:
+            return self._heart_beat
+        self._look(wire)
+        return min(self._heart_beat, max(0.01, wire.next_check - monotonic()))
+
+
+def _keep_alive(reference: weakref.ref[Client], closed: threading.Event) -> None:
+    """Tend a client until it is closed, or forgotten: the life of the keeper."""
+    wait = 0.0
+    while not closed.wait(wait):
+        client = reference()
+        if client is None:
+            return
+        wait = client._tend()
+        del client
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True, slots=True)

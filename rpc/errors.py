@@ -21,7 +21,7 @@ class RpcError(Exception):
     """Anything that kept a remote call from giving its result."""
 
 
-class Timeout(RpcError, TimeoutError):  # noqa: N818  # the name that callers read best
+class Timeout(RpcError, TimeoutError):  # the name that callers read best
     """No reply came within the call's timeout.
 
     The function may have run, may be running, or may still be waiting in the queue; the broker drops
@@ -29,7 +29,7 @@ class Timeout(RpcError, TimeoutError):  # noqa: N818  # the name that callers re
     """
 
 
-class ConnectionLost(RpcError, ConnectionError):  # noqa: N818
+class ConnectionLost(RpcError, ConnectionError):
     """The connection to the broker is gone, could not be made, or was closed by this program.
 
     `sent` is False only if the request certainly never left: then calling again is always safe. True
@@ -50,7 +50,7 @@ class BrokerRefused(ConnectionLost):
     """
 
 
-class ErrorReply(RpcError):  # noqa: N818
+class ErrorReply(RpcError):
     """A worker answered with an error. Raised as itself only for a code that `CODES` does not know.
 
     `code` is the JSON-RPC error code, `message` the worker's one-line text and `data` whatever else

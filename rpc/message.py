@@ -37,8 +37,11 @@ CONTENT_TYPE = "application/json"
 SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 # What JSON (RFC 8259) cannot express is refused here and not on the other side: no NaN, no sets.
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_ascii_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+# Circles are found by the depth they reach, which costs nothing as long as there are none.
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+)
+_ascii_encoder = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 def _refuse_constant(name: str) -> None:
@@ -75,7 +78,7 @@ def encode(value: Any) -> bytes:
     except UnicodeEncodeError:  # half of a surrogate pair: JSON has it, UTF-8 has not
         return _ascii_encoder.encode(value).encode()
     except RecursionError:
-        raise ValueError("nested too deeply for JSON") from None
+        raise ValueError("nested too deeply for JSON, or in a circle") from None
 
 
 def decode(body: bytes) -> Any:

@@ -210,6 +210,17 @@ class Stream:
             self._bell.ring()
             self._release()
 
+    def disown(self) -> None:
+        """Let go of a connection that belongs to the parent of this forked process.
+
+        The parent goes on using it, so nothing is ended; its threads, which may have held the mutex at
+        the moment of the fork, do not exist here.
+        """
+        self._mutex = threading.Lock()
+        self._closed = True
+        self._reading = self._writing = False
+        self._release()
+
     def _shut(self) -> None:
         """End the connection both ways, which also wakes the thread in `read`."""
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -20,7 +21,8 @@ import rpc
 from broker.stomp import Frame
 from rpc.address import parse_address
 from rpc.wire import Wire
-from tests.rpc.processes import PATIENCE, BrokerProcess, WorkerProcess
+from tests.rpc.canned import CONNECTED, CannedBroker
+from tests.rpc.processes import PATIENCE, BrokerProcess, Process, WorkerProcess
 
 
 @contextlib.contextmanager
@@ -614,3 +616,58 @@ def test_one_at_a_time_if_asked(broker_url: str, service: str, client: rpc.Clien
     with serving(worker):
         results = in_threads(10, lambda _: [client.call("alone") for _ in range(20)])
     assert results == [[True] * 20] * 10
+
+
+def test_an_error_frame_ends_the_calls_with_the_brokers_words(service: str) -> None:
+    refusal = b"ERROR\nmessage:The store is full\n\n\0\n"
+    with (
+        CannedBroker(CONNECTED, b"", refusal) as broker,
+        rpc.Client(broker.url, service) as client,
+        pytest.raises(rpc.BrokerRefused, match="The store is full") as raised,
+    ):
+        client.call("echo", 1)
+    assert raised.value.sent
+
+
+def test_a_worker_that_is_refused_says_so(service: str) -> None:
+    """A wrong password would be refused again and again: that is for somebody to see."""
+    for answers in ([b"ERROR\nmessage:No\n\n\0\n"], [CONNECTED, b"ERROR\nmessage:No\n\n\0\n"]):
+        with (
+            CannedBroker(*answers) as broker,
+            pytest.raises(rpc.BrokerRefused, match=r"^No$"),
+        ):
+            rpc.Worker(broker.url, service).run()
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_forked_process_has_a_connection_of_its_own(broker_url: str, service: str) -> None:
+    source = """
+import os, sys
+import rpc
+client = rpc.Client(sys.argv[1], sys.argv[2])
+for _ in range(2):  # forked before the first call, and after it
+    child = os.fork()
+    if not child:
+        results = [client.call("echo", "child") for _ in range(50)]
+        client.close()
+        os._exit(0 if results == ["child"] * 50 else 1)
+    assert [client.call("echo", "parent") for _ in range(50)] == ["parent"] * 50
+    assert os.waitpid(child, 0)[1] == 0
+assert client.stats().connections == 1
+assert client.stats().late == 0
+client.close()
+"""
+    with Process("-c", source, broker_url, service) as program:
+        assert program.wait() == 0
+
+
+def test_a_client_that_was_forgotten_leaves_nothing_behind(broker_url: str, service: str) -> None:
+    client = rpc.Client(broker_url, service, heart_beat=0.2)
+    client.connect()
+    keeper = client._keeper
+    assert keeper is not None
+    with pytest.warns(ResourceWarning, match="unclosed"):  # noqa: PT031  # both are needed
+        del client
+        gc.collect()
+    keeper.join(PATIENCE)
+    assert not keeper.is_alive()
