@@ -29,7 +29,9 @@ def soon(milliseconds: int) -> str:
 def test_higher_priorities_first(connect: Connect, version: str, queue: str) -> None:
     """9 before 0, first in first out within one; without the header it is 4."""
     sender = connect(version)
-    for number, priority in enumerate(["4", "0", "9", "5", "4", "9", "0", "1", "8", "3", "2", "7", "6"]):
+    for number, priority in enumerate(
+        ["4", "0", "9", "5", "4", "9", "0", "1", "8", "3", "2", "7", "6"]
+    ):
         put(sender, queue, f"{priority} {number}".encode(), priority=priority)
     put(sender, queue, b"4 13")
     client = connect(version)
