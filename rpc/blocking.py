@@ -66,9 +66,7 @@ TIMEOUT = 30.0  # seconds a call waits for its reply; a call that waits for ever
 HEART_BEAT = 10.0  # seconds: a dead broker is noticed within twice that
 CONNECT_TIMEOUT = 10.0  # seconds for TCP and CONNECT together
 FAREWELL = 5.0  # seconds a worker waits for the broker to confirm its last acknowledgements
-FRESH = (
-    0.1  # seconds since bytes last came, within which a connection needs no look whether it lives
-)
+FRESH = 0.1  # seconds since bytes last came, within which nobody looks whether the link still lives
 FOREVER = float("inf")
 
 
@@ -110,7 +108,6 @@ class Client:
         self._heart_beat = heart_beat
         self._connect_timeout = connect_timeout
         self._connections = 0
-        self._closed = threading.Event()
         self._begin_anew()
         _clients.add(self)
 
@@ -121,6 +118,7 @@ class Client:
         self._headers = request_headers(
             self._request_queue, self._reply_queue, durable=self._durable
         )
+        self._closed = threading.Event()
         self._mutex = threading.Lock()
         self._dialling = threading.Lock()
         self._calls = Calls(unique[:8])
@@ -130,10 +128,12 @@ class Client:
 
     def _after_fork(self) -> None:
         """Leave the connection to the parent; the next call makes one of this process's own."""
-        wire = self._wire
+        wire, closed = self._wire, self._closed.is_set()
         self._begin_anew()
         if wire is not None:
             wire.stream.disown()
+        if closed:
+            self._closed.set()
 
     def call(
         self, method: str, /, *args: Any, timeout: float | None = TIMEOUT, **kwargs: Any
@@ -406,13 +406,15 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-@dataclass(frozen=True, slots=True)
 class _Request:
     """A request that was taken in: from where, its frame, and what to run."""
 
-    wire: Wire
-    frame: Frame
-    invocation: Invocation
+    __slots__ = ("frame", "invocation", "wire")
+
+    def __init__(self, wire: Wire, frame: Frame, invocation: Invocation) -> None:
+        self.wire = wire
+        self.frame = frame
+        self.invocation = invocation
 
 
 class Worker:
@@ -604,6 +606,7 @@ class Worker:
             while self._crew.busy or (self._crew.led and self._wire is not None):
                 wire = self._wire
                 if wire is None or self._crew.led:  # the leader is on its way out, and rings
+                    self._crew.watch()
                     poll.poll(WATCH * 1000)
                     self._bell.hush()
                 else:
@@ -616,6 +619,8 @@ class Worker:
             wire, self._wire = self._wire, None
             if wire is not None:
                 wire.close()
+        if not self._crew.led:  # else the leader is still trying to connect, and will find us gone
+            self._crew.join()
 
     def _part(self, wire: Wire) -> None:
         """Acknowledge what was held back, and wait until the broker has processed everything."""

@@ -71,6 +71,11 @@ class Crew(Generic[Job]):
         with self._mutex:
             self._stop()
 
+    def join(self) -> None:
+        """Wait until the threads of a stopped crew have ended."""
+        for thread in self.threads:
+            thread.join()
+
     @property
     def busy(self) -> bool:
         """True while jobs are being done or wait to be."""
