@@ -7,13 +7,15 @@ would change this. One environment, five named databases:
     queue   queue u32                               name
     lane    queue u32 | 9-priority u8               number of records u64
     record  queue u32 | 9-priority u8 | seq u64     kind u8 | length of meta u8 | meta | tail
-    chunk   seq u64 | chunk u16                     60 KB of a large tail (then `record` has none)
+    chunk   seq u64 | chunk u16                     60 KB of a large tail (`record` has its length u64)
 
 Keys are big endian, so key order is the order of delivery; a lane is one range. Large tails are cut up
 because LMDB looks for runs of free pages, and long runs become rare (measured stalls elsewhere).
 
-The file never shrinks; freed pages are used again. `room` keeps a tenth of the map free: a delete copies
-pages before it frees any, so a full map could never be drained.
+The file never shrinks; freed pages are used again. A delete copies pages before it frees any, and what one
+batch frees can be used only by the one after the next, so a full map could never be drained. Two things
+keep that away: `room` ends at nine tenths of `map_size`, and the map itself is larger than that, by enough
+for two batches which touch every page. Only the address space of the process pays for it.
 
 Format 1. Whoever changes the layout: a new FORMAT, an upgrade in `_check_format`, a fixture of the old one.
 """
@@ -31,8 +33,11 @@ from broker.store.files import Claim, free_disk, make_directory
 
 FORMAT = 1
 WHOLE, CHUNKED = 0, 1  # kinds of record
-CHUNK = 60 * 1024  # bytes; a larger tail is cut up
-FULL_AT = 0.9  # of the map
+CHUNK = 15 * 4096 - 16  # bytes: with LMDB's header, 15 pages; a larger tail is cut up
+FULL_AT = 0.9  # of map_size
+SPREAD = 3  # a record takes at most so many times its size: pages are half full, at worst
+COPIES = 3  # of every page: what is true, and two batches that touch all of it
+SLACK = 1024**3  # bytes: the same for what one batch may take beyond nine tenths
 READERS_EVERY = 1000  # batches between two looks for readers that died
 
 U32 = struct.Struct(">I")
@@ -62,11 +67,10 @@ class LMDBStore:
         self._batches = 0
 
     def _open(self) -> None:
-        new = not (self._directory / "data.mdb").exists()
         try:
             self._env = lmdb.open(
                 str(self._directory),
-                map_size=self._settings.map_size,
+                map_size=self._settings.map_size * COPIES + SLACK,
                 max_dbs=8,
                 mode=0o600,
                 readahead=False,  # backlogs may be larger than memory
@@ -76,11 +80,11 @@ class LMDBStore:
             raise StoreError(
                 f"{self._directory} holds no data of hoofbeat that this version can read: {error}"
             ) from None
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise StoreError(f"cannot open {self._directory}: {error}") from None
         try:
             with self._env.begin(write=True) as txn:
-                self._check_format(txn, new)
+                self._check_format(txn)
             self._meta, self._queue, self._lane, self._record, self._chunk = (
                 self._env.open_db(name)
                 for name in (b"meta", b"queue", b"lane", b"record", b"chunk")
@@ -92,8 +96,8 @@ class LMDBStore:
             self._env.close()
             raise
 
-    def _check_format(self, txn: lmdb.Transaction, new: bool) -> None:
-        if new:
+    def _check_format(self, txn: lmdb.Transaction) -> None:
+        if not txn.stat()["entries"]:  # new, or killed before it was more than that
             meta = self._env.open_db(b"meta", txn=txn)
             txn.put(b"format", str(FORMAT).encode(), db=meta)
             txn.put(b"node", os.urandom(4).hex().encode(), db=meta)
@@ -148,10 +152,11 @@ class LMDBStore:
                     break
                 seq = int.from_bytes(key[5:], "big")
                 end = 2 + value[1]
-                tail = bytes(value[end:]) if value[0] == WHOLE else self._join(txn, seq)
-                size -= len(tail)
+                whole = value[0] == WHOLE
+                size -= len(value) - end if whole else U64.unpack_from(value, end)[0]
                 if rows and size < 0:
                     break
+                tail = bytes(value[end:]) if whole else self._join(txn, seq)
                 rows.append((seq, bytes(value[2:end]), tail))
                 if len(rows) >= count:
                     break
@@ -198,7 +203,7 @@ class LMDBStore:
         pages = self._env.info()["last_pgno"] + 1
         reusable = pages * self._page - self._used
         on_disk = reusable + max(0, free_disk(self._directory, self._settings.disk_reserve))
-        return min(int(self._settings.map_size * FULL_AT) - self._used, on_disk)
+        return min(int(self._settings.map_size * FULL_AT) - self._used, on_disk) // SPREAD
 
     def close(self) -> None:
         """End the run."""
@@ -221,7 +226,7 @@ class LMDBStore:
     def _pair(queue: int, priority: int, seq: int, meta: bytes, tail: bytes) -> tuple[bytes, bytes]:
         key = RECORD.pack(queue, 9 - priority, seq)
         if len(tail) > CHUNK:
-            return key, b"%c%c%b" % (CHUNKED, len(meta), meta)
+            return key, b"%c%c%b%b" % (CHUNKED, len(meta), meta, U64.pack(len(tail)))
         return key, b"%c%c%b%b" % (WHOLE, len(meta), meta, tail)
 
     def _cut(self, txn: lmdb.Transaction, seq: int, tail: bytes) -> None:

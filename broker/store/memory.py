@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right, insort
 
 from broker.store import Stored, StoredQueue, StoreSettings, Writes
@@ -17,6 +18,7 @@ class MemoryStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._limit = settings.map_size
         self._used = 0
+        self._node = os.urandom(4).hex()
         self._boot = 0
         self._next_seq = 1
         self._clean = True
@@ -40,7 +42,7 @@ class MemoryStore:
             )
             for number, name in self._names.items()
         ]
-        return Stored(f"{id(self):x}", self._boot, self._next_seq, clean, queues)
+        return Stored(self._node, self._boot, self._next_seq, clean, queues)
 
     def read(
         self, queue: int, priority: int, after: int, count: int, size: int

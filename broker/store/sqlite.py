@@ -9,21 +9,26 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
 from broker.store.files import Claim, free_disk, make_directory
 
 FORMAT = 1
-FULL_AT = 0.9
+FULL_AT = 0.9  # of map_size
+SPREAD = 4  # a record takes at most so many times its size: one byte too many is a page more
 
-SCHEMA = """
+SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE queue (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE lane (queue INTEGER, place INTEGER, records INTEGER NOT NULL,
     PRIMARY KEY (queue, place)) WITHOUT ROWID;
 CREATE TABLE record (queue INTEGER, place INTEGER, seq INTEGER, meta BLOB NOT NULL, tail BLOB NOT NULL,
     PRIMARY KEY (queue, place, seq)) WITHOUT ROWID;
+INSERT INTO meta VALUES ('format', '{FORMAT}'), ('node', lower(hex(randomblob(4)))), ('clean', '1');
+COMMIT;
 """
 
 
@@ -44,38 +49,41 @@ class SQLiteStore:
             raise
 
     def _open(self) -> None:
-        new = not self._path.exists()
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = self._connect()
-            if new:
-                self._db.executescript(SCHEMA)
-                self._db.executemany(
-                    "INSERT INTO meta VALUES (?, ?)",
-                    [("format", str(FORMAT)), ("node", os.urandom(4).hex()), ("clean", "1")],
-                )
-                self._db.commit()
-            self._check_format()
-            self._reader = self._connect()
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"cannot open {self._path}: {error.strerror}") from None
-        except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"{self._path} holds no data of hoofbeat that this version can read: {error}"
-            ) from None
+        with ExitStack() as opened:
+            try:
+                self._db = opened.enter_context(closing(self._connect()))
+                self._check_format()
+                self._reader = opened.enter_context(closing(self._connect()))
+            except sqlite3.DatabaseError as error:
+                raise StoreError(
+                    f"{self._path} holds no data of hoofbeat that this version can read: {error}"
+                ) from None
+            opened.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
         return db
 
     def _check_format(self) -> None:
-        try:
-            row = self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-        except sqlite3.OperationalError:
-            row = None
-        found = row[0] if row else "none"
+        db = self._db
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if not tables:  # new, or killed before it was more than that
+            db.executescript(SCHEMA)
+            return
+        found = "none"
+        if "meta" in tables:
+            row = db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+            found = row[0] if row else found
         if found != str(FORMAT):
             raise StoreError(
                 f"{self._path} holds data of format {found}; this version reads format {FORMAT}"
@@ -157,7 +165,8 @@ class SQLiteStore:
             for name in ("page_count", "freelist_count", "page_size")
         )
         on_disk = free * page + max(0, free_disk(self._path.parent, self._settings.disk_reserve))
-        return min(int(self._settings.map_size * FULL_AT) - (pages - free) * page, on_disk)
+        limit = int(self._settings.map_size * FULL_AT)
+        return min(limit - (pages - free) * page, on_disk) // SPREAD
 
     def close(self) -> None:
         """End the run."""
