@@ -10,7 +10,6 @@ Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not star
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,9 +78,9 @@ def run(options: Options) -> int:
     """Run the broker until it is told to stop."""
     from twisted.internet import reactor
 
-    from broker.service import CannotStart, make_service
+    from broker.service import CannotStart, make_service, tune_process
 
-    allow_many_connections()
+    tune_process()
     try:
         service = make_service(options, reactor)
         host, port = service.listen()
@@ -113,13 +112,6 @@ def begin_logging() -> None:
     levels.setLogLevelForNamespace("broker", LogLevel.info)
     observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-
-
-def allow_many_connections() -> None:
-    """Let the process have as many open files as the system grants it: every client is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def complain(text: str) -> int:

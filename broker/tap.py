@@ -11,7 +11,7 @@ from twisted.python import usage
 
 from broker.options import FIELDS, OptionsError, change_options, read_options
 from broker.options import Options as Settings
-from broker.service import CannotStart, make_service
+from broker.service import CannotStart, make_service, tune_process
 
 
 class Options(usage.Options):
@@ -34,6 +34,7 @@ def makeService(options: dict[str, Any]) -> IService:
             for name in ("host", "port", "data", "store")
             if options[name] is not None
         }
+        tune_process()
         return make_service(change_options(settings, flags, "command line"), reactor)
     except (OptionsError, CannotStart, OSError) as error:
         raise usage.UsageError(str(error)) from None

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broker.core.broker import Broker
-from broker.store import Store
-from broker.store.writer import Writer
 
 if TYPE_CHECKING:
     from broker.connection import Connection
+    from broker.store import Store
+    from broker.store.writer import Writer
 
 #: Who hears it, what, and whether it is the last thing they hear.
 Promise = tuple["Connection", bytes, bool]
