@@ -78,8 +78,9 @@ for (const version of ['1.0', '1.1', '1.2']) {
   const { client, frame, errors } = await connect(version);
   check(`${version} connected`, frame.headers.version === version && frame.headers.session.length > 0);
   const queue = `/queue/js.${randomBytes(6).toString('hex')}`;
-  // stompjs unescapes one escape after the other: a backslash before a letter would not survive it.
-  const value = version === '1.0' ? 'a:b' : 'a:b\nc\\';
+  // stompjs knows escapes in 1.2 only, and undoes them one after the other: a backslash before a letter
+  // would not survive it.
+  const value = version === '1.2' ? 'a:b\nc\\' : 'plain';
   await publish(client, { destination: queue, body: 'hällo 🐎', headers: { key: value } });
   const reader = await subscribe(client, queue, { ack: 'client-individual' });
   const message = await reader.next();
