@@ -34,3 +34,46 @@ def drain(client: Client, destination: str, priority: int = 0) -> Iterator[Frame
             break
         yield message
     assert client.ask("UNSUBSCRIBE", id_=destination).command == "RECEIPT"
+
+
+def fill(client: Client, destination: str, count: int, size: int = 200) -> None:
+    """Send numbered messages of `size` bytes to a queue; return when all are on disk.
+
+    Every thousandth asks for a receipt; a few thousand are on the way.
+    """
+    chunk = 1000
+    ahead = 5 * chunk
+    plain = f"SEND\ndestination:{destination}\ncontent-length:{size}\n\n".encode()
+    for start in range(0, count + ahead, chunk):
+        if start >= ahead:
+            client.expect("RECEIPT", receipt_id=str(start - ahead))
+        if start < count:
+            *most, last = range(start, min(count, start + chunk))
+            data = b"".join([b"%b%0*d\0" % (plain, size, number) for number in most])
+            client.write(data)
+            client.send("SEND", b"%0*d" % (size, last), destination=destination, receipt=str(start))
+
+
+def take(client: Client, incoming: Iterator[Frame], numbers: range, ack_every: int = 500) -> None:
+    """Read numbered messages of a subscription from `frames(client)`: each once and in order.
+
+    In mode `client` they are acknowledged, many at a time and the last ones with a receipt; `ack_every` 0
+    means mode `auto`.
+    """
+    key = ""
+    for number, message in zip(numbers, incoming, strict=False):
+        assert message.command == "MESSAGE", message
+        assert int(message.body) == number
+        if ack_every:
+            key = message.headers["ack"]
+            if number % ack_every == ack_every - 1:
+                client.send("ACK", id_=key)
+                key = ""
+    if key:
+        client.send("ACK", id_=key)
+
+
+def frames(client: Client) -> Iterator[Frame]:
+    """Yield the frames of a client, quickly and without keeping a copy."""
+    while data := client.socket.recv(1 << 20):
+        yield from client.parser.feed(data)
