@@ -19,7 +19,7 @@ FORMAT = 1
 FULL_AT = 0.9  # of map_size
 SPREAD = 4  # a record takes at most so many times its size: one byte too many is a page more
 
-SCHEMA = f"""
+SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE queue (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -27,8 +27,6 @@ CREATE TABLE lane (queue INTEGER, place INTEGER, records INTEGER NOT NULL,
     PRIMARY KEY (queue, place)) WITHOUT ROWID;
 CREATE TABLE record (queue INTEGER, place INTEGER, seq INTEGER, meta BLOB NOT NULL, tail BLOB NOT NULL,
     PRIMARY KEY (queue, place, seq)) WITHOUT ROWID;
-INSERT INTO meta VALUES ('format', '{FORMAT}'), ('node', lower(hex(randomblob(4)))), ('clean', '1');
-COMMIT;
 """
 
 
@@ -79,6 +77,8 @@ class SQLiteStore:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
         if not tables:  # new, or killed before it was more than that
             db.executescript(SCHEMA)
+            self._set_meta(format=str(FORMAT), node=os.urandom(4).hex(), clean="1")
+            db.commit()
             return
         found = "none"
         if "meta" in tables:
