@@ -373,7 +373,7 @@ class Connection:
                 lines = b"expires:%d\n%b" % (expires, lines)
         body, plain = frame.body, frame.plain
 
-        def send() -> None:
+        def send(put: Callable[[Message], object]) -> None:
             seq = broker.next_seq
             broker.next_seq = seq + 1
             if not expires or expires > broker.now:
@@ -381,11 +381,15 @@ class Connection:
                 put(Message(seq, tail, durable, plain, priority, expires))
 
         if "transaction" in headers:
-            self._transaction(headers).send(send, len(body) + len(lines) if durable else 0)
+            # Before COMMIT the destination may be removed as idle, and made anew: look for it then.
+            find, destination = broker.routes.find, headers["destination"]
+            self._transaction(headers).send(
+                lambda: send(find(destination).put), len(body) + len(lines) if durable else 0
+            )
             self._say_receipt(headers)  # as ActiveMQ: taken into the transaction
             return
         broker.admit(durable, len(body) + len(lines))
-        send()
+        send(put)
         self._promise_receipt(headers)
 
     def _read_send(self, frame: Frame) -> Meaning:
