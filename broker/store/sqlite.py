@@ -55,6 +55,7 @@ class SQLiteStore:
             try:
                 self._db = opened.enter_context(closing(self._connect()))
                 self._check_format()
+                self._db.execute("PRAGMA journal_mode=WAL")
                 self._reader = opened.enter_context(closing(self._connect()))
             except sqlite3.DatabaseError as error:
                 raise StoreError(
@@ -64,15 +65,11 @@ class SQLiteStore:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
+        db.execute("PRAGMA synchronous=FULL")
         return db
 
     def _check_format(self) -> None:
+        """Make the tables of a new file. Raises `StoreError` for one that is not ours, and leaves it as it is."""
         db = self._db
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
         if not tables:  # new, or killed before it was more than that
