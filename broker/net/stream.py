@@ -107,6 +107,9 @@ class Stream(Protocol):
         self._begin()
         self._connection.lost()
         self._house.forget(self)
+        # Each knows the other: without this both would stay until the garbage collector looks.
+        del self._connection
+        self._waiting.clear()
 
     def say_goodbye(self) -> None:
         """The broker stops: hear no more, say what is owed."""
