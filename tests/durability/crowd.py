@@ -7,10 +7,10 @@ frame, or for each other's progress.
 from __future__ import annotations
 
 import random
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from tests.durability.history import (
     ACK_CONFIRMED,
@@ -60,9 +60,12 @@ class Scene:
                 f"{goal - self._confirmed} confirmations of {count} are missing"
             )
 
-    def kill(self, last: bool = False) -> None:
-        """Kill the broker as a power cut would; start the next one unless it is the `last` time."""
-        self.broker.kill()
+    def end(self, last: bool, how: Callable[[BrokerProcess], int]) -> int:
+        """End the broker in some way; start the next one, for nobody if it was the `last` life.
+
+        Returns the exit status.
+        """
+        status = how(self.broker)
         with self._changed:
             self.over = last
             self._changed.notify_all()
@@ -71,6 +74,13 @@ class Scene:
             self.broker = broker
             self.life += 1
             self._changed.notify_all()
+        return status
+
+
+def kill_it(broker: BrokerProcess) -> int:
+    """End a broker as a power cut would."""
+    broker.kill()
+    return -signal.SIGKILL
 
 
 class Member(threading.Thread):
@@ -81,6 +91,7 @@ class Member(threading.Thread):
         self.scene = scene
         self.note = scene.history.note
         self.life = -1
+        self.ends: list[BaseException] = []  # how each connection ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -88,8 +99,11 @@ class Member(threading.Thread):
         try:
             while (found := self.scene.broker_after(self.life)) is not None:
                 broker, self.life = found
-                with suppress(*GONE), broker.connect() as client:
-                    self.work(client)
+                try:
+                    with broker.connect() as client:
+                        self.work(client)
+                except GONE as end:
+                    self.ends.append(end)
         except BaseException as error:
             self.failure = error
 
@@ -190,7 +204,7 @@ def run_total_queue(
         member.start()
     for kill in range(kills):
         scene.await_progress(chance.randint(1, 600))
-        scene.kill(last=kill == kills - 1)
+        scene.end(kill == kills - 1, kill_it)
     for member in members:
         member.finish()
     drain = Drain(scene, "drain")

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.conftest import StartBroker
 from tests.durability.conftest import Connect
-from tests.harness import BrokerProcess
+from tests.durability.ways import pings, tell
 
 MB = 1_000_000
 SIZES = [10, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(300)])]  # MB
-
-
-@contextmanager
-def pings(broker: BrokerProcess) -> Iterator[list[float]]:
-    """Send and receive a small message all the time; the list gets the seconds that each took."""
-    took: list[float] = []
-    over = threading.Event()
-
-    def ping() -> None:
-        with broker.connect() as client:
-            client.send("SUBSCRIBE", destination="/queue/ping", id_="1")
-            while not over.is_set():
-                began = time.perf_counter()
-                client.send("SEND", b"ping", destination="/queue/ping", persistent="false")
-                client.expect("MESSAGE")
-                took.append(time.perf_counter() - began)
-
-    thread = threading.Thread(target=ping)
-    thread.start()
-    try:
-        yield took
-    finally:
-        over.set()
-        thread.join()
-
-
-def tell(what: str, took: list[float], broker: BrokerProcess) -> None:
-    """Print how others fared."""
-    ordered = sorted(took)
-    print(
-        f"{what}: {len(took)} round trips of others, median {ordered[len(took) // 2] * 1000:.1f} ms,"
-        f" worst {ordered[-1] * 1000:.0f} ms; RssAnon {broker.memory() / MB:.0f} MB"
-    )
 
 
 @pytest.mark.parametrize("size", SIZES)

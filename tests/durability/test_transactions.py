@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartBroker
-from tests.durability.crowd import Member, Scene
+from tests.durability.crowd import Member, Scene, kill_it
 from tests.durability.ways import STORES, choose_seed, drain
 from tests.harness import Client
 
@@ -83,7 +83,7 @@ def test_whole_or_absent(store: str, start_broker: StartBroker, tmp_path: Path) 
         member.start()
     for kill in range(5):
         scene.await_progress(chance.randint(1, 200))
-        scene.kill(last=kill == 4)
+        scene.end(kill == 4, kill_it)
     for member in (*senders, *movers):
         member.finish()
     with scene.broker.connect() as client:

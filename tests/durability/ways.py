@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from broker.stomp import Frame
-from tests.harness import Client
+from tests.harness import BrokerProcess, Client
 
+MB = 1_000_000
 STORES = {"lmdb": "lmdb:{}/data", "sqlite": "sqlite:{}/hoof.db"}
 
 
@@ -77,3 +81,36 @@ def frames(client: Client) -> Iterator[Frame]:
     """Yield the frames of a client, quickly and without keeping a copy."""
     while data := client.socket.recv(1 << 20):
         yield from client.parser.feed(data)
+
+
+@contextmanager
+def pings(broker: BrokerProcess) -> Iterator[list[float]]:
+    """Send and receive a small message all the time; the list gets the seconds that each took."""
+    took: list[float] = []
+    over = threading.Event()
+
+    def ping() -> None:
+        with broker.connect() as client:
+            client.send("SUBSCRIBE", destination="/queue/ping", id_="1")
+            while not over.is_set():
+                began = time.perf_counter()
+                client.send("SEND", b"ping", destination="/queue/ping", persistent="false")
+                client.expect("MESSAGE")
+                took.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=ping)
+    thread.start()
+    try:
+        yield took
+    finally:
+        over.set()
+        thread.join()
+
+
+def tell(what: str, took: list[float], broker: BrokerProcess) -> None:
+    """Print how others fared."""
+    ordered = sorted(took)
+    print(
+        f"{what}: {len(took)} round trips of others, median {ordered[len(took) // 2] * 1000:.1f} ms,"
+        f" worst {ordered[-1] * 1000:.0f} ms; RssAnon {broker.memory() / MB:.0f} MB"
+    )
