@@ -43,6 +43,11 @@ class Options:
     journal_bytes: int = setting(
         64 * MIB, "bytes", "that may wait for the disk before producers are slowed down"
     )
+    journal_delay: float = setting(
+        0.01,
+        "seconds",
+        "that messages nobody awaits a RECEIPT for may take to the disk: most are consumed before",
+    )
     unsent_bytes: int = setting(
         1 * MIB, "bytes", "unread by a client before it is handed no more messages"
     )

@@ -86,15 +86,17 @@ class BrokerService(Service):
                 queue.load(priority, records)
         self._name = f"hoof-{stored.node}-{stored.boot}"
         self._id_prefix = f"{self._name}-".encode()
+        self._agenda = Agenda(self._wake_at)
         self.turn = Turn(
             self.broker,
             self._store,
             lambda: start_writer(self._store, reactor.callFromThread, self._store_failed),
+            self._agenda,
             options.journal_bytes,
+            options.journal_delay,
             lambda call: reactor.callLater(0, call),
             self._store_failed,
         )
-        self._agenda = Agenda(self._wake_at)
 
     def listen(self) -> tuple[str, int]:
         """Accept clients; return the address. Raises `CannotStart`."""

@@ -9,6 +9,9 @@ A turn is one pass of the reactor: everything that arrived is read, then `end` r
 Promises (a RECEIPT, the goodbye after it) join the journal they belong to and leave when it is durable,
 in order. Messages to consumers do not wait: they promise nothing.
 
+A journal without a promise is in no hurry: it waits `journal_delay` seconds for more, because whatever is
+consumed and acknowledged meanwhile need never be written.
+
 Backpressure: a connection that sends while more than `journal_bytes` wait for the disk is not read from
 until the next batch is written. The kernel then slows its client down; others do not notice.
 """
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING
 from broker.core.broker import Broker
 
 if TYPE_CHECKING:
+    from broker.agenda import Agenda
     from broker.connection import Connection
     from broker.store import Store
     from broker.store.writer import Writer
@@ -37,13 +41,16 @@ class Turn:
         broker: Broker,
         store: Store,
         start_writer: Callable[[], Writer],
+        agenda: Agenda,
         journal_bytes: int,
+        journal_delay: float,
         call_soon: Callable[[Callable[[], None]], object],
         store_failed: Callable[[BaseException], None],
     ) -> None:
         """`call_soon` runs a callable once everything that is ready has been read.
 
-        `store_failed` ends the broker: nothing may be promised any more.
+        `journal_bytes` may wait for the disk before producers do, and `journal_delay` seconds nothing
+        promised; `store_failed` ends the broker: nothing may be promised any more.
         """
         self.broker = broker
         self.dirty: list[Connection] = []  # those who have something to say
@@ -51,7 +58,11 @@ class Turn:
         self.begun = False
         self._store = store
         self._writer = start_writer()
+        self._agenda = agenda
         self._journal_bytes = journal_bytes
+        self._journal_delay = journal_delay
+        self._due: float | None = None  # when a journal without a promise must be written
+        self._awaited = False  # the agenda holds a check for that
         self._call_soon = call_soon
         self._store_failed = store_failed
         self._promises: list[Promise] = []  # that the journal must make true
@@ -86,7 +97,9 @@ class Turn:
     def end(self) -> None:
         """End the turn."""
         self.begun = False
-        if self._on_the_way is None:
+        if self._on_the_way is None and (
+            self._promises or self._paused or self.broker.starving or self._is_due()
+        ):
             self._write()
         dirty, self.dirty = self.dirty, []
         for connection in dirty:
@@ -125,7 +138,27 @@ class Turn:
             self.begun = True
             self._call_soon(self.end)
 
+    def _is_due(self) -> bool:
+        """Tell whether a journal without a promise has waited long enough."""
+        if not self.broker.journal:
+            self._due = None
+            return False
+        if self._due is None:
+            self._due = self.now + self._journal_delay
+            if not self._awaited:
+                self._awaited = True
+                self._agenda.add(self._due, self._check_due)
+        return self.now >= self._due
+
+    def _check_due(self, now: float) -> float | None:
+        """The agenda has begun a turn; say whether another moment must be awaited."""
+        if self._due is not None and now < self._due:
+            return self._due
+        self._awaited = False
+        return None
+
     def _write(self) -> None:
+        self._due = None
         promises, self._promises = self._promises, []
         if self.broker.journal:
             self._on_the_way = promises

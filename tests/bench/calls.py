@@ -49,15 +49,17 @@ class House:
     def __init__(self, ack: str) -> None:
         store = MemoryStore(StoreSettings())
         broker = Broker(annotate=annotate)
+        self._agenda = Agenda(lambda when: None)
         self.turn = Turn(
             broker,
             store,
             lambda: InlineWriter(store, self._failed),
+            self._agenda,
             2**30,
+            0.0,
             lambda call: None,
             self._failed,
         )
-        self._agenda = Agenda(lambda when: None)
         self._broker = broker
         self.producer, self.consumer = self._connect(), self._connect()
         subscribe = Frame("SUBSCRIBE", {"destination": "/queue/a", "id": "1", "ack": ack})

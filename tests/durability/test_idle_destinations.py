@@ -55,15 +55,17 @@ class House:
     def __init__(self) -> None:
         self.store = MemoryStore(StoreSettings())
         self.broker = Broker(annotate=annotate)
+        self.agenda = Agenda(lambda when: None)
         self.turn = Turn(
             self.broker,
             self.store,
             lambda: InlineWriter(self.store, self._failed),
+            self.agenda,
             2**30,
+            0.0,
             lambda call: None,
             self._failed,
         )
-        self.agenda = Agenda(lambda when: None)
 
     def end_turn(self) -> None:
         """Let everything happen that is due."""
