@@ -1,4 +1,4 @@
-"""What the stories share: one broker a module, clients that are hung up after each test, fresh names.
+"""What the stories share: one broker, clients that are hung up after each test, fresh names.
 
 A story that is about a restart or a setting takes `start_broker` instead.
 """
@@ -18,9 +18,9 @@ Connect = Callable[..., Client]
 _numbers = count(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
-    """Return the broker that all tests of a module talk to, with default settings and LMDB."""
+    """Return the broker that all stories talk to, with default settings and LMDB: starting one is slow."""
     directory: Path = tmp_path_factory.mktemp("server")
     process = BrokerProcess(f"lmdb:{directory / 'data'}", directory, {})
     yield process
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
 def connect(server: BrokerProcess) -> Iterator[Connect]:
     """Return a function that connects a client: `connect("1.1", heart_beat="0,0")`.
 
-    `connect(None)` opens the link and says nothing; `to=` names another broker than the module's.
+    `connect(None)` opens the link and says nothing; `to=` names another broker than the common one.
     """
     clients: list[Client] = []
 

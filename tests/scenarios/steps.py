@@ -26,8 +26,10 @@ def accepted(answer: Frame) -> Frame:
 
 def put(client: Client, destination: str, *bodies: bytes, **headers: str) -> None:
     """Send messages and wait until the broker has confirmed each."""
-    for body in bodies:
-        accepted(client.ask("SEND", body, destination=destination, **headers))
+    for number, body in enumerate(bodies):
+        client.send("SEND", body, destination=destination, receipt=f"put {number}", **headers)
+    for number in range(len(bodies)):
+        client.expect("RECEIPT", receipt_id=f"put {number}")
 
 
 def take(client: Client, count: int) -> list[Frame]:

@@ -310,6 +310,7 @@ def test_odd_but_legal(connect: Connect, queue: str) -> None:
 
 def test_nack_storm(connect: Connect, queue: str) -> None:
     """A consumer that refuses everything empties the queue into the dead letters, no more."""
+    drain(connect(), "/queue/ActiveMQ.DLQ")
     put(connect(), queue, *[b"%d" % n for n in range(100)])
     client = connect()
     subscribe(client, queue, ack="client", **{"activemq.prefetchSize": "10"})

@@ -90,13 +90,17 @@ def test_a_message_given_back_keeps_its_priority(
     assert drain(connect(version), queue) == [b"high", b"middle", b"middle too", b"low"]
 
 
-def test_priorities_survive_a_restart(start_broker: StartBroker, connect: Connect) -> None:
-    """Order and priorities are on disk, not only in memory."""
+def test_after_a_restart(start_broker: StartBroker, connect: Connect) -> None:
+    """Order and priorities are on disk, and messages expire while the broker is down."""
     broker = start_broker()
     for number in range(20):
         put(connect(to=broker), "/queue/a", b"%d" % number, priority=str(number % 4 * 3))
+    put(connect(to=broker), "/queue/b", b"late", ttl="200")
+    put(connect(to=broker), "/queue/b", b"still good", ttl="600000")
     broker.kill()
     broker = start_broker()
+    let_pass(broker, 0.1)
+    assert drain(connect(to=broker), "/queue/b") == [b"still good"]
     client = connect(to=broker)
     subscribe(client, "/queue/a")
     expected = [b"%d" % n for lane in (3, 2, 1, 0) for n in range(lane, 20, 4)]
@@ -176,17 +180,6 @@ def test_expired_while_a_consumer_held_it(
     let_pass(server, 0.25)
     accepted(client.ask("UNSUBSCRIBE", id="s"))
     assert drain(connect(version), queue) == []
-
-
-def test_expired_on_disk(start_broker: StartBroker, connect: Connect) -> None:
-    """A message may also expire while the broker is down."""
-    broker = start_broker()
-    put(connect(to=broker), "/queue/a", b"late", ttl="200")
-    put(connect(to=broker), "/queue/a", b"still good", ttl="600000")
-    broker.kill()
-    broker = start_broker()
-    let_pass(broker, 0.1)
-    assert drain(connect(to=broker), "/queue/a") == [b"still good"]
 
 
 def test_expired_messages_do_not_use_up_credit(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import StartBroker
 from tests.scenarios.conftest import Connect
 from tests.scenarios.steps import accepted, ack, acknowledgement, bodies, nack, put, subscribe, take
 
@@ -124,20 +123,6 @@ def test_a_slow_subscriber_holds_up_nobody(connect: Connect, topic: str) -> None
     slow.expect("MESSAGE")
     assert slow.silent()
     take(deaf, 1000)
-
-
-def test_topics_leave_nothing_behind(start_broker: StartBroker, connect: Connect) -> None:
-    """Messages to topics are not stored: after a restart nobody gets them."""
-    broker = start_broker()
-    client = connect(to=broker)
-    subscribe(client, "/topic/a", ack="client")
-    put(connect(to=broker), "/topic/a", b"x", persistent="true")
-    client.expect("MESSAGE")
-    broker.kill()
-    broker = start_broker()
-    client = connect(to=broker)
-    subscribe(client, "/topic/a")
-    assert client.silent()
 
 
 def test_priorities_among_what_waits(connect: Connect, version: str, topic: str) -> None:
