@@ -32,15 +32,15 @@ class Agenda:
             self._wake_at(when)
 
     def run(self, now: float) -> None:
-        """Call what is due, and arrange the next time."""
+        """Call what is due, and arrange the next time, also if a check raises."""
         entries = self._entries
-        while entries and entries[0][0] <= now:
-            _, number, check = entries[0]
-            again = check(now)
-            if again is None:
-                heapq.heappop(entries)
-            else:
-                heapq.heapreplace(entries, (max(again, now + 0.001), number, check))
-        self._next = entries[0][0] if entries else float("inf")
-        if entries:
-            self._wake_at(self._next)
+        try:
+            while entries and entries[0][0] <= now:
+                _, number, check = heapq.heappop(entries)
+                again = check(now)
+                if again is not None:
+                    heapq.heappush(entries, (max(again, now + 0.001), number, check))
+        finally:
+            self._next = entries[0][0] if entries else float("inf")
+            if entries:
+                self._wake_at(self._next)

@@ -55,7 +55,8 @@ class Turn:
         self.broker = broker
         self.dirty: list[Connection] = []  # those who have something to say
         self.now = 0.0  # monotonic seconds, as of this turn
-        self.begun = False
+        self.begun = False  # by somebody who brought the time
+        self._ending = False  # `end` will run soon
         self._store = store
         self._writer = start_writer()
         self._agenda = agenda
@@ -77,7 +78,7 @@ class Turn:
             self.begun = True
             self.now = now
             self.broker.now = int(wall * 1000)
-            self._call_soon(self.end)
+            self._go_on()
 
     def promise(self, connection: Connection, data: bytes, last: bool = False) -> None:
         """Say this to a client once everything done so far is durable."""
@@ -96,7 +97,7 @@ class Turn:
 
     def end(self) -> None:
         """End the turn."""
-        self.begun = False
+        self.begun = self._ending = False
         if self._on_the_way is None and (
             self._promises or self._paused or self.broker.starving or self._is_due()
         ):
@@ -134,8 +135,9 @@ class Turn:
             raise
 
     def _go_on(self) -> None:
-        if not self.begun:
-            self.begun = True
+        """Let `end` run soon. It is no turn of its own: whoever comes before it brings the time."""
+        if not self._ending:
+            self._ending = True
             self._call_soon(self.end)
 
     def _is_due(self) -> bool:
@@ -165,6 +167,7 @@ class Turn:
             self._writer.write(self.broker.take(), self._written)
         else:
             self._keep_promises(promises)
+            self._resume()
 
     def _written(self) -> None:
         """The writer has made a batch durable."""
@@ -175,10 +178,14 @@ class Turn:
         self.broker.journal.set_room(self._store.room())
         self._room = self.broker.journal.room
         self.broker.written()
-        for connection in self._paused:
-            connection.resume_reading()
-        self._paused.clear()
+        self._resume()
         self._go_on()
+
+    def _resume(self) -> None:
+        """Hear again who had to wait for the disk."""
+        paused, self._paused = self._paused, []
+        for connection in paused:
+            connection.resume_reading()
 
     def _keep_promises(self, promises: list[Promise]) -> None:
         for connection, data, last in promises:
