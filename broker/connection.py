@@ -12,14 +12,10 @@ The protocol above the code, as this broker speaks it (STOMP 1.0, 1.1, 1.2):
     DISCONNECT                  →   RECEIPT as the last frame, and the link closes
     anything wrong              →   ERROR; the link closes if what follows could not be trusted
 
-A MESSAGE is a head of its own for each subscription (and acknowledgement), then the message's tail, which
-was written once when the message came in::
+A MESSAGE is a head for the subscription (and the acknowledgement), then the message's tail, see
+`broker.tail`::
 
-    MESSAGE\nsubscription:…\ndestination:…\n [ack:…\n] [redelivered:true\n]
-    message-id:…\n user's headers\n content-length:…\n\n body \0\n
-
-The tail is kept as STOMP 1.2 writes it; `plain` ones read the same in every version, the others are
-written anew for a consumer of another version.
+    MESSAGE\nsubscription:…\ndestination:…\n [ack:…\n] [redelivered:true\n] tail
 
 This is the one door for a client's faults: `StompError` is caught here and becomes an ERROR frame. Our own
 faults are not caught here. No Twisted, no socket, no clock: see `Transport` and `Turn.now`.
@@ -32,6 +28,7 @@ from itertools import count
 from typing import Protocol
 
 from broker.agenda import Agenda
+from broker.answers import error_frame, receipt_frame
 from broker.core.broker import Broker
 from broker.core.message import BULKY, DEFAULT_PRIORITY, Message
 from broker.core.queue import Queue
@@ -45,27 +42,14 @@ from broker.core.subscription import (
 )
 from broker.core.topic import Topic, TopicQueue
 from broker.core.transaction import Transaction
-from broker.errors import HandshakeError, Refusal, StompError
+from broker.errors import Refusal, StompError
 from broker.options import Options
 from broker.stomp.frame import Frame, header_lines
 from broker.stomp.parser import Limits, Parser
 from broker.stomp.session import ServerSession, illegal
+from broker.tail import END, ID, TAIL_VERSION, message_id, middle, rewrite
 from broker.turn import Turn
 
-#: Headers of a SEND that its MESSAGE does not repeat: ours to write, or meant for the broker alone.
-OURS = frozenset(
-    (
-        "ack",
-        "content-length",
-        "destination",
-        "JMSXUserID",
-        "message-id",
-        "receipt",
-        "redelivered",
-        "subscription",
-        "transaction",
-    )
-)
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(("expiration", "expires", "priority", "transaction", "ttl"))
 #: Headers of a SUBSCRIBE that would be wrong to ignore, and the values with which they ask for nothing.
@@ -77,8 +61,6 @@ UNSUPPORTED = {
     "durable": ("false",),
 }
 
-TAIL_VERSION = "1.2"
-ID_STARTS = len(b"message-id:")
 UNLIMITED = 2**31
 
 
@@ -145,7 +127,7 @@ class Connection:
         self._turn = turn
         self._options = options
         self._agenda = agenda
-        self._id_start = b"message-id:" + id_prefix
+        self._id_start = ID + id_prefix
         self._session_id = session_id
         self._parser = Parser(
             Limits(
@@ -167,6 +149,7 @@ class Connection:
         self._consumers: dict[str, Consumer] = {}  # by number, hence in the order of SUBSCRIBE
         self._numbers = count(1)
         self._transactions: dict[str, Transaction] = {}
+        self._acknowledged = self._by_message_id  # what an ACK or NACK is about
         # The last SEND's headers and what they meant: a producer mostly repeats itself, and the parser
         # hands out the same dict for the same bytes.
         self._sent: dict[str, str] | None = None
@@ -324,6 +307,8 @@ class Connection:
             self._agenda.add(check, self.check)
         self.say(Frame("CONNECTED", headers).encode(self._version))
         self._verbs = VERBS[self._version]
+        if self._version == "1.2":
+            self._acknowledged = self._by_ack_id
         self._parser.version = self._version
         self._parser.limits = Limits(
             options.max_command,
@@ -350,7 +335,7 @@ class Connection:
             broker.admit(durable, len(body) + len(lines))
         seq = broker.next_seq
         broker.next_seq = seq + 1
-        tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, b"\0\n"))
+        tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, END))
         put(Message(seq, tail, durable, frame.plain))
         if "receipt" in headers:
             if durable:
@@ -377,7 +362,7 @@ class Connection:
             seq = broker.next_seq
             broker.next_seq = seq + 1
             if not expires or expires > broker.now:
-                tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, b"\0\n"))
+                tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, END))
                 put(Message(seq, tail, durable, plain, priority, expires))
 
         if "transaction" in headers:
@@ -403,16 +388,11 @@ class Connection:
             )
         routes = self._broker.routes
         route = routes.get(destination) or routes.find(destination)
-        if frame.plain:
-            lines = "".join([f"{n}:{v}\n" for n, v in headers.items() if n not in OURS]).encode()
-        else:
-            users = [item for item in headers.items() if item[0] not in OURS]
-            lines = header_lines(users, TAIL_VERSION)
         persistent = headers.get("persistent")
         durable = route.durable and (
             self._options.default_persistent if persistent is None else persistent != "false"
         )
-        return route.put, b"%bcontent-length:%d\n\n" % (lines, len(frame.body)), durable
+        return route.put, middle(frame), durable
 
     def _subscribe(self, frame: Frame) -> None:
         headers = frame.headers
@@ -500,11 +480,6 @@ class Connection:
 
     def _nack(self, frame: Frame) -> None:
         headers = frame.headers
-        if self._version == "1.0":
-            raise Refusal(
-                "NACK received but connection is in v1.0 mode.",
-                "NACK came with STOMP 1.1: connect with accept-version:1.1,1.2.",
-            )
         consumer, key = self._acknowledged(headers, "NACK")
         requeue = headers.get("requeue") == "true"
         if "transaction" in headers:
@@ -514,21 +489,29 @@ class Connection:
             consumer.nack(key, requeue)
             self._promise_receipt(headers)
 
-    def _acknowledged(self, headers: dict[str, str], verb: str) -> tuple[Consumer, str]:
-        """Return the subscription that an ACK or NACK is about, and the key of the message."""
-        if self._version == "1.2":
-            key = headers.get("id")
-            if key is None:
-                raise Refusal(
-                    "ACK received without a ack id for acknowledge!"
-                    if verb == "ACK"
-                    else "NACK received without an ack header to acknowledge!",
-                    "STOMP 1.2: the header id repeats the header ack of the MESSAGE.",
-                )
-            consumer = self._consumers.get(key.partition("-")[0])
-            if consumer is None:
-                raise unexpected(verb, key)
-            return consumer, key
+    def _nack_in_1_0(self, frame: Frame) -> None:
+        raise Refusal(
+            "NACK received but connection is in v1.0 mode.",
+            "NACK came with STOMP 1.1: connect with accept-version:1.1,1.2.",
+        )
+
+    def _by_ack_id(self, headers: dict[str, str], verb: str) -> tuple[Consumer, str]:
+        """Return the subscription that an ACK or NACK is about, and the key of the message: 1.2."""
+        key = headers.get("id")
+        if key is None:
+            raise Refusal(
+                "ACK received without a ack id for acknowledge!"
+                if verb == "ACK"
+                else "NACK received without an ack header to acknowledge!",
+                "STOMP 1.2: the header id repeats the header ack of the MESSAGE.",
+            )
+        consumer = self._consumers.get(key.partition("-")[0])
+        if consumer is None:
+            raise unexpected(verb, key)
+        return consumer, key
+
+    def _by_message_id(self, headers: dict[str, str], verb: str) -> tuple[Consumer, str]:
+        """The same for 1.0 and 1.1."""
         key = headers.get("message-id")
         if key is None:
             raise Refusal(
@@ -594,7 +577,8 @@ class Connection:
     def _disconnect(self, frame: Frame) -> None:
         self._leave()
         receipt = frame.headers.get("receipt")
-        self._turn.promise(self, b"" if receipt is None else self._receipt(receipt), last=True)
+        last_word = b"" if receipt is None else receipt_frame(receipt, self._version)
+        self._turn.promise(self, last_word, last=True)
 
     # How messages and answers are written.
 
@@ -625,10 +609,10 @@ class Connection:
             return ""
 
         def by_message_id(message: Message) -> str:
-            tail = message.tail
             auto(message)
-            return tail[ID_STARTS : tail.index(b"\n")].decode()
+            return message_id(message.tail)
 
+        head_to_ack = head + b"ack:"
         prefix = f"{consumer.number}-"
         numbers = count(1).__next__
 
@@ -636,7 +620,7 @@ class Connection:
             key = f"{prefix}{numbers()}"
             if not out:
                 turn.dirty.append(self)
-            out.append(b"%back:%b\n" % (head, key.encode()))
+            out.extend((head_to_ack, key.encode(), b"\n"))
             out.append(special(message) if message.special else message.tail)
             return key
 
@@ -644,37 +628,22 @@ class Connection:
             return auto
         return by_ack_id if version == "1.2" else by_message_id
 
-    def _receipt(self, receipt: str) -> bytes:
-        lines = header_lines((("receipt-id", receipt),), self._version, receipt.isalnum())
-        return b"RECEIPT\n%b\n\0\n" % lines
-
     def _say_receipt(self, headers: dict[str, str]) -> None:
         """Answer at once: nothing of it goes to disk."""
         receipt = headers.get("receipt")
         if receipt is not None:
-            self.say(self._receipt(receipt))
+            self.say(receipt_frame(receipt, self._version))
 
     def _promise_receipt(self, headers: dict[str, str]) -> None:
         """Answer once it is on disk."""
         receipt = headers.get("receipt")
         if receipt is not None:
-            self._turn.promise(self, self._receipt(receipt))
+            self._turn.promise(self, receipt_frame(receipt, self._version))
 
     def _error(self, error: StompError, frame: Frame | None = None) -> None:
-        """Answer a fault with an ERROR frame; close if what follows cannot be trusted.
-
-        `content-type` without `content-length`: the pair of them crashes stompit 1.0.
-        """
-        headers = {"message": error.text, "content-type": "text/plain"}
-        if frame is not None and "receipt" in frame.headers:
-            headers["receipt-id"] = frame.headers["receipt"]
-        if isinstance(error, HandshakeError):
-            headers |= error.headers
-        text = f"{error.text}\n{error.hint}\n" if error.hint else f"{error.text}\n"
-        data = b"ERROR\n%b\n%b\0\n" % (
-            header_lines(headers.items(), self._version),
-            text.replace("\0", "\\0").encode(),
-        )
+        """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""
+        receipt = None if frame is None else frame.headers.get("receipt")
+        data = error_frame(error, receipt, self._version)
         if error.fatal or self._options.error_policy == "strict":
             self._leave()
             self._turn.promise(self, data, last=True)
@@ -695,18 +664,24 @@ class Connection:
             consumer.close()
 
 
-VERBS_1_0: dict[str, Callable[[Connection, Frame], None]] = {
+Verb = Callable[[Connection, Frame], None]
+ALL_VERBS: dict[str, Verb] = {
     "SEND": Connection._send,
     "ACK": Connection._ack,
+    "NACK": Connection._nack,
     "SUBSCRIBE": Connection._subscribe,
     "UNSUBSCRIBE": Connection._unsubscribe,
     "BEGIN": Connection._begin,
     "COMMIT": Connection._commit,
     "ABORT": Connection._abort,
     "DISCONNECT": Connection._disconnect,
-    "NACK": Connection._nack,
 }
-VERBS = {"1.0": VERBS_1_0, "1.1": VERBS_1_0, "1.2": VERBS_1_0}
+#: What each command does, by the negotiated version.
+VERBS = {
+    "1.0": ALL_VERBS | {"NACK": Connection._nack_in_1_0},
+    "1.1": ALL_VERBS,
+    "1.2": ALL_VERBS,
+}
 
 
 def number(headers: dict[str, str], name: str, default: int, meaning: str) -> int:
@@ -718,19 +693,3 @@ def number(headers: dict[str, str], name: str, default: int, meaning: str) -> in
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
         raise Refusal(f"Invalid {name}: {text}", f"{name} is {meaning}.")
     return int(text)
-
-
-def rewrite(tail: bytes, version: str) -> bytes:
-    """Return a tail as another version writes it."""
-    head, _, body = tail.partition(b"\n\n")
-    parser = Parser()
-    parser.version = TAIL_VERSION
-    [frame] = parser.feed(b"MESSAGE\n%b\n\n\0" % head.rpartition(b"\ncontent-length:")[0])
-    length = head[head.rindex(b"content-length:") :]
-    return header_lines(frame.headers.items(), version) + length + b"\n\n" + body
-
-
-def annotate(tail: bytes, headers: dict[str, str]) -> bytes:
-    """Return a tail with more headers behind its message-id."""
-    end = tail.index(b"\n") + 1
-    return tail[:end] + header_lines(headers.items(), TAIL_VERSION) + tail[end:]

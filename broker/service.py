@@ -25,12 +25,13 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from broker.agenda import Agenda
-from broker.connection import Connection, annotate
+from broker.connection import Connection
 from broker.core.broker import SWEEP_EVERY, Broker
 from broker.net.stream import Stream
 from broker.options import Options
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
+from broker.tail import annotate
 from broker.turn import Turn
 
 

@@ -61,7 +61,7 @@ HOUSE = [
     # 2: joins
     Room(
         "joins",
-        ("broker.connection", "broker.turn", "broker.stats", "broker.agenda"),
+        ("broker.connection", "broker.tail", "broker.answers", "broker.turn", "broker.agenda"),
         may=("options", "stomp", "core", "errors", "name"),
         types=("store",),
         never=PURE,

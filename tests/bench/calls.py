@@ -16,13 +16,14 @@ from types import FrameType
 from typing import Any
 
 from broker.agenda import Agenda
-from broker.connection import Connection, annotate
+from broker.connection import Connection
 from broker.core.broker import Broker
 from broker.options import Options
 from broker.stomp import Frame
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
+from broker.tail import annotate
 from broker.turn import Turn
 
 CHUNK = 64  # messages that arrive together

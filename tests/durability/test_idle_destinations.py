@@ -6,13 +6,14 @@ import gc
 import tracemalloc
 
 from broker.agenda import Agenda
-from broker.connection import Connection, annotate
+from broker.connection import Connection
 from broker.core.broker import Broker
 from broker.options import Options
 from broker.stomp import Frame, Parser
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
+from broker.tail import annotate
 from broker.turn import Turn
 
 

@@ -1,0 +1,30 @@
+"""The frames with which a broker answers: RECEIPT and ERROR, in the shape that clients expect."""
+
+from __future__ import annotations
+
+from broker.errors import HandshakeError, StompError
+from broker.stomp.frame import header_lines
+
+
+def receipt_frame(receipt: str, version: str) -> bytes:
+    """Return the RECEIPT of a frame that asked for one. It has no body, and no other header."""
+    lines = header_lines((("receipt-id", receipt),), version, receipt.isalnum())
+    return b"RECEIPT\n%b\n\0\n" % lines
+
+
+def error_frame(error: StompError, receipt: str | None, version: str) -> bytes:
+    """Return the ERROR of a fault: its text as `message` and in the body, where the hint follows.
+
+    With the receipt of the frame at fault, if it asked for one. `content-type` without `content-length`,
+    because the pair of them crashes stompit 1.0.
+    """
+    headers = {"message": error.text, "content-type": "text/plain"}
+    if receipt is not None:
+        headers["receipt-id"] = receipt
+    if isinstance(error, HandshakeError):
+        headers |= error.headers
+    body = "".join(f"{line}\n" for line in (error.text, error.hint) if line)
+    return b"ERROR\n%b\n%b\0\n" % (
+        header_lines(headers.items(), version),
+        body.replace("\0", "\\0").encode(),
+    )

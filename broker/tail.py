@@ -1,0 +1,67 @@
+r"""A message's tail: the bytes every consumer gets behind a head of its own, written once.
+
+    message-id:…\n user's headers\n content-length:…\n\n body \0\n
+
+It is kept, in memory and on disk, as STOMP 1.2 escapes it. A tail without anything to escape (`plain`)
+reads the same in every version; another is written anew for a consumer of another version.
+
+The user's headers pass untouched and in order. Left out are those that are ours to write and those that
+were meant for the broker alone, so that a MESSAGE never has a header twice: the first occurrence wins, but
+naive clients take the last.
+"""
+
+from __future__ import annotations
+
+from broker.stomp.frame import Frame, header_lines
+from broker.stomp.parser import Parser
+
+TAIL_VERSION = "1.2"
+END = b"\0\n"  # exactly one LF, in the same write: php-stomp needs it, and no more
+ID = b"message-id:"
+
+#: Headers of a SEND that its MESSAGE does not repeat.
+OURS = frozenset(
+    (
+        "ack",
+        "content-length",
+        "destination",
+        "JMSXUserID",
+        "message-id",
+        "receipt",
+        "redelivered",
+        "subscription",
+        "transaction",
+    )
+)
+
+
+def middle(frame: Frame) -> bytes:
+    """Return what stands between the message-id and the body of a SEND's tail."""
+    if frame.plain:
+        users = "".join([f"{n}:{v}\n" for n, v in frame.headers.items() if n not in OURS]).encode()
+    else:
+        users = header_lines(
+            [item for item in frame.headers.items() if item[0] not in OURS], TAIL_VERSION
+        )
+    return b"%bcontent-length:%d\n\n" % (users, len(frame.body))
+
+
+def message_id(tail: bytes) -> str:
+    """Return the message-id of a tail."""
+    return tail[len(ID) : tail.index(b"\n")].decode()
+
+
+def rewrite(tail: bytes, version: str) -> bytes:
+    """Return a tail as another version writes it."""
+    head, _, body = tail.partition(b"\n\n")
+    users, _, length = head.rpartition(b"\n")
+    parser = Parser()
+    parser.version = TAIL_VERSION
+    [frame] = parser.feed(b"MESSAGE\n%b\n\n\0" % users)
+    return b"%b%b\n\n%b" % (header_lines(frame.headers.items(), version), length, body)
+
+
+def annotate(tail: bytes, headers: dict[str, str]) -> bytes:
+    """Return a tail with more headers behind its message-id."""
+    end = tail.index(b"\n") + 1
+    return tail[:end] + header_lines(headers.items(), TAIL_VERSION) + tail[end:]
