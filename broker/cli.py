@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from broker import __version__
 from broker.options import Options, OptionsError, change_options, read_options, settings_file
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from broker.bench.cli import main as bench  # it brings libraries the broker does not need
 
         return bench(arguments[1:])
-    parser = argparse.ArgumentParser(prog="hoofbeat", description="A lightweight STOMP broker.")
+    parser = Parser(prog="hoofbeat", description="A lightweight STOMP broker.")
     parser.add_argument("--version", action="version", version=f"hoofbeat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("bench", help="measure this or any other STOMP broker", add_help=False)
@@ -44,6 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OptionsError as error:
         return complain(str(error))
     return run(options)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line, and says in one line what is wrong with it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the line and status 2."""
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

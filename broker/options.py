@@ -6,6 +6,7 @@ Not here: anything that would make a RECEIPT lie. There is no switch for unsafe 
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
@@ -143,6 +144,8 @@ def check(name: str, value: Any, source: str) -> Any:
     choices = FIELDS[name].metadata["choices"]
     if choices and value not in choices:
         raise OptionsError(f"{source}: {name} must be one of {', '.join(choices)}, not {value!r}")
+    if wanted is float and not math.isfinite(value):
+        raise OptionsError(f"{source}: {name} must be finite, not {value!r}")
     if wanted in (int, float) and value < 0:
         raise OptionsError(f"{source}: {name} must not be negative, not {value!r}")
     if name == "port" and value > 65535:
