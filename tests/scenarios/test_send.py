@@ -58,6 +58,10 @@ def test_reserved_headers_are_not_forwarded(connect: Connect, version: str, queu
     connect(version).send("SEND", b"x", destination=queue, **forged)
     message = client.expect("MESSAGE", subscription="s")
     assert message.headers["message-id"] != "mine"
+    for forgery in (b"mine", b"other", b"admin"):
+        assert forgery not in client.received
+    for name in (b"message-id", b"subscription", b"destination", b"content-length"):
+        assert client.received.count(b"\n" + name + b":") == 1
     assert message.headers.get("ack") != "1-1" or version == "1.2"
     for name in ("redelivered", "JMSXUserID", "receipt", "transaction"):
         assert name not in message.headers
