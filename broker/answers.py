@@ -8,8 +8,9 @@ from broker.stomp.frame import header_lines
 
 def receipt_frame(receipt: str, version: str) -> bytes:
     """Return the RECEIPT of a frame that asked for one. It has no body, and no other header."""
-    lines = header_lines((("receipt-id", receipt),), version, receipt.isalnum())
-    return b"RECEIPT\n%b\n\0\n" % lines
+    if receipt.isprintable() and ":" not in receipt and "\\" not in receipt:  # nothing to escape
+        return b"RECEIPT\nreceipt-id:%b\n\n\0\n" % receipt.encode()
+    return b"RECEIPT\n%b\n\0\n" % header_lines((("receipt-id", receipt),), version)
 
 
 def error_frame(error: StompError, receipt: str | None, version: str) -> bytes:

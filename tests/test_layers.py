@@ -61,7 +61,10 @@ HOUSE = [
     # 2: joins
     Room(
         "joins",
-        ("broker.connection", "broker.tail", "broker.answers", "broker.turn", "broker.agenda"),
+        (
+            *("broker.connection", "broker.conversation", "broker.consumer", "broker.outbox"),
+            *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
+        ),
         may=("options", "stomp", "core", "errors", "name"),
         types=("store",),
         never=PURE,
