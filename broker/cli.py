@@ -99,10 +99,9 @@ def run(options: Options) -> int:
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     bracketed = f"[{host}]" if ":" in host else host
-    print(
-        f"hoofbeat {__version__} ready on stomp://{bracketed}:{port}, store {options.store_url}",
-        flush=True,
-    )
+    line = f"hoofbeat {__version__} ready on stomp://{bracketed}:{port}, store {options.store_url}"
+    # Ready is who can also be stopped: the reactor has taken over the signals by then.
+    reactor.callWhenRunning(print, line, flush=True)
     reactor.run()
     return 0
 

@@ -72,6 +72,7 @@ class Connection:
         self._session_id = session_id
         self._parser = Parser(before_login(options), strict=options.undefined_escapes == "error")
         self._outbox = Outbox(lambda: turn.dirty.append(self))
+        self.say = self._outbox.say  # adds to what leaves at the end of the turn
         self._conversation: Conversation | None = None  # before CONNECT
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
@@ -152,10 +153,6 @@ class Connection:
             self.transport.resume_reading()
 
     # What the turn asks for.
-
-    def say(self, data: bytes) -> None:
-        """Add to what leaves at the end of the turn."""
-        self._outbox.say(data)
 
     def flush(self) -> None:
         """Write everything that was said."""

@@ -202,7 +202,7 @@ class LMDBStore:
         """Return what the map and the disk can still take."""
         pages = self._env.info()["last_pgno"] + 1
         reusable = pages * self._page - self._used
-        on_disk = reusable + max(0, free_disk(self._directory, self._settings.disk_reserve))
+        on_disk = reusable + free_disk(self._directory, self._settings.disk_reserve)
         return min(int(self._settings.map_size * FULL_AT) - self._used, on_disk) // SPREAD
 
     def close(self) -> None:

@@ -161,7 +161,8 @@ class SQLiteStore:
             int(self._reader.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_count", "freelist_count", "page_size")
         )
-        on_disk = free * page + max(0, free_disk(self._path.parent, self._settings.disk_reserve))
+        owed = max(0, pages * page - self._path.stat().st_size)  # the log has it, the file will
+        on_disk = free * page - owed + free_disk(self._path.parent, self._settings.disk_reserve)
         limit = int(self._settings.map_size * FULL_AT)
         return min(limit - (pages - free) * page, on_disk) // SPREAD
 

@@ -81,9 +81,9 @@ def test_whole_or_absent(store: str, start_broker: StartBroker, tmp_path: Path) 
     movers = [Mover(scene, f"mover {n}") for n in range(2)]
     for member in (*senders, *movers):
         member.start()
-    for kill in range(5):
+    for kill in range(3):
         scene.await_progress(chance.randint(1, 200))
-        scene.end(kill == 4, kill_it)
+        scene.end(kill == 2, kill_it)
     for member in (*senders, *movers):
         member.finish()
     with scene.broker.connect() as client:
