@@ -105,8 +105,12 @@ class Client:
             login = {"accept-version": version, "host": "localhost"} | headers
             if version == "1.0":
                 del login["accept-version"]
-            self.write(Frame("CONNECT", login).encode("1.0"))
-            self.connected = self.expect("CONNECTED")
+            try:
+                self.write(Frame("CONNECT", login).encode("1.0"))
+                self.connected = self.expect("CONNECTED")
+            except BaseException:
+                self.close()
+                raise
             self.parser.version = version
 
     def __enter__(self) -> Self:
