@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,4 +38,5 @@ def makeService(options: dict[str, Any]) -> IService:
         tune_process()
         return make_service(change_options(settings, flags, "command line"), reactor)
     except (OptionsError, CannotStart, OSError) as error:
-        raise usage.UsageError(str(error)) from None
+        print(f"hoofbeat: {error}", file=sys.stderr)
+        raise SystemExit(2) from None  # twist shows a traceback for anything else
