@@ -221,8 +221,8 @@ def test_twist_runs_it_too(run: Run) -> None:
     """The same settings under Twisted's own runner."""
     twist = str(Path(sys.executable).with_name("twist"))
     process = run(twist, "--log-format", "text", "hoofbeat", "--port", "0", "--store", "memory:")
-    while "ready on stomp://" not in (line := read_line(process)):
-        assert line, "twist has ended"
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if "ready on stomp://" in line)
     found = re.search(r"stomp://127\.0\.0\.1:(\d+)", line)
     assert found, line
     with Client(int(found[1])) as client:
