@@ -95,7 +95,7 @@ def test_next_seq_is_higher_than_all_numbers_used(keeper: Keeper) -> None:
 
 def test_a_start_does_not_look_at_the_records(durable: Keeper) -> None:
     """However long the backlog, the first client is served at once."""
-    for first in range(1, 8001, 1000):
+    for first in range(1, 4001, 1000):
         durable.write([put(A, seq, b"x" * 1000) for seq in range(first, first + 1000)])
     durable.write(queues=BOTH)
     assert durable.store
@@ -108,8 +108,8 @@ def test_a_start_does_not_look_at_the_records(durable: Keeper) -> None:
     child.start()
     child.join(DEADLINE)
     assert child.exitcode == 0
-    assert 0 < looked_at.value < 8_000_000 // 10
-    assert durable.lanes()["a"] == {4: 8000}
+    assert 0 < looked_at.value < 4_000_000 // 8
+    assert durable.lanes()["a"] == {4: 4000}
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -167,11 +167,12 @@ def test_tails_of_every_size_come_back_and_go(keeper: Keeper) -> None:
         (queue, 4, 100 * queue + seq, META, choose.randbytes(size))
         for queue in (A, B)
         for seq, size in enumerate(SIZES)
+        if queue == A or size < MIB  # one of the largest is enough
     ]
     keeper.write(records, queues=BOTH)
     for queue in (A, B):
         assert keeper.read(queue) == [tuple(each[2:]) for each in records if each[0] == queue]
-    gone = records[: len(SIZES)]
+    gone = [each for each in records if each[0] == A]
     choose.shuffle(gone)
     keeper.write(deletes=gone)
     assert keeper.read(A) == []
@@ -388,7 +389,7 @@ def test_a_kill_at_any_moment_leaves_whole_batches(durable: Keeper) -> None:
         )
         child.start()
         end = time.monotonic() + DEADLINE
-        while written.value < 20 + 7 * round_:
+        while written.value < 10 + 7 * round_:
             assert time.monotonic() < end
             assert child.exitcode is None
         child.kill()
@@ -427,7 +428,7 @@ def clear(keeper: Keeper) -> None:
 # --- random batches -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_batches(durable: Keeper, seed: int) -> None:
     """Like a model in memory, in the end and on the way there."""
     choose = random.Random(seed)
@@ -506,7 +507,7 @@ def test_a_full_store_can_be_emptied(durable: Keeper, size: int, together: int) 
     assert sum(len(tail) for *_, tail in live) > 0.4 * MIB
     assert store.room() < 70_000 + OVERHEAD
     choose.shuffle(live)
-    for _ in range(200 if together == 1 else 0):  # and the rest faster, this takes time
+    for _ in range(100 if together == 1 else 0):  # and the rest faster, this takes time
         if live:
             store.write(Batch(seq, deletes=[delete(live.pop())]))
     while live:
