@@ -117,8 +117,12 @@ class Connection:
             self._end(b"")
 
     def lost(self) -> None:
-        """The link is gone."""
+        """The link is gone: nothing is said any more."""
         self._leave()
+        # Connection, conversation and outbox know each other: without this they would stay until the
+        # garbage collector looks, which it does seldom.
+        self._conversation = None
+        self._outbox.wake = _nobody_listens
 
     def unsent(self, size: int) -> None:
         """So many bytes of what we wrote has the client not taken yet.
@@ -246,6 +250,10 @@ class Connection:
         self._parser.forget()
         if self._conversation is not None:
             self._conversation.leave()
+
+
+def _nobody_listens() -> None:
+    """Take the place of what wakes the turn."""
 
 
 def before_login(options: Options) -> Limits:
