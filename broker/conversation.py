@@ -80,8 +80,11 @@ class Conversation:
         self._paused = False  # the client reads too slowly to be handed more
         self._numbers = count(1)
         self._transactions: dict[str, Transaction] = {}
-        # What an ACK or NACK is about.
-        self._acknowledged = self._by_ack_id if version == "1.2" else self._by_message_id
+        # What an ACK or NACK is about. A function, not a method: a conversation that knows itself would
+        # stay until the garbage collector looks.
+        self._acknowledged = (
+            Conversation._by_ack_id if version == "1.2" else Conversation._by_message_id
+        )
         # The last SEND's headers and what they meant: a producer mostly repeats itself, and the parser
         # hands out the same dict for the same bytes.
         self._sent: dict[str, str] | None = None
@@ -271,7 +274,7 @@ class Conversation:
 
     def _ack(self, frame: Frame) -> None:
         headers = frame.headers
-        consumer, key = self._acknowledged(headers, "ACK")
+        consumer, key = self._acknowledged(self, headers, "ACK")
         if "transaction" in headers:
             self._transaction(headers).ack(consumer, key)
             self._say_receipt(headers)
@@ -282,7 +285,7 @@ class Conversation:
 
     def _nack(self, frame: Frame) -> None:
         headers = frame.headers
-        consumer, key = self._acknowledged(headers, "NACK")
+        consumer, key = self._acknowledged(self, headers, "NACK")
         requeue = headers.get("requeue") == "true"
         if "transaction" in headers:
             self._transaction(headers).nack(consumer, key, requeue)
