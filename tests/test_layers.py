@@ -76,7 +76,7 @@ HOUSE = [
     # annex: names, numbers and bytes
     Room(
         "drivers",
-        ("broker.store.files", "broker.store.lmdb", "broker.store.memory", "broker.store.sqlite"),
+        tuple(f"broker.store.{name}" for name in ("failing", "files", "lmdb", "memory", "sqlite")),
         may=("store",),
         never=NETWORK | CLOCK,
     ),
