@@ -31,7 +31,8 @@ from broker.errors import Refusal
 from broker.options import Options
 from broker.outbox import Outbox
 from broker.stomp.frame import Frame
-from broker.tail import END, ID, middle
+from broker.stomp.template import Template
+from broker.tail import END, ID, middle, middle_form
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(("expiration", "expires", "priority", "transaction", "ttl"))
@@ -49,6 +50,11 @@ UNLIMITED = 2**31
 
 #: A SEND's headers, understood: where it goes, the tail between message-id and body, is it stored.
 Meaning = tuple[Callable[[Message], object], bytes, bool]
+#: The same for a template: the bytes have holes for its values and the body's length; and which value is
+#: the receipt (-1: none is asked for).
+Plan = tuple[Callable[[Message], object], bytes, bool, int]
+#: Headers whose value decides what becomes of a SEND.
+INTERPRETED = UNCOMMON | {"destination", "persistent"}
 
 
 class Conversation:
@@ -89,6 +95,7 @@ class Conversation:
         # hands out the same dict for the same bytes.
         self._sent: dict[str, str] | None = None
         self._meaning: Meaning = (self._nowhere, b"", False)
+        self._plans: dict[Template | None, Plan] = {}  # what templates of a SEND mean
         self._changes = 0
 
     @staticmethod
@@ -116,29 +123,48 @@ class Conversation:
             consumer.close()
 
     def _send(self, frame: Frame) -> None:
-        headers = frame.headers
         broker = self._broker
-        if headers is not self._sent or self._changes != broker.routes.changes:
-            if not UNCOMMON.isdisjoint(headers):
-                self._send_uncommon(frame)
-                return
-            self._meaning = self._read_send(frame)
-            self._changes = broker.routes.changes
-            # Without a content-length equal headers may have bodies of other lengths.
-            self._sent = headers if "content-length" in headers else None
-        put, lines, durable = self._meaning
         body = frame.body
+        if self._changes != broker.routes.changes:
+            self._changes = broker.routes.changes
+            self._sent = None
+            self._plans.clear()
+        plan = self._plans.get(frame.template)
+        if plan is not None:
+            put, form, durable, receipt = plan
+            lines = form % (*frame.values, len(body))
+            asked = None if receipt < 0 else frame.values[receipt].decode()
+        else:
+            headers = frame.headers
+            if headers is not self._sent:
+                if not UNCOMMON.isdisjoint(headers):
+                    self._send_uncommon(frame)
+                    return
+                self._meaning = self._read_send(frame)
+                # Without a content-length equal headers may have bodies of other lengths.
+                self._sent = headers if "content-length" in headers else None
+            put, lines, durable = self._meaning
+            asked = headers.get("receipt")
+            if frame.template is not None:
+                self._plan(frame.template)
         if (broker.journal if durable else broker.memory).room < len(body) + len(lines):
             broker.admit(durable, len(body) + len(lines))
         seq = broker.next_seq
         broker.next_seq = seq + 1
         tail = b"".join((self._id_start, b"%d\n" % seq, lines, body, END))
         put(Message(seq, tail, durable, frame.plain))
-        if "receipt" in headers:
-            if durable:
-                self._promise_receipt(headers)
-            else:
-                self._say_receipt(headers)
+        if asked is not None:
+            (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
+
+    def _plan(self, template: Template) -> None:
+        """Remember what the SENDs of a template mean, if its values do not change that."""
+        holes = template.holes
+        if INTERPRETED.isdisjoint(holes) and (
+            "receipt" in holes or "receipt" not in template.headers
+        ):
+            put, _, durable = self._meaning
+            receipt = holes.index("receipt") if "receipt" in holes else -1
+            self._plans[template] = put, middle_form(template), durable, receipt
 
     def _send_uncommon(self, frame: Frame) -> None:
         """A SEND with a priority, an expiry or a transaction."""

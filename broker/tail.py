@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from broker.stomp.frame import Frame, header_lines
 from broker.stomp.parser import Parser
+from broker.stomp.template import Template
 
 TAIL_VERSION = "1.2"
 END = b"\0\n"  # exactly one LF, in the same write: php-stomp needs it, and no more
@@ -44,6 +45,19 @@ def middle(frame: Frame) -> bytes:
             [item for item in frame.headers.items() if item[0] not in OURS], TAIL_VERSION
         )
     return b"%bcontent-length:%d\n\n" % (users, len(frame.body))
+
+
+def middle_form(template: Template) -> bytes:
+    """Return the same for every SEND of a template: bytes to be filled with its values and the length."""
+    form = b""
+    for name, value in template.headers.items():
+        if name in OURS:
+            form += b"%.0b" if name in template.holes else b""  # takes a value and writes nothing
+        elif name in template.holes:
+            form += b"%b:%%b\n" % name.replace("%", "%%").encode()
+        else:
+            form += f"{name}:{value}\n".replace("%", "%%").encode()
+    return form + b"content-length:%d\n\n"
 
 
 def message_id(tail: bytes) -> str:

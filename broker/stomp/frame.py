@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from broker.stomp.template import Template
+
 VERSIONS = ("1.0", "1.1", "1.2")
 
 CLIENT_COMMANDS = frozenset(
@@ -59,7 +61,7 @@ class Frame:
     so whoever wants to change it copies it first.
     """
 
-    __slots__ = ("body", "command", "headers", "plain")
+    __slots__ = ("body", "command", "headers", "plain", "template", "values")
 
     def __init__(
         self,
@@ -67,11 +69,25 @@ class Frame:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
         plain: bool = False,
+        template: Template | None = None,
+        values: tuple[bytes, ...] = (),
     ) -> None:
         self.command = command
-        self.headers = {} if headers is None else headers
+        if template is None:  # else they are filled in for whoever asks, see __getattr__
+            self.headers = {} if headers is None else headers
         self.body = body
         self.plain = plain  # True: no name or value needs an escape in any version
+        self.template = (
+            template  # what the header block has in common with others, if it was read so
+        )
+        self.values = values  # and what it has not
+
+    def __getattr__(self, name: str) -> dict[str, str]:
+        """Fill in the headers of a frame that was read by a template; many are never asked for."""
+        if name != "headers" or self.template is None:
+            raise AttributeError(name)
+        self.headers = self.template.fill(self.values)
+        return self.headers
 
     def encode(self, version: str) -> bytes:
         """Return the frame's bytes as `version` writes them, NUL and one LF at the end.

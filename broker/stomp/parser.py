@@ -1,11 +1,13 @@
 r"""Bytes to frames: `Parser.feed(bytes) -> [Frame]`, and nothing else.
 
 Theory of operation. One call per chunk, however many frames it holds; a frame that is cut anywhere is
-kept until the rest arrives, so the same bytes give the same frames however they were split. Three things
+kept until the rest arrives, so the same bytes give the same frames however they were split. Four things
 keep it fast and its cost linear in the bytes received:
 
 - a producer mostly repeats itself: the last header block is remembered with what it meant, and the same
   bytes again are not parsed again;
+- a block that differs from earlier ones only in a few values is read by a template, see
+  `broker.stomp.template`;
 - an unfinished frame is kept in one growing buffer, with the place from which to search for its end
   (`_scanned`); if only a body of known length is missing (`_awaiting`), nothing is searched or read again;
 - limits are enforced while the frame grows, not once it is whole.
@@ -31,6 +33,7 @@ from dataclasses import dataclass
 
 from broker.errors import FrameTooLarge, ProtocolError
 from broker.stomp.frame import COMMANDS, UNESCAPED, Frame
+from broker.stomp.template import KIND, Template, Templates
 
 UNESCAPE = {
     "1.1": {"\\n": "\n", "\\c": ":", "\\\\": "\\"},
@@ -42,6 +45,10 @@ BETWEEN = b"\n\r\0"  # what may stand between two frames
 BACKSLASH, CR, NUL, SPACE, TAB = b"\\\r\0 \t"  # numbers: `in` is four times as fast with them
 LENGTHS = {str(n): n for n in range(1024)}  # the usual content-lengths, without a conversion
 LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
+
+
+#: A frame but for its body: length of the body, command, headers (none: by template), plain, template, values.
+Awaited = tuple[int, str, dict[str, str] | None, bool, Template | None, tuple[bytes, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +79,14 @@ class Parser:
         self.version = None
         self.error: ProtocolError | None = None
         self._rest = bytearray()  # an unfinished frame, or all that has come of its body
-        self._awaiting = False  # … of the body of `_meaning`
+        self._awaiting: Awaited | None = None  # … of a body whose length is known
         self._ready = False  # _rest has not been looked at
         # Where in _rest to go on searching for the end of the headers or the body
         self._scanned = 0
         # What is searched for: the NUL after a body, or the end of the headers
         self._in_body = False
         self._limit = 0  # length of _rest at which it is too long, or worth a look why not
+        self._templates = Templates()
         # The last header block and what it meant: command, headers, plain, content-length or -1.
         self._meaning: tuple[str, dict[str, str], bool, int] = ("", {}, True, -1)
 
@@ -114,8 +122,8 @@ class Parser:
         """Take a chunk and return the frames it completes; `self.error` is set if it makes no sense."""
         if self.error is not None:
             return []
-        if self._awaiting:
-            return self._body_came(data)
+        if self._awaiting is not None:
+            return self._body_came(data, self._awaiting)
         if self._rest:
             self._rest += data
             if not self._may_be_complete():
@@ -130,12 +138,12 @@ class Parser:
         """Drop what was kept of an unfinished frame, and take no more bytes."""
         self.error = self.error or ProtocolError("The link is closed.")
         self._rest = bytearray()
-        self._awaiting = False
+        self._awaiting = None
 
     @property
     def unfinished(self) -> bool:
         """True while the beginning of a frame waits for its end."""
-        return bool(self._rest) or self._awaiting
+        return bool(self._rest) or self._awaiting is not None
 
     def _may_be_complete(self) -> bool:
         """Tell whether the unfinished frame is worth another look, in time linear in what is new."""
@@ -183,16 +191,33 @@ class Parser:
                     self._keep_headers(data, pos)
                     return frames
                 head = data[pos:end]
+                values: tuple[bytes, ...] = ()
+                headers: dict[str, str] | None
+                template = None
                 if head == self._head:
                     command, headers, plain, length = self._meaning
                 else:
-                    command, headers, plain, length = self._meaning = self._read_head(head)
-                    self._head = head
+                    template = self._templates.get(head[:KIND])
+                    if (
+                        template is not None
+                        and (match := template.match(head)) is not None
+                        and len(head) < self._short
+                    ):
+                        command, headers, plain = template.command, None, True
+                        values = match.groups()
+                        known = template.length
+                        length = self._length_in(template, values) if known is None else known
+                    else:
+                        template = None
+                        command, headers, plain, length = self._meaning = self._read_head(head)
+                        self._head = head
+                        if plain and self._version is not None:
+                            self._templates.learn(head[:KIND], command, headers)
                 if length >= 0:
                     stop = start + length
                     if stop >= size:
                         self._rest += data[start:]
-                        self._awaiting = True
+                        self._awaiting = length, command, headers, plain, template, values
                         return frames
                     if data[stop]:
                         raise self._wrong_length(length)
@@ -203,7 +228,7 @@ class Parser:
                         return frames
                     if stop - start > self._limits.body:
                         raise self._too_large_body()
-                frames.append(Frame(command, headers, data[start:stop], plain))
+                frames.append(Frame(command, headers, data[start:stop], plain, template, values))
                 pos = stop + 1
                 if self._version is None and pos < size:
                     self._rest += data[pos:]
@@ -213,20 +238,20 @@ class Parser:
             self.error = error
             return frames
 
-    def _body_came(self, data: bytes) -> list[Frame]:
+    def _body_came(self, data: bytes, awaited: Awaited) -> list[Frame]:
         """More of a body whose length is known. However long it is, it is copied once."""
-        command, headers, plain, length = self._meaning
+        length, command, headers, plain, template, values = awaited
         rest = self._rest
         rest += data
         if len(rest) <= length:
             return []
-        self._awaiting = False
+        self._awaiting = None
         if rest[length]:
             self.error = self._wrong_length(length)
             self._rest = bytearray()
             return []
         with memoryview(rest) as view:
-            frame = Frame(command, headers, bytes(view[:length]), plain)
+            frame = Frame(command, headers, bytes(view[:length]), plain, template, values)
             data = bytes(view[length + 1 :])
         self._rest = bytearray()
         if self._version is None and data:
@@ -369,6 +394,10 @@ class Parser:
         plain = not any(c in text for pair in headers.items() for text in pair for c in "\\:\r\n")
         length = headers.get("content-length")
         return command, headers, plain, -1 if length is None else self._length(length)
+
+    def _length_in(self, template: Template, values: tuple[bytes, ...]) -> int:
+        """Return the content-length that stands in a hole of a template."""
+        return self._length(values[template.holes.index("content-length")].decode())
 
     def _unescaper(self, version: str) -> Callable[[str], str]:
         table = UNESCAPE[version]
