@@ -5,9 +5,7 @@ Not here: anything that would make a RECEIPT lie. There is no switch for unsafe 
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
@@ -35,7 +33,7 @@ class Options:
     data: str = setting("./data", "directory", "where the default store lives")
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
-        64 * GIB, "bytes", "the store's largest size; sparse, costs nothing unused"
+        64 * GIB, "bytes", "of messages in the store; sparse, unused it costs nothing"
     )
     disk_reserve: int = setting(
         256 * MIB, "bytes", "of disk left free, so that consumers can drain it"
@@ -102,6 +100,8 @@ FIELDS: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
 
 def settings_file() -> str:
     """Return a configuration file that says the defaults, each with its unit and reason."""
+    import json
+
     lines = []
     for name, each in FIELDS.items():
         unit, reason = each.metadata["unit"], each.metadata["reason"]
@@ -112,6 +112,8 @@ def settings_file() -> str:
 
 def read_options(text: str, source: str, base: Options | None = None) -> Options:
     """Return `base` changed by a TOML text. `source` names the text in errors. Raises `OptionsError`."""
+    import tomllib  # not everybody has a file, and starting is to be quick
+
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
