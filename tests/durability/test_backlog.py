@@ -76,10 +76,10 @@ def test_a_backlog_behind_a_slow_consumer(
     consumer.send("SUBSCRIBE", destination="/queue/a", id_="1", ack="client")
     fill(connect(broker), "/queue/a", count, size)
     clock.tell(f"{count} messages in", broker)
-    assert broker.memory() < before + 60 * MB
+    assert broker.memory() < before + 40 * MB
     take(consumer, frames(consumer), range(count))
     clock.tell(f"{count} messages out", broker)
-    assert broker.memory() < before + 60 * MB
+    assert broker.memory() < before + 40 * MB
 
 
 @pytest.mark.parametrize(("count", "size"), FEWER)
@@ -94,7 +94,7 @@ def test_a_backlog_behind_a_consumer_that_does_not_read(
     consumer.send("SUBSCRIBE", destination="/queue/a", id_="1")
     fill(connect(broker), "/queue/a", count, size)
     clock.tell(f"{count} messages in", broker)
-    assert broker.memory() < before + 60 * MB
+    assert broker.memory() < before + 40 * MB
     take(consumer, frames(consumer), range(count), ack_every=0)
     clock.tell(f"{count} messages out", broker)
-    assert broker.memory() < before + 60 * MB
+    assert broker.memory() < before + 40 * MB

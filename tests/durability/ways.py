@@ -43,9 +43,9 @@ def drain(client: Client, destination: str, priority: int = 0) -> Iterator[Frame
 def fill(client: Client, destination: str, count: int, size: int = 200) -> None:
     """Send numbered messages of `size` bytes to a queue; return when all are on disk.
 
-    Every thousandth asks for a receipt; a few thousand are on the way.
+    Every so often one asks for a receipt, so that little more than a megabyte is on the way.
     """
-    chunk = 1000
+    chunk = 200_000 // size
     ahead = 5 * chunk
     plain = f"SEND\ndestination:{destination}\ncontent-length:{size}\n\n".encode()
     for start in range(0, count + ahead, chunk):
