@@ -84,7 +84,7 @@ def measured(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             "connections": plan.connections,
         },
         "targets": [
-            {"name": each.name, "url": each.url, "copies": each.copies} for each in targets
+            {"name": each.name, "url": each.shown, "copies": each.copies} for each in targets
         ],
         "rows": collected.as_rows(),
     }
@@ -119,7 +119,7 @@ def chosen_targets(options: argparse.Namespace) -> list[Target]:
         name, equals, url = text.partition("=")
         if not equals or "/" in name:
             name, url = "", text
-        targets.append(Fresh(name or "hoofbeat") if url == "fresh" else Running(name or url, url))
+        targets.append(Fresh(name or "hoofbeat") if url == "fresh" else Running(name, url))
     if not options.url:
         targets.append(Fresh("hoofbeat"))
     names = [target.name for target in targets]

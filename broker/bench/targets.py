@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from broker.bench.checks import MeasurementError
 from broker.bench.process import ProcessError, listening_process
-from broker.bench.wire import Address
+from broker.bench.wire import Address, Link
 from rpc.address import parse_address
 
 START_PATIENCE = 30.0  # seconds until a process must be ready
@@ -43,6 +44,7 @@ class Target:
     def __init__(self, name: str) -> None:
         self.name = name
         self.url = ""
+        self.shown = ""  # the URL without a passcode, for tables and files
         self.address = Address("", 0)
 
     def __enter__(self) -> Self:
@@ -61,13 +63,15 @@ class Running(Target):
     """A broker that somebody else has started."""
 
     def __init__(self, name: str, url: str) -> None:
-        """Find it. Raises `TargetError` for a URL that is none."""
-        super().__init__(name)
-        self.url = url
+        """Find it; without a name it is called by its place. Raises `TargetError` for a URL that is none."""
         try:
             place = parse_address(url)
         except ValueError as error:
             raise TargetError(str(error)) from error
+        shown = f"stomp://{place}"
+        super().__init__(name or shown)
+        self.url = url
+        self.shown = shown
         pids = []
         with contextlib.suppress(ProcessError):
             pids = [listening_process(place.host, place.port)]
@@ -79,6 +83,14 @@ class Running(Target):
             vhost=place.vhost or place.host,
             pids=pids,
         )
+
+    def __enter__(self) -> Self:
+        """Log in once, so that a wrong address is told now and not row by row. Raises `TargetError`."""
+        try:
+            Link(self.address, "").close()
+        except MeasurementError as error:
+            raise TargetError(f"{self.name} cannot be used: {error}") from error
+        return self
 
 
 class Started(Target):
@@ -115,7 +127,7 @@ class Started(Target):
                 raise TargetError(f"{self.name} does not start: {said or line or 'no word'}")
             host, port = found[1] or "127.0.0.1", int(found[2])
             self.address = Address(host, port, copies=self.copies, pids=[process.pid])
-            self.url = f"stomp://{host}:{port}"
+            self.url = self.shown = f"stomp://{host}:{port}"
             self._stack = stack.pop_all()
         return self
 
