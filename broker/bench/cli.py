@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         return 0
     previous = [signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)]
     try:
-        found = json.loads(options.read.read_text()) if options.read else measured(options, console)
+        found = earlier(options.read) if options.read else measured(options, console)
         show(console, found)
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -58,6 +58,17 @@ def main(argv: list[str]) -> int:
     for line in failures:
         print(f"FAILED: {line}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def earlier(path: Path) -> dict[str, Any]:
+    """Read the figures of an earlier run. Raises `OSError`, or `ValueError` for another file."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no file of figures: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != figures.FORMAT:
+        raise ValueError(f"{path} holds no figures of format {figures.FORMAT}")
+    return found
 
 
 def measured(options: argparse.Namespace, console: Console) -> dict[str, Any]:
