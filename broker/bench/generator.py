@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from broker.bench.checks import MeasurementError
+from broker.bench.held import hold
+from broker.bench.remote import call_remotely
 from broker.bench.reqrep import RequestReply
 from broker.bench.stream import Drain, Stream, Traffic
 from broker.bench.timing import Load, Result, Tell, drive
@@ -28,6 +30,7 @@ class Order:
 
     def __init__(self, fields: dict[str, Any], tell: Tell) -> None:
         self.address = Address(**fields["address"])
+        self.url: str = fields["url"]
         self.kind: str = fields["kind"]
         self.parts: list[str] = fields["parts"]  # names of the results
         self.settings: dict[str, Any] = fields["settings"]
@@ -118,11 +121,34 @@ def backlog(order: Order, results: list[Result]) -> None:
     fill(order, results, order.backlog)
 
 
+def held(order: Order, results: list[Result]) -> None:
+    """Hold connections that do nothing."""
+    count = order.settings["connections"]
+    hold(order.address, count, results[0], order.tell, lambda: say({"open": count}))
+
+
+def remote(order: Order, results: list[Result]) -> None:
+    """Measure remote calls."""
+    threads = order.settings["threads"]
+    call_remotely(
+        order.url,
+        order.prefix,
+        order.address.pids,
+        threads,
+        results[0],
+        order.tell,
+        order.warmup,
+        order.seconds,
+    )
+
+
 KINDS: dict[str, Callable[[Order, list[Result]], None]] = {
     "reqrep": reqrep,
     "stream": stream,
     "fill": fill,
     "backlog": backlog,
+    "held": held,
+    "rpc": remote,
 }
 
 
