@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
-INSTALL := $(BIN)/python -m pip install --quiet --config-settings editable_mode=compat
+INSTALL := $(BIN)/python -m pip install --quiet
 
 .PHONY: demo test run bench fuzz long clean
 
