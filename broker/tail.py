@@ -12,13 +12,17 @@ naive clients take the last.
 
 from __future__ import annotations
 
+import sys
+
 from broker.stomp.frame import Frame, header_lines
-from broker.stomp.parser import Parser
+from broker.stomp.parser import Limits, Parser
 from broker.stomp.template import Template
 
 TAIL_VERSION = "1.2"
 END = b"\0\n"  # exactly one LF, in the same write: php-stomp needs it, and no more
 ID = b"message-id:"
+#: What was let in is not measured again: escaped it may be longer than it came, and settings may change.
+UNLIMITED = Limits(header_line=sys.maxsize, headers=sys.maxsize, header_block=sys.maxsize)
 
 #: Headers of a SEND that its MESSAGE does not repeat.
 OURS = frozenset(
@@ -69,7 +73,7 @@ def rewrite(tail: bytes, version: str) -> bytes:
     """Return a tail as another version writes it."""
     head, _, body = tail.partition(b"\n\n")
     users, _, length = head.rpartition(b"\n")
-    parser = Parser()
+    parser = Parser(UNLIMITED)
     parser.version = TAIL_VERSION
     [frame] = parser.feed(b"MESSAGE\n%b\n\n\0" % users)
     return b"%b%b\n\n%b" % (header_lines(frame.headers.items(), version), length, body)

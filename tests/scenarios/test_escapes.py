@@ -161,6 +161,17 @@ def test_destinations_with_colons(connect: Connect, queue: str) -> None:
     assert new.expect("MESSAGE", destination=f"{queue}:1.2\\x").body == b"to new"
 
 
+def test_what_grows_by_escaping_is_delivered(connect: Connect, queue: str) -> None:
+    """Headers that were short enough when they came reach an older reader, who hurts nobody else."""
+    writer, reader = connect("1.0"), connect("1.0")
+    subscribe(reader, queue)
+    long = ":" * 40_000  # kept escaped, it is longer than a header line may be
+    put(writer, queue, b"1", long=long)
+    put(writer, queue, b"2")
+    assert reader.expect("MESSAGE").headers["long"] == long
+    assert reader.expect("MESSAGE").body == b"2"
+
+
 def test_error_texts_are_escaped(connect: Connect, later_version: str) -> None:
     """What a client wrote and an ERROR repeats cannot break the ERROR."""
     client = connect(later_version)
