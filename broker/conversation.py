@@ -36,9 +36,9 @@ from broker.tail import END, ID, middle, middle_form
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(("expiration", "expires", "priority", "transaction", "ttl"))
-#: Headers of a SUBSCRIBE that would be wrong to ignore, and the values with which they ask for nothing.
+#: Headers of a SUBSCRIBE that would be wrong to ignore, and the values beside "" that ask for nothing.
 UNSUPPORTED = {
-    "selector": ("",),
+    "selector": (),
     "browser": ("false",),
     "activemq.subscriptionName": (),
     "activemq.subcriptionName": (),
@@ -376,7 +376,8 @@ class Conversation:
     def _commit(self, frame: Frame) -> None:
         name = self._transaction_name(frame.headers, "committing")
         transaction = self._transaction(frame.headers)
-        self._broker.admit(True, transaction.size)  # else it stays open: try again, or ABORT
+        if transaction.size:  # acknowledgements alone are taken however full the store is
+            self._broker.admit(True, transaction.size)  # else it stays open: try again, or ABORT
         del self._transactions[name]
         transaction.commit()
         self._promise_receipt(frame.headers)

@@ -127,3 +127,28 @@ def test_full_and_given_back(
         consumer.send("ACK", id_=message.headers["ack"])
     assert consumer.silent()
     assert producer.ask("SEND", b"again", destination="/queue/a").command == "RECEIPT"
+
+
+def test_acknowledgements_are_committed_beyond_the_mark(
+    start_broker: StartBroker, connect: Connect, tmp_path: Path
+) -> None:
+    """A transaction that only acknowledges is taken even if more is stored than should be."""
+    url = STORES["lmdb"].format(tmp_path)
+    broker = start_broker(url, map_size=MAP)
+    taken = fill_up(connect(broker), 1500)
+    assert broker.stop() == 0
+    broker = start_broker(url, map_size=MAP // 2)
+    consumer = connect(broker)
+    subscribe(consumer, 10)
+    consumer.send("BEGIN", transaction="t")
+    for number in taken[:10]:
+        message = consumer.expect("MESSAGE")
+        assert number_of(message) == number
+        consumer.send("ACK", id_=message.headers["ack"], transaction="t")
+    consumer.send("UNSUBSCRIBE", id_="1", receipt="no more")
+    while (frame := consumer.frame()).command == "MESSAGE":
+        pass
+    assert frame.headers["receipt-id"] == "no more"
+    assert consumer.ask("COMMIT", transaction="t").command == "RECEIPT"
+    sender = connect(broker)
+    assert sender.ask("SEND", b"", destination="/queue/a").headers["message"] == FULL
