@@ -159,4 +159,6 @@ def reply_headers(request: dict[str, str]) -> dict[str, str] | None:
 def has_expired(request: dict[str, str], now: float) -> bool:
     """Tell whether a request's deadline has passed at `now` (seconds since 1970)."""
     expires = request.get("expires", "")
-    return expires.isascii() and expires.isdigit() and 0 < int(expires) <= now * 1000
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 18):  # no date, or for ever
+        return False
+    return 0 < int(expires) <= now * 1000

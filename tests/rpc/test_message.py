@@ -111,6 +111,7 @@ def test_a_deadline_counts_milliseconds_and_0_is_none(expires: str, expired: boo
 
 def test_without_a_deadline_nothing_expires() -> None:
     assert not has_expired({}, 1e12)
+    assert not has_expired({"expires": "9" * 5000}, 1e12)
 
 
 @pytest.mark.parametrize(
