@@ -5,8 +5,8 @@ A store knows names, numbers and bytes; never messages, never STOMP. It has four
 business: `broker.store.writer` calls `write` with one batch at a time, from one thread.
 
 A driver is chosen by the scheme of the URL. Those here are known by name; others are found among the
-entry points of the group `hoofbeat.stores`, so that any package can bring one: docs/write-a-store.md. `tests/store/test_contract.py` is the
-suite that every driver passes.
+entry points of the group `hoofbeat.stores`, so that any package can bring one: docs/write-a-store.md.
+`tests/store/test_contract.py` is the suite that every driver passes.
 """
 
 from __future__ import annotations
