@@ -194,6 +194,7 @@ class Stream(Protocol):
             size += len(piece)
         self._size -= size
         self.transport.write(b"".join(pieces))
+        self._begin()  # it may be handed more messages now: by today's time, and they must leave
         self._connection.unsent(self._size)
 
     def stopProducing(self) -> None:
