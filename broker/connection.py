@@ -26,6 +26,10 @@ from broker.stomp.parser import Limits, Parser
 from broker.stomp.session import ServerSession, illegal
 from broker.turn import Turn
 
+LOOK_EVERY = (
+    60.0  # seconds: the agenda keeps a link until its next look, and heart-beats can be months
+)
+
 
 class Transport(Protocol):
     """What a connection needs of a socket."""
@@ -192,7 +196,12 @@ class Connection:
         if session.owes_heart_beat(now):
             session.spoke = now
             self.transport.write(b"\n")
-        return session.next_check()
+        return self._next_look(now)
+
+    def _next_look(self, now: float) -> float | None:
+        """Return when to look again; soon enough that a link that is gone is not kept for long."""
+        check = self.session.next_check()
+        return None if check is None else min(check, now + LOOK_EVERY)
 
     # How a link begins and ends.
 
@@ -227,8 +236,8 @@ class Connection:
             partial(self._turn.promise, self),
             self._end,
         )
-        if (check := self.session.next_check()) is not None:
-            self._agenda.add(check, self._check_alive)
+        if (look := self._next_look(self._turn.now)) is not None:
+            self._agenda.add(look, self._check_alive)
 
     def _error(self, error: StompError, frame: Frame | None = None) -> None:
         """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""

@@ -1,0 +1,58 @@
+"""A connection without a socket: what stays of it when it is gone."""
+
+from __future__ import annotations
+
+import weakref
+
+from broker.agenda import Agenda
+from broker.connection import LOOK_EVERY, Connection
+from broker.core.broker import Broker
+from broker.options import Options
+from broker.store import StoreSettings
+from broker.store.memory import MemoryStore
+from broker.store.writer import InlineWriter
+from broker.tail import annotate
+from broker.turn import Turn
+
+
+class Socket:
+    """Takes everything, hears nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Take it."""
+
+    def pause_reading(self) -> None:
+        """Nothing comes anyway."""
+
+    resume_reading = close = abort = pause_reading
+
+
+def failed(error: BaseException) -> None:
+    raise error
+
+
+def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() -> None:
+    """Whoever agrees on a heart-beat in some months, and leaves, costs nothing until then."""
+    agenda = Agenda(lambda when: None)
+    broker, store = Broker(annotate=annotate), MemoryStore(StoreSettings())
+    turn = Turn(
+        broker,
+        store,
+        lambda: InlineWriter(store, failed),
+        agenda,
+        2**20,
+        0.0,
+        lambda call: None,
+        failed,
+    )
+    options = Options()
+    turn.begin(0.0, 0.0)
+    connection = Connection(broker, turn, options, b"m-", "session", agenda, Socket())
+    connection.data(b"CONNECT\naccept-version:1.2\nheart-beat:9999999999,9999999999\n\n\0")
+    turn.end()
+    connection.lost()
+    gone = weakref.ref(connection)
+    del connection
+    assert gone() is not None
+    agenda.run(LOOK_EVERY + options.connect_timeout)
+    assert gone() is None
