@@ -10,16 +10,14 @@ import argparse
 import contextlib
 import json
 import resource
-import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
-from broker.bench import figures, plot, rows
+from broker.bench import figures, interrupts, plot, rows
 from broker.bench.measure import Plan, run, steps
 from broker.bench.report import Display, show
 from broker.bench.targets import Ceiling, Fresh, Running, Target, TargetError
@@ -37,7 +35,6 @@ def main(argv: list[str]) -> int:
         for row in rows.ROWS:
             console.print(f"{row.name:15} {row.title}", highlight=False)
         return 0
-    previous = [signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)]
     try:
         found = earlier(options.read) if options.read else measured(options, console)
         show(console, found)
@@ -51,9 +48,6 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("hoofbeat bench: interrupted", file=sys.stderr)
         return 130
-    finally:
-        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), previous, strict=True):
-            signal.signal(number, handler)
     failures = figures.failures(found["rows"])
     for line in failures:
         print(f"FAILED: {line}", file=sys.stderr)
@@ -76,6 +70,7 @@ def measured(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     plan = planned(options)
     raise_limit()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interrupts.deferred())
         targets = [stack.enter_context(target) for target in chosen_targets(options)]
         collected = figures.Collected(plan.rows, targets)
         todo = steps(plan, targets)
@@ -194,8 +189,3 @@ def raise_limit() -> None:
     """Allow ourselves and whom we start as many open files as the system lets us."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, so that everything is cleaned up."""
-    raise KeyboardInterrupt

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from broker.bench import interrupts
 from broker.bench.checks import MeasurementError
 from broker.bench.process import ProcessError, listening_process
 from broker.bench.wire import Address, Link
@@ -87,7 +88,8 @@ class Running(Target):
     def __enter__(self) -> Self:
         """Log in once, so that a wrong address is told now and not row by row. Raises `TargetError`."""
         try:
-            Link(self.address, "").close()
+            with interrupts.welcome():
+                Link(self.address, "").close()
         except MeasurementError as error:
             raise TargetError(f"{self.name} cannot be used: {error}") from error
         return self
@@ -180,17 +182,18 @@ def start(module: str, arguments: list[str], errors: int | None = None) -> subpr
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process for certain, and close its pipes."""
+    if process.poll() is None:
+        process.terminate()
+    # Only now: a load generator would complain that nobody listens.
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(END_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        process.wait(END_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def lines(process: subprocess.Popen[bytes], patience: float) -> Iterator[str]:
@@ -201,7 +204,11 @@ def lines(process: subprocess.Popen[bytes], patience: float) -> Iterator[str]:
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
-        while selector.select(patience):
+        while True:
+            with interrupts.welcome():
+                ready = selector.select(patience)
+            if not ready:
+                return
             data = os.read(descriptor, 65536)
             if not data:
                 return
