@@ -22,6 +22,7 @@ from tests.harness import DEADLINE, BrokerProcess, read_line
 
 COMMAND = (sys.executable, "-m", "broker", "bench")
 SHORT = ("--rows", "plain", "--no-ceiling", "--seconds", "0.2")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 QUICK_SECONDS = 30.0  # it takes less than ten of a machine that has nothing else to do
 
 Bench = Callable[..., subprocess.Popen[str]]
@@ -36,7 +37,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         # A signal that we ignore (as whoever runs in the background does) our children would ignore too.
-        ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+        ours = [signal.signal(number, signal.default_int_handler) for number in SIGNALS]
         try:
             process = subprocess.Popen(
                 [*COMMAND, *arguments],
@@ -49,7 +50,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
                 text=True,
             )
         finally:
-            signal.signal(signal.SIGINT, ours)
+            for number, handler in zip(SIGNALS, ours, strict=True):
+                signal.signal(number, handler)
         started.append(process)
         return process
 
@@ -198,7 +200,7 @@ def test_a_broker_that_dies_meanwhile_is_a_failure(bench: Bench, broker: BrokerP
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_it_and_all_it_has_started(bench: Bench, number: int, tmp_path: Path) -> None:
     """The broker, the ceiling and the load generator; the fixture looks for them."""
     process = bench(
