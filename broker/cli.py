@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from broker import __version__
 from broker.options import Options, OptionsError, change_options, read_options, settings_file
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(settings_file(), end="")
         return 0
     try:
-        options = options_from(parsed)
+        options = options_from(parsed.config, vars(parsed))
     except OptionsError as error:
         return complain(str(error))
     return run(options)
@@ -70,17 +70,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file with any setting")
 
 
-def options_from(parsed: argparse.Namespace) -> Options:
-    """Return the options of a command line: defaults, then the file, then the flags."""
+def options_from(config: str | None, flags: Mapping[str, Any]) -> Options:
+    """Return the options of a command line: defaults, then the file, then the flags that were given.
+
+    Raises `OptionsError`, also for a file that cannot be read.
+    """
     options = Options()
-    if parsed.config is not None:
+    if config is not None:
         try:
-            text = Path(parsed.config).read_text()
+            text = Path(config).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise OptionsError(f"cannot read {parsed.config}: {error}") from None
-        options = read_options(text, parsed.config)
-    flags = {name: getattr(parsed, name) for name in FLAGS if getattr(parsed, name) is not None}
-    return change_options(options, flags, "command line")
+            raise OptionsError(f"cannot read {config}: {error}") from None
+        options = read_options(text, config)
+    given = {name: flags[name] for name in FLAGS if flags[name] is not None}
+    return change_options(options, given, "command line")
 
 
 def run(options: Options) -> int:

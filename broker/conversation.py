@@ -176,7 +176,7 @@ class Conversation:
         expires = number(headers, "expires", 0, "milliseconds since 1970")
         for name in ("ttl", "expiration"):
             lifetime = number(headers, name, 0, "milliseconds")
-            if lifetime > 0 and not expires:
+            if lifetime > 0 and not expires and "expires" not in headers:
                 expires = broker.now + lifetime
                 lines = b"expires:%d\n%b" % (expires, lines)
         body, plain = frame.body, frame.plain
@@ -191,9 +191,9 @@ class Conversation:
         if "transaction" in headers:
             # Before COMMIT the destination may be removed as idle, and made anew: look for it then.
             find, destination = broker.routes.find, headers["destination"]
-            self._transaction(headers).send(
-                lambda: send(find(destination).put), len(body) + len(lines) if durable else 0
-            )
+            transaction = self._transaction(headers)
+            broker.admit(False, len(body) + len(lines))
+            transaction.send(lambda: send(find(destination).put), len(body) + len(lines), durable)
             self._say_receipt(headers)  # as ActiveMQ: taken into the transaction
             return
         broker.admit(durable, len(body) + len(lines))
@@ -370,7 +370,7 @@ class Conversation:
             raise Refusal(
                 f"The transaction was already started: {name}", "COMMIT or ABORT it first."
             )
-        self._transactions[name] = Transaction()
+        self._transactions[name] = Transaction(self._broker.memory)
         self._say_receipt(frame.headers)
 
     def _commit(self, frame: Frame) -> None:

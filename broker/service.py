@@ -75,6 +75,8 @@ class BrokerService(Service):
             stored = self._store.load()
         except StoreError as error:
             raise CannotStart(str(error)) from None
+        except Exception as error:  # a driver's own words: the disk is full, for one
+            raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
         self.broker = Broker(
             memory_limit=options.memory_limit,
             max_redeliveries=options.max_redeliveries,
@@ -134,9 +136,14 @@ class BrokerService(Service):
         gone: Deferred[None] = Deferred()
         if self.streams:
             self._all_gone = gone
+            self.call_later(self.options.linger, self._abort_all)
         else:
             gone.callback(None)
         return gone.addCallback(lambda _: self._close())
+
+    def _abort_all(self) -> None:
+        for stream in list(self.streams):
+            stream.abort()
 
     def _close(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broker.core.broker import Broker
+from broker.core.each import for_each
 
 if TYPE_CHECKING:
     from broker.agenda import Agenda
@@ -103,12 +104,13 @@ class Turn:
         ):
             self._write()
         dirty, self.dirty = self.dirty, []
-        for connection in dirty:
-            connection.flush()
-        if self.broker.again:
-            self.broker.go_on(self._read)
-        if self.dirty or self.broker.again:
-            self._go_on()
+        try:
+            for_each(dirty, lambda connection: connection.flush())
+            if self.broker.again:
+                self.broker.go_on(self._read)
+        finally:
+            if self.dirty or self.broker.again:
+                self._go_on()
 
     def finish(self) -> None:
         """The broker stops: write all there is and keep every promise. Blocks until it is done."""
@@ -121,9 +123,8 @@ class Turn:
             raise
         self._keep_promises([*(self._on_the_way or []), *self._promises])
         self._promises, self._on_the_way = [], None
-        for connection in self.dirty:
-            connection.flush()
-        self.dirty = []
+        dirty, self.dirty = self.dirty, []
+        for_each(dirty, lambda connection: connection.flush())
 
     def _read(
         self, queue: int, priority: int, after: int, count: int, size: int
@@ -174,12 +175,12 @@ class Turn:
         if self._on_the_way is None:
             return  # `finish` was faster
         promises, self._on_the_way = self._on_the_way, None
-        self._keep_promises(promises)
         self.broker.journal.set_room(self._store.room())
         self._room = self.broker.journal.room
         self.broker.written()
         self._resume()
         self._go_on()
+        self._keep_promises(promises)
 
     def _resume(self) -> None:
         """Hear again who had to wait for the disk."""
@@ -188,7 +189,11 @@ class Turn:
             connection.resume_reading()
 
     def _keep_promises(self, promises: list[Promise]) -> None:
-        for connection, data, last in promises:
-            connection.say(data)
-            if last:
-                connection.close()
+        for_each(promises, self._keep)
+
+    @staticmethod
+    def _keep(promise: Promise) -> None:
+        connection, data, last = promise
+        connection.say(data)
+        if last:
+            connection.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broker.core.each import for_each
 from broker.core.journal import Batch, Journal, Memory
 from broker.core.message import Message
 from broker.core.queue import Queue, Read
@@ -34,7 +35,7 @@ class Broker:
         self.now = 0  # milliseconds since 1970, as of this turn
         self.next_seq = 1
         self.suspect_before = 0  # older ones may have been delivered before a crash
-        self.memory = Memory(memory_limit)  # for messages that wait in memory only
+        self.memory = Memory(memory_limit, memory_limit // 2)  # for what waits in memory only
         self.max_redeliveries = max_redeliveries  # a consumer may ask for, per message
         self.again: dict[Queue, None] = {}  # in order: queues that want another go
         self.starving: dict[Queue, None] = {}  # the same, once what is being written is on disk
@@ -60,8 +61,8 @@ class Broker:
                 "Nothing more is stored until messages are consumed; acknowledgements are taken.",
             )
         raise Refusal(
-            "The memory for messages that are not persistent is full",
-            "Consume what waits, or send without persistent:false.",
+            "The memory for messages that are not stored is full",
+            "It holds what was sent with persistent:false or waits for COMMIT: consume, or commit.",
         )
 
     def bury(self, queue: Queue, message: Message) -> None:
@@ -86,8 +87,7 @@ class Broker:
     def go_on(self, read: Read) -> None:
         """Give the queues that asked for it another go."""
         again, self.again = self.again, {}
-        for queue in again:
-            queue.go_on(read)
+        for_each(again, lambda queue: queue.go_on(read))
 
     def written(self) -> None:
         """A batch is on disk: who waited for it may read."""

@@ -23,9 +23,10 @@ OVERHEAD = 128  # bytes that a record takes beside its tail; an estimate on the 
 
 @dataclass(slots=True)
 class Memory:
-    """What messages that never go to disk may still occupy."""
+    """What messages that never go to disk, or not yet, may still occupy."""
 
     room: int  # bytes
+    reserve: int  # of these, bytes that slow subscribers of topics leave to others
 
 
 @dataclass(slots=True)

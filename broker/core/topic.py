@@ -57,7 +57,9 @@ class TopicQueue(Queue):
     def _keep(self, message: Message) -> None:
         super()._keep(message)
         while self.waiting > 1 and (
-            self.waiting > PENDING or sum(lane.bytes for lane in self._lanes) > PENDING_BYTES
+            self.waiting > PENDING
+            or sum(lane.bytes for lane in self._lanes) > PENDING_BYTES
+            or self._broker.memory.room < self._broker.memory.reserve
         ):
             lane = next(lane for lane in reversed(self._lanes) if lane.head)  # the least urgent
             oldest = lane.head.popleft()

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broker.core.journal import Memory
 from broker.core.subscription import Subscription
 
 
 class Transaction:
     """What COMMIT will do."""
 
-    __slots__ = ("_acks", "_steps", "size")
+    __slots__ = ("_acks", "_held", "_memory", "_steps", "size")
 
-    def __init__(self) -> None:
-        self.size = 0  # bytes of the messages held, durable ones
+    def __init__(self, memory: Memory) -> None:
+        """`memory` is what the messages that are held take from."""
+        self.size = 0  # bytes of the messages held that will go to disk
+        self._held = 0  # bytes of all messages held
+        self._memory = memory
         self._steps: list[Callable[[], None]] = []
         self._acks: list[tuple[Subscription, list[str]]] = []
 
-    def send(self, put: Callable[[], None], size: int) -> None:
-        """Hold a SEND; `put` does it, `size` bytes of it will need room on disk."""
-        self.size += size
+    def send(self, put: Callable[[], None], size: int, durable: bool) -> None:
+        """Hold a SEND of `size` bytes; `put` does it."""
+        self._held += size
+        self._memory.room -= size
+        if durable:
+            self.size += size
         self._steps.append(put)
 
     def ack(self, subscription: Subscription, key: str) -> None:
@@ -42,10 +49,12 @@ class Transaction:
 
     def commit(self) -> None:
         """Do everything, in the order it was asked for."""
+        self._memory.room += self._held
         for step in self._steps:
             step()
 
     def abort(self) -> None:
         """Do nothing: messages go unsent, acknowledgements are taken back."""
+        self._memory.room += self._held
         for subscription, keys in self._acks:
             subscription.release(keys)

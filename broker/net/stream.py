@@ -18,6 +18,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol as Interface
 from typing import cast
 
@@ -34,6 +35,7 @@ from zope.interface import implementer
 from broker.connection import Connection
 from broker.turn import Turn
 
+PATIENCE = 60.0  # seconds in which a client that is being left must take something
 SLICE = 256 * 1024  # bytes handed to the transport at once
 QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -160,7 +162,8 @@ class Stream(Protocol):
         self._closing = True
         if not self._draining:
             self._hang_up()
-        self._house.call_later(self._linger, self.abort)
+        else:
+            self._house.call_later(PATIENCE, partial(self._check_draining, self._size))
 
     def abort(self) -> None:
         """Hang up now."""
@@ -203,6 +206,15 @@ class Stream(Protocol):
     def _hang_up(self) -> None:
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()  # type: ignore[attr-defined]  # to hear the other end
+        self._house.call_later(self._linger, self.abort)
+
+    def _check_draining(self, size: int) -> None:
+        """Hang up on a client that takes nothing of what is left to be said."""
+        if self._draining and not self._gone:
+            if self._size >= size:
+                self.abort()
+            else:
+                self._house.call_later(PATIENCE, partial(self._check_draining, self._size))
 
     def _begin(self) -> None:
         self._turn.begin(time.monotonic(), time.time())

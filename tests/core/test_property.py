@@ -178,7 +178,7 @@ class Machine:
 
     def begin_transaction(self, choose: Choose) -> None:
         if len(self.transactions) < 3:
-            self.transactions.append((choose(CONNECTIONS), Transaction()))
+            self.transactions.append((choose(CONNECTIONS), Transaction(self.house.broker.memory)))
 
     def hold(self, choose: Choose) -> None:
         if not self.transactions:

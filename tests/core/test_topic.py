@@ -108,7 +108,7 @@ def test_what_waited_for_a_subscriber_goes_with_it(house: House) -> None:
 def test_what_a_transaction_held_goes_with_its_subscriber_too(house: House) -> None:
     consumer = house.consume(CLIENT, of=house.topic())
     publish(house, "1", "2")
-    transaction = Transaction()
+    transaction = Transaction(house.broker.memory)
     transaction.ack(consumer, key(1))
     consumer.close()
     transaction.abort()

@@ -17,17 +17,17 @@ def house() -> House:
 
 
 @pytest.fixture
-def transaction() -> Transaction:
-    return Transaction()
+def transaction(house: House) -> Transaction:
+    return Transaction(house.broker.memory)
 
 
 def test_commit_does_everything_in_one_batch(house: House, transaction: Transaction) -> None:
     consumer = house.consume(CLIENT_INDIVIDUAL)
     house.put("in")
     house.write()
-    transaction.send(lambda: house.put("out 1", to=house.queue("b")), 5)
+    transaction.send(lambda: house.put("out 1", to=house.queue("b")), 5, True)
     transaction.ack(consumer, key(1))
-    transaction.send(lambda: house.put("out 2", to=house.queue("c")), 5)
+    transaction.send(lambda: house.put("out 2", to=house.queue("c")), 5, True)
     assert transaction.size == 10
     assert not house.journal
     transaction.commit()
@@ -37,15 +37,15 @@ def test_commit_does_everything_in_one_batch(house: House, transaction: Transact
 
 
 def test_the_order_is_that_of_the_verbs(house: House, transaction: Transaction) -> None:
-    transaction.send(lambda: house.put("2"), 1)
+    transaction.send(lambda: house.put("2"), 1, True)
     house.put("1")
-    transaction.send(lambda: house.put("3"), 1)
+    transaction.send(lambda: house.put("3"), 1, True)
     transaction.commit()
     assert house.consume().bodies() == ["1", "2", "3"]
 
 
 def test_abort_sends_nothing(house: House, transaction: Transaction) -> None:
-    transaction.send(lambda: house.put("1"), 1)
+    transaction.send(lambda: house.put("1"), 1, True)
     transaction.abort()
     assert house.queue().waiting == 0
     assert not house.journal
@@ -107,7 +107,7 @@ def test_client_holds_everything_before(house: House, transaction: Transaction) 
 def test_two_transactions_share_a_consumer(house: House) -> None:
     consumer = house.consume(CLIENT)
     house.put(*"12345")
-    one, other = Transaction(), Transaction()
+    one, other = Transaction(house.broker.memory), Transaction(house.broker.memory)
     one.ack(consumer, key(2))
     other.ack(consumer, key(4))
     consumer.ack(key(5))
@@ -218,3 +218,18 @@ def test_a_queue_with_messages_in_a_transaction_is_not_forgotten(
     for _ in range(3):
         house.broker.sweep()
     assert "a" not in house.broker.routes.queues
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("end", ["commit", "abort"])
+def test_what_is_held_takes_memory_until_the_end(
+    house: House, transaction: Transaction, durable: bool, end: str
+) -> None:
+    """A client that never commits cannot fill the broker unseen."""
+    room = house.broker.memory.room
+    transaction.send(lambda: None, 100, durable)
+    transaction.send(lambda: None, 50, durable)
+    assert house.broker.memory.room == room - 150
+    assert transaction.size == (150 if durable else 0)
+    getattr(transaction, end)()
+    assert house.broker.memory.room == room

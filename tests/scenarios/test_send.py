@@ -208,7 +208,7 @@ def test_full_memory_is_an_error_for_messages_that_are_not_persistent(
     for _ in range(9):
         accepted(sender.ask("SEND", b"x" * 10_000, destination=queue, persistent="false"))
     answer = sender.ask("SEND", b"x" * 20_000, destination=queue, persistent="false")
-    expect_error(answer, "memory for messages that are not persistent is full")
+    expect_error(answer, "memory for messages that are not stored is full")
     subscribe(client, queue)
     take(client, 9)
     accepted(sender.ask("SEND", b"x" * 20_000, destination=queue, persistent="false"))
