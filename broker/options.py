@@ -43,7 +43,7 @@ class Options:
         64 * MIB, "bytes", "that may wait for the disk before producers are slowed down"
     )
     journal_delay: float = setting(
-        0.01,
+        0.05,
         "seconds",
         "that messages nobody awaits a RECEIPT for may take to the disk: most are consumed before",
     )

@@ -47,6 +47,9 @@ class Template:
     def fill(self, values: tuple[bytes, ...]) -> dict[str, str]:
         """Return the headers of a block that matched with these values."""
         headers = self.headers.copy()
+        if len(values) == 1:
+            headers[self.holes[0]] = values[0].decode()
+            return headers
         for name, value in zip(self.holes, values):  # noqa: B905 -- a group a hole
             headers[name] = value.decode()
         return headers
