@@ -146,6 +146,8 @@ class Turn:
         if not self.broker.journal:
             self._due = None
             return False
+        if self.broker.journal.room < self._journal_bytes:
+            return True  # the store is nearly full: what was consumed makes room only once it is written
         if self._due is None:
             self._due = self.now + self._journal_delay
             if not self._awaited:

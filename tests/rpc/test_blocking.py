@@ -552,11 +552,21 @@ def test_a_signal_lets_the_running_call_finish(
     """The call is answered and acknowledged; those behind it are another worker's."""
     fifo = tmp_path / "go"
     os.mkfifo(fifo)
+    # The call ends once the worker has noticed the signal: a process gets it when it gets it.
     source = f"""
+stop, noticed = worker.stop, threading.Event()
+
+def notice():
+    stop()
+    noticed.set()
+
+worker.stop = notice
+
 @worker.method
 def work(n):
     say("working", n)
     open({str(fifo)!r}).read()
+    noticed.wait()
     return os.getpid(), n
 """
     with (
@@ -578,7 +588,7 @@ def work(n):
         worker.wait_for_line("^stopped$")
         callers[0].join(PATIENCE)
         assert [n for _, n in results] == [0]
-        second = source.replace(f"open({str(fifo)!r}).read()", "")
+        second = source.replace(f"open({str(fifo)!r}).read()", "").replace("noticed.wait()", "")
         with WorkerProcess(broker_url, service, second) as other:
             other.wait_for_line("working 1")
             callers[1].join(PATIENCE)
