@@ -106,11 +106,15 @@ class Turn:
         dirty, self.dirty = self.dirty, []
         try:
             for_each(dirty, lambda connection: connection.flush())
-            if self.broker.again:
+            if self.broker.again and not self._disk_is_behind():
                 self.broker.go_on(self._read)
         finally:
-            if self.dirty or self.broker.again:
+            if self.dirty or (self.broker.again and not self._disk_is_behind()):
                 self._go_on()
+
+    def _disk_is_behind(self) -> bool:
+        """Tell whether backlogs must wait: what is being written will bring another turn."""
+        return self._on_the_way is not None and self.broker.journal.crowded
 
     def finish(self) -> None:
         """The broker stops: write all there is and keep every promise. Blocks until it is done."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from broker.core.message import Message
 
+DELETES = 20_000  # records to delete that may wait here before backlogs are read on
 OVERHEAD = 128  # bytes that a record takes beside its tail; an estimate on the safe side
 
 
@@ -78,6 +79,11 @@ class Journal:
     def waiting(self) -> int:
         """Bytes that wait here, roughly."""
         return self._room_at_take - self.room
+
+    @property
+    def crowded(self) -> bool:
+        """True when so much was consumed that the disk should catch up before more is read from it."""
+        return len(self._deletes) > DELETES
 
     def set_room(self, room: int) -> None:
         """The store says what it can take after a write."""
