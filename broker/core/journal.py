@@ -1,12 +1,15 @@
 """What must be on disk before the next promise leaves the house.
 
 The core does not store: it writes its intentions down here, and once a turn they go to the store as one
-atomic batch. Two rules make it cheap:
+atomic batch. Three rules make it cheap:
 
 1. What is acknowledged before it was written is never written: a PUT that still waits here and its DEL
    cancel each other.
 2. A queue is made known to the store with the first message that goes to disk for it, so that queues
-   whose messages are consumed as they come leave no trace.
+   whose messages are consumed as they come leave no trace. One that is to survive a restart even while
+   it is empty is made known by `keep`.
+3. What changes with every message but matters only as it is in the end (how far a durable subscription has
+   got) is a *mark*: it is encoded when the batch is taken, once, however often it changed.
 
 `room` is the store's word on how many bytes it can still take; PUTs count against it at once, so that
 producers are refused before the disk is full, and acknowledgements always find space.
@@ -14,6 +17,7 @@ producers are refused before the disk is full, and acknowledgements always find 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from broker.core.message import Message
@@ -45,6 +49,8 @@ class Batch:
     updates: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     #: records to delete: queue, priority, seq, length of the tail
     deletes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    #: small values under names of their own: key, value, None to forget it; every key once
+    marks: list[tuple[bytes, bytes | None]] = field(default_factory=list)
 
 
 class Journal:
@@ -53,6 +59,8 @@ class Journal:
     __slots__ = (
         "_deletes",
         "_dropped",
+        "_kept",
+        "_marks",
         "_names",
         "_puts",
         "_queues",
@@ -70,10 +78,19 @@ class Journal:
         self._queues: set[int] = set()  # that the store knows
         self._names: dict[int, str] = {}  # of queues that the store does not know yet
         self._dropped: list[int] = []
+        self._kept: set[int] = set()  # queues to make known though they are empty
+        self._marks: dict[bytes, Callable[[], bytes | None]] = {}
 
     def __bool__(self) -> bool:
         """True when there is something to write."""
-        return bool(self._puts or self._deletes or self._updates or self._dropped)
+        return bool(
+            self._puts
+            or self._deletes
+            or self._updates
+            or self._marks
+            or self._dropped
+            or self._kept
+        )
 
     @property
     def waiting(self) -> int:
@@ -99,9 +116,15 @@ class Journal:
         """Note a queue's name, for when its first message goes to disk."""
         self._names[queue] = name
 
+    def keep(self, queue: int) -> None:
+        """Make a queue that has a `name` known to the store, though no message of it goes to disk."""
+        if queue not in self._queues:
+            self._kept.add(queue)
+
     def drop(self, queue: int) -> None:
         """Forget an empty queue."""
         self._names.pop(queue, None)
+        self._kept.discard(queue)
         if queue in self._queues:
             self._queues.discard(queue)
             self._dropped.append(queue)
@@ -126,18 +149,29 @@ class Journal:
         else:
             self.room += len(message.tail) + OVERHEAD
 
+    def mark(self, key: bytes, value: Callable[[], bytes | None]) -> None:
+        """Keep a small value under a name (at most 400 bytes): what `value` returns at the next `take`.
+
+        None forgets it. The value is written in one piece, and all are in memory at a start: some 60 KB are
+        usual, 1 MB is the most. It takes nothing off `room`, because it mostly replaces its predecessor.
+        """
+        self._marks[key] = value
+
     def take(self, next_seq: int) -> Batch:
         """Return everything collected, as one batch, and begin anew."""
         puts, self._puts = self._puts, {}
         updates, self._updates = self._updates, {}
+        marks, self._marks = self._marks, {}
+        kept, self._kept = self._kept, set()
         batch = Batch(next_seq, dropped=self._dropped, deletes=self._deletes)
         self._deletes, self._dropped = [], []
         self._room_at_take = self.room
-        for queue in {queue for queue, _ in puts.values()} - self._queues:
+        for queue in ({queue for queue, _ in puts.values()} | kept) - self._queues:
             batch.queues.append((queue, self._names.pop(queue)))
             self._queues.add(queue)
         batch.puts = [record(queue, message) for queue, message in puts.values()]
         batch.updates = [record(queue, message) for queue, message in updates.values()]
+        batch.marks = [(key, value()) for key, value in marks.items()]
         return batch
 
 
