@@ -38,7 +38,7 @@ HOUSE = [
         ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
         may=(
             *("bench", "rpc faces", "rpc", "net", "joins", "options"),
-            *("stomp", "core", "drivers", "store", "errors", "name"),
+            *("stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
     Room("bench", ("broker.bench.*",), may=("rpc faces", "rpc", "options", "stomp", "name")),
@@ -69,10 +69,15 @@ HOUSE = [
         types=("store",),
         never=PURE,
     ),
-    Room("options", ("broker.options",), may=("stomp", "core", "errors", "name"), never=PURE),
+    Room(
+        "options",
+        ("broker.options", "broker.sections", "broker.dialect"),
+        may=("stomp", "core", "errors", "setting", "name"),
+        never=PURE,
+    ),
     # 1: core does not know STOMP, STOMP does not know queues
     Room("stomp", ("broker.stomp.*",), may=("errors",), never=PURE),
-    Room("core", ("broker.core.*",), may=("errors",), never=PURE),
+    Room("core", ("broker.core.*",), may=("errors", "setting"), never=PURE),
     # annex: names, numbers and bytes
     Room(
         "drivers",
@@ -83,6 +88,7 @@ HOUSE = [
     Room("store", ("broker.store", "broker.store.writer"), never=NETWORK | CLOCK),
     # 0
     Room("errors", ("broker.errors",), never=PURE),
+    Room("setting", ("broker.setting",), never=PURE),  # how one is declared
     Room("name", ("broker",), never=PURE),  # the version's number
 ]
 ROOMS = {room.name: room for room in HOUSE}

@@ -1,0 +1,66 @@
+"""Which names a wildcard means: `orders.*`, `orders.>`.
+
+A name is elements with dots between them, as ActiveMQ has it (`DestinationFilter`, `PrefixDestinationFilter`):
+
+- `*` stands for exactly one element: `a.*` matches `a.b`, neither `a` nor `a.b.c`;
+- `>` at the end stands for whatever follows, and for nothing: `a.>` matches `a`, `a.b` and `a.b.c`;
+  repeated at the end it says nothing more (`a.>.>` is `a.>`);
+- anywhere but at the end `>` is an element like any other, and so are `a*`, `**` and `>>`;
+- slashes, blanks and empty elements are part of the name: `a.*` matches `a.`.
+
+Knows no queues, topics or prefixes: whoever compares destinations compares kinds first. A pattern may come
+from a client, so compiling and matching take time linear in the lengths, with nothing to go back for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+ONE, REST = "*", ">"
+REMEMBERED = 1024  # patterns in compiled form: more than any broker uses at a time
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether a name means other names: an element is `*`, or the last one is `>`."""
+    if ONE not in name and REST not in name:  # the usual name: no splitting
+        return False
+    elements = name.split(".")
+    return elements[-1] == REST or ONE in elements
+
+
+@lru_cache(maxsize=REMEMBERED)
+def compile_pattern(pattern: str) -> Callable[[str], bool]:
+    """Return the function that tells whether a name is meant by `pattern`.
+
+    A pattern without wildcards means the name itself.
+    """
+    elements = pattern.split(".")
+    rest = elements[-1] == REST
+    while elements and elements[-1] == REST:
+        elements.pop()
+    if not elements:  # ">" alone
+        return lambda name: True
+    if ONE not in elements:
+        fixed = ".".join(elements)
+        return _and_below(fixed) if rest else fixed.__eq__
+    return _by_elements(elements, rest)
+
+
+def _and_below(parent: str) -> Callable[[str], bool]:
+    prefix = f"{parent}."
+    return lambda name: name == parent or name.startswith(prefix)
+
+
+def _by_elements(elements: list[str], rest: bool) -> Callable[[str], bool]:
+    size = len(elements)
+    fixed = [(place, element) for place, element in enumerate(elements) if element != ONE]
+
+    def matches(name: str) -> bool:
+        # One part more than there are elements tells a longer name; its rest is not looked at.
+        parts = name.split(".", size)
+        if len(parts) != size and not (rest and len(parts) > size):
+            return False
+        return all(parts[place] == element for place, element in fixed)
+
+    return matches
