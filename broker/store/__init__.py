@@ -4,6 +4,12 @@ A store knows names, numbers and bytes; never messages, never STOMP. It has four
 `write`, `close`) and one number (`room`). Group commit, threads and the order of promises are not its
 business: `broker.store.writer` calls `write` with one batch at a time, from one thread.
 
+What is kept are *records*, in lanes (one queue, one priority), and *marks*: small values under keys of their
+own, for what the core must know about itself. A record's `seq` is any number from 0 to 2**63-1. No two
+records in the whole store have the same one at the same time, not even while a batch is being written, and
+the core sees to that. Mostly numbers grow in the order of arrival, but a lane may be in another order (that of
+times at which messages are due), so a record may be put anywhere between others.
+
 A driver is chosen by the scheme of the URL. Those here are known by name; others are found among the
 entry points of the group `hoofbeat.stores`, so that any package can bring one: docs/write-a-store.md.
 `tests/store/test_contract.py` is the suite that every driver passes.
@@ -53,9 +59,10 @@ class Stored:
 
     node: str  # names this store for ever, so that message ids of two stores never meet
     boot: int  # counts the starts, from 1
-    next_seq: int  # no record has this or a higher sequence number
+    next_seq: int  # as the last batch said; 1 before the first
     clean: bool  # the last run ended with `close`
     queues: list[StoredQueue] = field(default_factory=list)
+    marks: dict[bytes, bytes] = field(default_factory=dict)
 
 
 class Writes(Protocol):
@@ -63,7 +70,7 @@ class Writes(Protocol):
 
     @property
     def next_seq(self) -> int:
-        """Higher than every sequence number used so far."""
+        """The next number to be given in the order of arrival; records in another order may have higher ones."""
 
     @property
     def queues(self) -> Sequence[tuple[int, str]]:
@@ -85,6 +92,13 @@ class Writes(Protocol):
     def deletes(self) -> Sequence[tuple[int, int, int, int]]:
         """Records to delete: queue, priority, seq, length of the tail."""
 
+    @property
+    def marks(self) -> Sequence[tuple[bytes, bytes | None]]:
+        """Values to keep until they are written anew: key, value; None forgets, also what is not there.
+
+        Keys have 1 to 400 bytes, values 0 bytes to 1 MB, mostly under 60 KB. No key comes twice in a batch.
+        """
+
 
 class Store(Protocol):
     """Keeps the journal's promises."""
@@ -93,21 +107,21 @@ class Store(Protocol):
     blocking: bool
 
     def load(self) -> Stored:
-        """Return what is there, without reading the records, and begin a new run durably."""
+        """Return what is there, all marks and no records, and begin a new run durably."""
 
     def read(
         self, queue: int, priority: int, after: int, count: int, size: int
     ) -> list[tuple[int, bytes, bytes]]:
-        """Return records (seq, meta, tail) of a lane with seq > `after`, in order, as last committed.
+        """Return records (seq, meta, tail) of a lane with seq > `after`, in order of seq, as last committed.
 
-        At most `count` of them and, after the first, only as long as their tails have at most `size`
+        `after` is -1 for the beginning. At most `count` of them and, after the first, only as long as their tails have at most `size`
         bytes together. Called from another thread than `write`, also while it runs.
         """
 
     def write(self, batch: Writes) -> None:
         """Make one batch durable, all of it or nothing; return only once it would survive a power cut.
 
-        In the order queues, puts, updates, deletes, dropped. An exception ends the broker.
+        In the order queues, puts, updates, deletes, dropped; marks at any time. An exception ends the broker.
         """
 
     def room(self) -> int:

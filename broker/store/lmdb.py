@@ -1,29 +1,34 @@
 r"""Durable queues in LMDB, the default.
 
 Full sync always (LMDB's defaults): a commit that returned survives a power cut. There is no setting that
-would change this. One environment, five named databases:
+would change this. One environment, six named databases:
 
     meta    name                                    format, node, boot, next_seq, clean
     queue   queue u32                               name
     lane    queue u32 | 9-priority u8               number of records u64
     record  queue u32 | 9-priority u8 | seq u64     kind u8 | length of meta u8 | meta | tail
     chunk   seq u64 | chunk u16                     60 KB of a large tail (`record` has its length u64)
+    mark    key                                     value, in one piece
 
 Keys are big endian, so key order is the order of delivery; a lane is one range. Large tails are cut up
-because LMDB looks for runs of free pages, and long runs become rare (measured stalls elsewhere).
+because LMDB looks for runs of free pages, and long runs become rare (measured stalls elsewhere). Marks are
+few and mostly small: they are not.
 
 The file never shrinks; freed pages are used again. A delete copies pages before it frees any, and what one
 batch frees can be used only by the one after the next, so a full map could never be drained. Two things
 keep that away: `room` ends at nine tenths of `map_size`, and the map itself is larger than that, by enough
 for two batches which touch every page. Only the address space of the process pays for it.
 
-Format 1. Whoever changes the layout: a new FORMAT, an upgrade in `_check_format`, a fixture of the old one.
+Format 1. Files made before there were marks have no `mark`: it is made when they are opened, and nothing else
+changes. Whoever changes more: a new FORMAT, an upgrade in `_check_format`, a fixture of the old one.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -32,6 +37,7 @@ from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
 from broker.store.files import Claim, free_disk, make_directory
 
 FORMAT = 1
+DATABASES = (b"meta", b"queue", b"lane", b"record", b"chunk", b"mark")
 WHOLE, CHUNKED = 0, 1  # kinds of record
 CHUNK = 15 * 4096 - 16  # bytes: with LMDB's header, 15 pages; a larger tail is cut up
 FULL_AT = 0.9  # of map_size
@@ -85,16 +91,14 @@ class LMDBStore:
         try:
             with self._env.begin(write=True) as txn:
                 self._check_format(txn)
-            self._meta, self._queue, self._lane, self._record, self._chunk = (
-                self._env.open_db(name)
-                for name in (b"meta", b"queue", b"lane", b"record", b"chunk")
-            )
+            self._databases = [self._env.open_db(name) for name in DATABASES]
         except lmdb.Error as error:
             self._env.close()
             raise StoreError(f"cannot write to {self._directory}: {error}") from None
         except StoreError:
             self._env.close()
             raise
+        self._meta, self._queue, self._lane, self._record, self._chunk, self._mark = self._databases
 
     def _check_format(self, txn: lmdb.Transaction) -> None:
         if not txn.stat()["entries"]:  # new, or killed before it was more than that
@@ -114,7 +118,7 @@ class LMDBStore:
             )
 
     def load(self) -> Stored:
-        """Return what is there, from the counts alone."""
+        """Return what is there, from the counts and the marks alone."""
         self._env.reader_check()
         queues: dict[int, StoredQueue] = {}
         with self._env.begin(write=True) as txn:
@@ -129,6 +133,7 @@ class LMDBStore:
                 number, place = LANE.unpack(key)
                 (count,) = U64.unpack(value)
                 self._lanes[number, 9 - place] = queues[number].lanes[9 - place] = count
+            marks = {bytes(key): bytes(value) for key, value in txn.cursor(db=self._mark)}
             self._measure(txn)
         return Stored(
             meta[b"node"].decode(),
@@ -136,6 +141,7 @@ class LMDBStore:
             int(meta.get(b"next_seq", b"1")),
             meta[b"clean"] == b"1",
             list(queues.values()),
+            marks,
         )
 
     def read(
@@ -143,23 +149,21 @@ class LMDBStore:
     ) -> list[tuple[int, bytes, bytes]]:
         """Return the next records of a lane, as last committed."""
         rows: list[tuple[int, bytes, bytes]] = []
-        lane = LANE.pack(queue, 9 - priority)
-        with self._env.begin(buffers=True) as txn, txn.cursor(db=self._record) as cursor:
-            if not cursor.set_range(RECORD.pack(queue, 9 - priority, after + 1)):
+        place, unpack = 9 - priority, RECORD.unpack
+        # Copies, not buffers: for small values, four memoryviews cost more than a second copy.
+        with self._env.begin() as txn, txn.cursor(db=self._record) as cursor:
+            if not cursor.set_range(RECORD.pack(queue, place, after + 1)):
                 return rows
-            for key, value in cursor:
-                if key[:5] != lane:
+            for key, value in islice(cursor, count):
+                of_queue, at_place, seq = unpack(key)
+                if at_place != place or of_queue != queue:
                     break
-                seq = int.from_bytes(key[5:], "big")
                 end = 2 + value[1]
                 whole = value[0] == WHOLE
                 size -= len(value) - end if whole else U64.unpack_from(value, end)[0]
-                if rows and size < 0:
+                if size < 0 and rows:
                     break
-                tail = bytes(value[end:]) if whole else self._join(txn, seq)
-                rows.append((seq, bytes(value[2:end]), tail))
-                if len(rows) >= count:
-                    break
+                rows.append((seq, value[2:end], value[end:] if whole else self._join(txn, seq)))
         return rows
 
     def write(self, batch: Writes) -> None:
@@ -192,6 +196,11 @@ class LMDBStore:
                 self._count(txn, queue, priority, change)
             for number in batch.dropped:
                 txn.delete(U32.pack(number), db=self._queue)
+            for mark, content in batch.marks:
+                if content is None:
+                    delete(mark, db=self._mark)
+                else:
+                    txn.put(mark, content, db=self._mark)
             txn.put(b"next_seq", str(batch.next_seq).encode(), db=self._meta)
             self._measure(txn)
         self._batches += 1
@@ -236,19 +245,19 @@ class LMDBStore:
 
     def _join(self, txn: lmdb.Transaction, seq: int) -> bytes:
         prefix = U64.pack(seq)
-        pieces = []
+        tail = BytesIO()  # one piece at a time: a second copy of 100 MB would not go unnoticed
         with txn.cursor(db=self._chunk) as cursor:
             cursor.set_range(PIECE.pack(seq, 0))
             for key, value in cursor:
                 if key[:8] != prefix:
                     break
-                pieces.append(value)
-            return b"".join(pieces)
+                tail.write(value)
+        return tail.getvalue()
 
     def _measure(self, txn: lmdb.Transaction) -> None:
         """Count the pages in use; O(1) each database, and freed pages do not count."""
         pages = 8  # both meta pages, and the main database that names the others
-        for database in (self._meta, self._queue, self._lane, self._record, self._chunk):
+        for database in self._databases:
             stat = txn.stat(database)
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
             self._page: int = stat["psize"]

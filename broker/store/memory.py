@@ -7,7 +7,38 @@ from bisect import bisect_right, insort
 
 from broker.store import Stored, StoredQueue, StoreSettings, Writes
 
-Record = tuple[bytes, bytes]
+FEW = 16  # numbers put into their places one by one; for more, sorting is cheaper
+SLACK = 64  # numbers of deleted records that never matter
+
+
+class Lane:
+    """The records of one queue and priority.
+
+    Their order is made up for when somebody reads: `order` is ascending, and may have numbers of records that
+    were deleted, or twice those that came again; `late` has those that came after a higher one.
+    """
+
+    __slots__ = ("late", "order", "records")
+
+    def __init__(self) -> None:
+        self.records: dict[int, tuple[bytes, bytes]] = {}
+        self.order: list[int] = []
+        self.late: list[int] = []
+
+    def settle(self) -> None:
+        """Put the late ones in their places."""
+        if len(self.late) < FEW:
+            for seq in self.late:
+                insort(self.order, seq)
+        else:
+            self.order.extend(self.late)
+            self.order.sort()  # nearly linear: all but the end is in order
+        self.late.clear()
+
+    def clear_out(self) -> None:
+        """Forget the deleted ones."""
+        self.settle()
+        self.order = list(dict.fromkeys(filter(self.records.__contains__, self.order)))
 
 
 class MemoryStore:
@@ -23,66 +54,88 @@ class MemoryStore:
         self._next_seq = 1
         self._clean = True
         self._names: dict[int, str] = {}
-        self._records: dict[tuple[int, int], dict[int, Record]] = {}  # lane → seq → record
-        self._order: dict[tuple[int, int], list[int]] = {}  # lane → seqs, ascending
+        self._lanes: dict[tuple[int, int], Lane] = {}  # queue, priority → records
+        self._marks: dict[bytes, bytes] = {}
 
     def load(self) -> Stored:
         """Return what is there."""
         self._boot += 1
         clean, self._clean = self._clean, False
-        queues = [
-            StoredQueue(
-                number,
-                name,
-                {
-                    lane: len(records)
-                    for (queue, lane), records in self._records.items()
-                    if queue == number and records
-                },
-            )
-            for number, name in self._names.items()
-        ]
-        return Stored(self._node, self._boot, self._next_seq, clean, queues)
+        queues = {number: StoredQueue(number, name) for number, name in self._names.items()}
+        for (number, priority), lane in self._lanes.items():
+            if lane.records:
+                queues[number].lanes[priority] = len(lane.records)
+        return Stored(
+            self._node,
+            self._boot,
+            self._next_seq,
+            clean,
+            list(queues.values()),
+            dict(self._marks),
+        )
 
     def read(
         self, queue: int, priority: int, after: int, count: int, size: int
     ) -> list[tuple[int, bytes, bytes]]:
         """Return the next records of a lane."""
-        order = self._order.get((queue, priority), [])
-        records = self._records.get((queue, priority), {})
         rows: list[tuple[int, bytes, bytes]] = []
-        for index in range(bisect_right(order, after), len(order)):
+        lane = self._lanes.get((queue, priority))
+        if lane is None:
+            return rows
+        if lane.late:
+            lane.settle()
+        records, order = lane.records, lane.order
+        first = start = bisect_right(order, after)
+        while first < len(order) and order[first] not in records:
+            first += 1
+        if first - start > SLACK:  # who reads from the beginning is not to pass them every time
+            del order[start:first]
+            first = start
+        last = after
+        for index in range(first, len(order)):
             seq = order[index]
-            if seq not in records:  # deleted, and not cleared out yet
+            if seq == last or seq not in records:
                 continue
             meta, tail = records[seq]
             size -= len(tail)
             if rows and (size < 0 or len(rows) >= count):
                 break
             rows.append((seq, meta, tail))
+            last = seq
         return rows
 
     def write(self, batch: Writes) -> None:
         """Apply a batch."""
-        self._next_seq = max(self._next_seq, batch.next_seq)
+        self._next_seq = batch.next_seq
         self._names.update(batch.queues)
+        lanes = self._lanes
         for queue, priority, seq, meta, tail in batch.puts:
-            self._records.setdefault((queue, priority), {})[seq] = (meta, tail)
-            insort(self._order.setdefault((queue, priority), []), seq)
+            lane = lanes.get((queue, priority))
+            if lane is None:
+                lane = lanes[queue, priority] = Lane()
+            lane.records[seq] = (meta, tail)
+            if lane.order and seq <= lane.order[-1]:
+                lane.late.append(seq)
+            else:
+                lane.order.append(seq)
             self._used += len(tail)
         for queue, priority, seq, meta, tail in batch.updates:
-            self._records[queue, priority][seq] = (meta, tail)
+            lanes[queue, priority].records[seq] = (meta, tail)
         for queue, priority, seq, size in batch.deletes:
-            records = self._records[queue, priority]
-            del records[seq]
+            lane = lanes[queue, priority]
+            del lane.records[seq]
             self._used -= size
-            order = self._order[queue, priority]
-            if len(order) > 2 * len(records) + 64:  # clear out the deleted ones now and then
-                self._order[queue, priority] = sorted(records)
+            if len(lane.order) + len(lane.late) > 2 * len(lane.records) + SLACK:
+                lane.clear_out()
         for queue in batch.dropped:
             self._names.pop(queue)
-            for lane in [lane for lane in self._records if lane[0] == queue]:
-                del self._records[lane], self._order[lane]
+            for place in [place for place in lanes if place[0] == queue]:
+                del lanes[place]
+        for key, value in batch.marks:
+            self._used -= len(self._marks.pop(key, b""))
+            if value is not None:
+                self._marks[key] = value
+                self._used += len(value)
 
     def room(self) -> int:
         """Return what is left of the limit."""

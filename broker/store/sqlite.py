@@ -1,7 +1,8 @@
 """Durable queues in one SQLite file, for those who want a database that everything can open.
 
 WAL with `synchronous=FULL`: a commit that returned survives a power cut. The layout is that of the LMDB
-driver: `record` is clustered in the order of delivery, `lane` keeps the counts.
+driver: `record` is clustered in the order of delivery, `lane` keeps the counts. Files of format 1 made before
+there were marks have no table `mark`: it is made when they are opened.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CREATE TABLE lane (queue INTEGER, place INTEGER, records INTEGER NOT NULL,
 CREATE TABLE record (queue INTEGER, place INTEGER, seq INTEGER, meta BLOB NOT NULL, tail BLOB NOT NULL,
     PRIMARY KEY (queue, place, seq)) WITHOUT ROWID;
 """
+MARKS = "CREATE TABLE mark (key BLOB PRIMARY KEY, value BLOB NOT NULL)"
 
 
 class SQLiteStore:
@@ -73,7 +75,7 @@ class SQLiteStore:
         db = self._db
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
         if not tables:  # new, or killed before it was more than that
-            db.executescript(SCHEMA)
+            db.executescript(SCHEMA + MARKS)
             self._set_meta(format=str(FORMAT), node=os.urandom(4).hex(), clean="1")
             db.commit()
             return
@@ -85,9 +87,11 @@ class SQLiteStore:
             raise StoreError(
                 f"{self._path} holds data of format {found}; this version reads format {FORMAT}"
             )
+        if "mark" not in tables:
+            db.execute(MARKS)
 
     def load(self) -> Stored:
-        """Return what is there, from the counts alone."""
+        """Return what is there, from the counts and the marks alone."""
         meta = dict(self._db.execute("SELECT name, value FROM meta"))
         boot = int(meta.get("boot", "0")) + 1
         self._set_meta(boot=str(boot), clean="0")
@@ -104,6 +108,7 @@ class SQLiteStore:
             int(meta.get("next_seq", "1")),
             meta["clean"] == "1",
             list(queues.values()),
+            dict(self._db.execute("SELECT key, value FROM mark")),
         )
 
     def read(
@@ -152,6 +157,14 @@ class SQLiteStore:
             db.execute("DELETE FROM lane WHERE records = 0")
             db.executemany(
                 "DELETE FROM queue WHERE number = ?", [(number,) for number in batch.dropped]
+            )
+            marks = list(batch.marks)
+            db.executemany(
+                "INSERT INTO mark VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                [mark for mark in marks if mark[1] is not None],
+            )
+            db.executemany(
+                "DELETE FROM mark WHERE key = ?", [(key,) for key, value in marks if value is None]
             )
             self._set_meta(next_seq=str(batch.next_seq))
 
