@@ -18,7 +18,13 @@ from typing import Any, NoReturn
 from broker import __version__
 from broker.options import Options, OptionsError, change_options, read_options, settings_file
 
-FLAGS = ("host", "port", "data", "store")  # settings that have a flag; the others live in a file
+FLAGS = (
+    "host",
+    "port",
+    "dialect",
+    "data",
+    "store",
+)  # settings that have a flag; the others live in a file
 TYPES = {"port": int}
 
 
@@ -64,7 +70,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}",
             type=TYPES.get(name, str),
-            metavar=meta["unit"].split()[-1].upper(),
+            metavar=(meta["unit"] or name).split()[-1].upper(),
             help=meta["reason"] + (f" (default {default})" if default != "" else ""),
         )
     parser.add_argument("--config", metavar="FILE", help="TOML file with any setting")
@@ -95,14 +101,13 @@ def run(options: Options) -> int:
     tune_process()
     try:
         service = make_service(options, reactor)
-        host, port = service.listen()
+        urls = service.listen()
     except CannotStart as error:
         return complain(str(error))
     begin_logging()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    bracketed = f"[{host}]" if ":" in host else host
-    line = f"hoofbeat {__version__} ready on stomp://{bracketed}:{port}, store {options.store_url}"
+    line = f"hoofbeat {__version__} ready on {', '.join(urls)}, store {options.store_url}"
     # Ready is who can also be stopped: the reactor has taken over the signals by then.
     reactor.callWhenRunning(print, line, flush=True)
     reactor.run()

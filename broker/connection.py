@@ -18,6 +18,7 @@ from broker.agenda import Agenda
 from broker.answers import error_frame
 from broker.conversation import Conversation
 from broker.core.broker import Broker
+from broker.dialect import DIALECTS, Dialect
 from broker.errors import StompError
 from broker.options import Options
 from broker.outbox import Outbox
@@ -62,8 +63,12 @@ class Connection:
         session_id: str,
         agenda: Agenda,
         transport: Transport,
+        dialect: Dialect = DIALECTS["activemq"],
     ) -> None:
-        """`id_prefix` begins the ids of messages that arrive here; no two stores or runs share one."""
+        """`id_prefix` begins the ids of messages that arrive here; no two stores or runs share one.
+
+        `dialect` is that of the listener, with what the operator wants otherwise.
+        """
         self.transport = transport
         self.closing = False  # hears no more, and says only what was promised
         self.session = ServerSession(options.heart_beat_least)
@@ -71,10 +76,15 @@ class Connection:
         self._broker = broker
         self._turn = turn
         self._options = options
+        self._dialect = dialect
         self._agenda = agenda
         self._id_prefix = id_prefix
         self._session_id = session_id
-        self._parser = Parser(before_login(options), strict=options.undefined_escapes == "error")
+        self._parser = Parser(
+            before_login(options),
+            strict_escapes=dialect.undefined_escapes == "error",
+            strict_lines=dialect.colon_required,
+        )
         self._outbox = Outbox(lambda: turn.dirty.append(self))
         self.say = self._outbox.say  # adds to what leaves at the end of the turn
         self._conversation: Conversation | None = None  # before CONNECT
@@ -216,7 +226,7 @@ class Connection:
         headers = {
             "version": version,
             "session": self._session_id,
-            "server": options.server_header,
+            "server": self._dialect.server_header,
             "heart-beat": agreed["heart-beat"],
         }
         if "request-id" in frame.headers:
@@ -243,7 +253,7 @@ class Connection:
         """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""
         receipt = None if frame is None else frame.headers.get("receipt")
         data = error_frame(error, receipt, self.session.version or "1.0")
-        if error.fatal or self._options.error_policy == "strict":
+        if error.fatal or self._dialect.error_policy == "strict":
             self._end(data)
         else:
             self.say(data)

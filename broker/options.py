@@ -1,26 +1,33 @@
 """Every setting once: name, default, unit, reason. A TOML file and the command line fill the same class.
 
+Plain settings are declared here, sections of a file (destinations, composites, listeners) in
+`broker.sections`.
+
 Not here: anything that would make a RECEIPT lie. There is no switch for unsafe disk writes.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, replace
 from typing import Any
 
-from broker import __version__
+from broker.core.composite import CompositeRule
+from broker.dialect import DIALECTS, Dialect
+from broker.sections import SECTIONS, Listener, PolicySection, examples
+from broker.setting import OptionsError, check, setting, settings_of, written
+
+__all__ = [
+    "FIELDS",
+    "Listener",
+    "Options",
+    "OptionsError",
+    "change_options",
+    "read_options",
+    "settings_file",
+]
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
-
-
-class OptionsError(Exception):
-    """A setting cannot be what it was set to; one line that says what would be right."""
-
-
-def setting(default: Any, unit: str, reason: str, choices: tuple[str, ...] = ()) -> Any:
-    """Declare a setting. `unit` says what the number counts, `reason` why the default is what it is."""
-    return field(default=default, metadata={"unit": unit, "reason": reason, "choices": choices})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,16 @@ class Options:
     """What an operator may choose. The defaults are safe and need no file."""
 
     host: str = setting("127.0.0.1", "address", "loopback: nobody outside is let in unasked")
-    port: int = setting(61613, "TCP port", "the one STOMP clients try; 0 takes a free one")
+    port: int = setting(
+        61613, "TCP port", "the one STOMP clients try; 0 takes a free one", most=65535
+    )
     backlog: int = setting(4096, "connections", "a thousand clients may come in the same second")
+    dialect: str = setting(
+        "activemq",
+        "",
+        "what clients expect where brokers differ: ActiveMQ's, RabbitMQ's, or what STOMP says",
+        tuple(DIALECTS),
+    )
     data: str = setting("./data", "directory", "where the default store lives")
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
@@ -56,26 +71,35 @@ class Options:
     default_persistent: bool = setting(
         True, "", "a message to a queue survives a restart unless its sender says persistent:false"
     )
-    prefetch: int = setting(1000, "messages", "unacknowledged per subscription, as in ActiveMQ")
+    prefetch: int = setting(
+        1000, "messages", "unacknowledged per subscription, as in ActiveMQ", least=1
+    )
     max_redeliveries: int = setting(
         6, "times", "a consumer may give a message back before it is a dead letter"
     )
-    error_policy: str = setting(
-        "activemq",
+    populate_user_id: bool = setting(
+        False,
         "",
-        "activemq keeps a connection after an error that harms nothing; strict always closes it",
-        ("activemq", "strict"),
+        "true: messages say in JMSXUserID who sent them, as populateJMSXUserID of ActiveMQ",
+    )
+    error_policy: str = setting(
+        "",
+        "",
+        "activemq keeps a connection after an error that harms nothing; strict always closes it;"
+        " empty: as the dialect says",
+        ("", "activemq", "strict"),
     )
     undefined_escapes: str = setting(
-        "literal",
         "",
-        r"literal takes \t for itself (php-stomp never escapes); error refuses it, as STOMP asks",
-        ("literal", "error"),
+        "",
+        r"literal takes \t for itself (php-stomp never escapes); error refuses it, as STOMP asks;"
+        " empty: as the dialect says",
+        ("", "literal", "error"),
     )
     server_header: str = setting(
-        f"ActiveMQ/5.18 hoofbeat/{__version__}",
         "",
-        "clients choose their dialect by its beginning (stomp-php for one)",
+        "",
+        "clients choose their dialect by its beginning (stomp-php for one); empty: as the dialect says",
     )
     connect_timeout: float = setting(10.0, "seconds", "a client has to send its CONNECT")
     linger: float = setting(2.0, "seconds", "a client has to hang up after the last word")
@@ -89,25 +113,41 @@ class Options:
         64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
     )
 
+    # Sections of the file.
+    policies: tuple[PolicySection, ...] = ()
+    composites: tuple[CompositeRule, ...] = ()
+    more_listeners: tuple[Listener, ...] = ()
+
     @property
     def store_url(self) -> str:
         """The store's URL, the default one included."""
         return self.store or f"lmdb:{self.data}"
 
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Every address at which clients are taken; the first is that of the plain settings."""
+        first = Listener(self.host, self.port, self.backlog, self.dialect)
+        return (first, *self.more_listeners)
 
-FIELDS: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
+    def dialect_named(self, name: str) -> Dialect:
+        """Return a dialect with what the operator wants otherwise on all listeners."""
+        wanted: dict[str, Any] = {
+            "error_policy": self.error_policy,
+            "undefined_escapes": self.undefined_escapes,
+            "server_header": self.server_header,
+        }
+        return replace(DIALECTS[name], **{key: value for key, value in wanted.items() if value})
+
+
+FIELDS: dict[str, Field[Any]] = settings_of(Options)
 
 
 def settings_file() -> str:
-    """Return a configuration file that says the defaults, each with its unit and reason."""
-    import json
+    """Return a configuration file that says the defaults, each with its unit and reason.
 
-    lines = []
-    for name, each in FIELDS.items():
-        unit, reason = each.metadata["unit"], each.metadata["reason"]
-        lines.append(f"# {unit}: {reason}" if unit else f"# {reason}")
-        lines.append(f"{name} = {json.dumps(each.default)}\n")
-    return "\n".join(lines)
+    Sections stand in it as comments, for they hold for some destinations or listeners only.
+    """
+    return "\n".join([*written(FIELDS.values()), *examples()])
 
 
 def read_options(text: str, source: str, base: Options | None = None) -> Options:
@@ -118,43 +158,18 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise OptionsError(f"{source}: {error}") from None
-    return change_options(base or Options(), values, source)
-
-
-def change_options(base: Options, values: dict[str, Any], source: str) -> Options:
-    """Return `base` with other values. Raises `OptionsError` for what is unknown or of a wrong type."""
-    checked = {}
-    for name, value in values.items():
-        if name not in FIELDS:
+    sections = {}
+    for name in list(values):
+        if name in SECTIONS:
+            read, place = SECTIONS[name]
+            sections[place] = read(values.pop(name), source)
+        elif isinstance(values[name], dict):
             raise OptionsError(
-                f"{source}: unknown setting {name!r}; there are: {', '.join(sorted(FIELDS))}"
+                f"{source}: unknown section [{name}]; there are: {', '.join(sorted(SECTIONS))}"
             )
-        checked[name] = check(name, value, source)
-    return replace(base, **checked)
+    return replace(change_options(base or Options(), values, source), **sections)
 
 
-def check(name: str, value: Any, source: str) -> Any:
-    """Return a setting's value, an int as a float where one is meant. Raises `OptionsError`."""
-    default: Any = FIELDS[name].default
-    wanted = type(default)
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if type(value) is not wanted:
-        raise OptionsError(
-            f"{source}: {name} must be {KINDS[wanted]}, not {value!r} (default {default!r})"
-        )
-    choices = FIELDS[name].metadata["choices"]
-    if choices and value not in choices:
-        raise OptionsError(f"{source}: {name} must be one of {', '.join(choices)}, not {value!r}")
-    if wanted is float and not math.isfinite(value):
-        raise OptionsError(f"{source}: {name} must be finite, not {value!r}")
-    if wanted in (int, float) and value < 0:
-        raise OptionsError(f"{source}: {name} must not be negative, not {value!r}")
-    if name == "port" and value > 65535:
-        raise OptionsError(f"{source}: port must be at most 65535, not {value!r}")
-    if name == "prefetch" and value < 1:
-        raise OptionsError(f"{source}: prefetch must be at least 1, not {value!r}")
-    return value
-
-
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
+def change_options(base: Options, values: Mapping[str, Any], source: str) -> Options:
+    """Return `base` with other values. Raises `OptionsError` for what is unknown or of a wrong type."""
+    return replace(base, **check(FIELDS, values, source))

@@ -1,6 +1,6 @@
 """The whole broker as one Twisted service: builds the rooms, joins them, orders their start and stop.
 
-The only module, with `broker.cli`, that knows every room. Start: store, core, turn, listener. Stop, in
+The only module, with `broker.cli`, that knows every room. Start: store, core, turn, listeners. Stop, in
 the order that keeps every promise: no new clients; nobody is read from any more, what they held goes back;
 everything is written; receipts that are owed leave; links close; the store is closed.
 """
@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from broker.agenda import Agenda
 from broker.connection import Connection
 from broker.core.broker import SWEEP_EVERY, Broker
+from broker.dialect import Dialect
 from broker.net.stream import Stream
 from broker.options import Options
 from broker.store import StoreError, StoreSettings, open_store
@@ -40,20 +41,37 @@ class CannotStart(Exception):
 
 
 class StompFactory(Factory):
-    """Makes a stream for each client."""
+    """One listener's door to the house: makes a stream for each client, and its connection."""
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService) -> None:
+    def __init__(self, service: BrokerService, dialect: Dialect) -> None:
+        """`dialect` is what its clients expect."""
+        self.turn = service.turn
         self._service = service
+        self._dialect = dialect
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
-        return Stream(self._service, self._service.options.linger)
+        return Stream(self, self._service.options.linger)
+
+    # broker.net.stream.House
+
+    def open_connection(self, stream: Stream) -> Connection:
+        """A client has come."""
+        return self._service.open_connection(stream, self._dialect)
+
+    def forget(self, stream: Stream) -> None:
+        """A client has gone."""
+        self._service.forget(stream)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run a callable after a while."""
+        self._service.call_later(seconds, call)
 
 
 class BrokerService(Service):
-    """A broker with its store and its listener."""
+    """A broker with its store and its listeners."""
 
     log = Logger()
 
@@ -67,7 +85,7 @@ class BrokerService(Service):
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
         self._sessions = count(1)
-        self._port: IListeningPort | None = None
+        self._ports: list[IListeningPort] = []
         self._all_gone: Deferred[None] | None = None
         settings = StoreSettings(options.map_size, options.disk_reserve)
         try:
@@ -101,34 +119,39 @@ class BrokerService(Service):
             self._store_failed,
         )
 
-    def listen(self) -> tuple[str, int]:
-        """Accept clients; return the address. Raises `CannotStart`."""
-        options = self.options
-        try:
-            self._port = self._reactor.listenTCP(
-                options.port, StompFactory(self), options.backlog, options.host
-            )
-        except CannotListenError as error:
-            self._store.close()
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise CannotStart(f"cannot listen on {options.host}:{options.port}: {reason}") from None
+    def listen(self) -> list[str]:
+        """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
+        for listener in self.options.listeners:
+            factory = StompFactory(self, self.options.dialect_named(listener.dialect))
+            try:
+                port = self._reactor.listenTCP(
+                    listener.port, factory, listener.backlog, listener.host
+                )
+            except CannotListenError as error:
+                self._stop_listening()
+                self._store.close()
+                reason = getattr(error.socketError, "strerror", None) or error.socketError
+                raise CannotStart(
+                    f"cannot listen on {listener.host}:{listener.port}: {reason}"
+                ) from None
+            self._ports.append(port)
         self._agenda.add(time.monotonic() + SWEEP_EVERY, self._sweep)
-        address = self._port.getHost()
-        assert isinstance(address, IPv4Address | IPv6Address)
-        return address.host, address.port
+        return [url_of(port) for port in self._ports]
+
+    def _stop_listening(self) -> None:
+        for port in self._ports:
+            port.stopListening()
 
     def startService(self) -> None:
         """Twisted: start, unless `listen` was called before."""
         super().startService()  # type: ignore[no-untyped-call]
-        if self._port is None:
-            host, port = self.listen()
-            self.log.info("ready on stomp://{host}:{port}", host=host, port=port)
+        if not self._ports:
+            self.log.info("ready on {urls}", urls=", ".join(self.listen()))
 
     def stopService(self) -> Deferred[None]:
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._port is not None:
-            self._port.stopListening()
+        self._stop_listening()
         self.turn.begin(time.monotonic(), time.time())
         for stream in list(self.streams):
             stream.say_goodbye()
@@ -150,10 +173,10 @@ class BrokerService(Service):
             self._timer.cancel()
         self._store.close()
 
-    # broker.net.stream.House
+    # What the listeners' doors ask for.
 
-    def open_connection(self, stream: Stream) -> Connection:
-        """A client has come."""
+    def open_connection(self, stream: Stream, dialect: Dialect) -> Connection:
+        """A client has come, to a listener of this dialect."""
         self.streams.add(stream)
         return Connection(
             self.broker,
@@ -163,6 +186,7 @@ class BrokerService(Service):
             f"{self._name}-{next(self._sessions)}",
             self._agenda,
             stream,
+            dialect,
         )
 
     def forget(self, stream: Stream) -> None:
@@ -199,6 +223,14 @@ class BrokerService(Service):
 def make_service(options: Options, reactor: Any) -> BrokerService:
     """Return the broker as a service. Raises `CannotStart`."""
     return BrokerService(options, reactor)
+
+
+def url_of(port: IListeningPort) -> str:
+    """Return the URL of a listener, whose port may have been chosen by the system."""
+    address = port.getHost()
+    assert isinstance(address, IPv4Address | IPv6Address)
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"stomp://{host}:{address.port}"
 
 
 def tune_process() -> None:

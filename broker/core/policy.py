@@ -70,7 +70,9 @@ class Policy:
         most=100,
     )
     redelivery_delay_max: float = setting(
-        3600.0, "seconds", "is the longest delay: what failed for hours is tried every hour"
+        3600.0,
+        "seconds",
+        "is the longest delay, so that what failed for hours is tried every hour; 0: no limit",
     )
     dead_letter_queue: str = setting(
         "ActiveMQ.DLQ",

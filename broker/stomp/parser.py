@@ -69,13 +69,22 @@ class Parser:
     stops after each frame, because the first frame decides how the next one reads: set `version`,
     then call `feed(b"")` for what is left.
 
-    `strict` makes an undefined escape such as ``\t`` an error, as STOMP 1.1 and 1.2 ask; by default it
-    is taken literally, as ActiveMQ does and as php-stomp needs, which never escapes.
+    `strict_escapes` makes an undefined escape such as ``\t`` an error, as STOMP 1.1 and 1.2 ask; by
+    default it is taken literally, as ActiveMQ does and as php-stomp needs, which never escapes.
+    `strict_lines` makes a header line without a colon an error; by default it is a name without a value,
+    as in ActiveMQ.
     """
 
-    def __init__(self, limits: Limits | None = None, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        strict_escapes: bool = False,
+        strict_lines: bool = False,
+    ) -> None:
         self.limits = limits or Limits()
-        self.strict = strict
+        self.strict_escapes = strict_escapes
+        self.strict_lines = strict_lines
         self.version = None
         self.error: ProtocolError | None = None
         self._rest = bytearray()  # an unfinished frame, or all that has come of its body
@@ -377,7 +386,7 @@ class Parser:
             )
         if any(len(line) > limits.header_line for line in head.split(b"\n")):
             raise self._too_long_header()
-        if self.strict and not all(":" in line for line in lines):
+        if self.strict_lines and not all(":" in line for line in lines):
             raise ProtocolError("A header line has no colon", "Headers read name:value.")
         unescape: Callable[[str], str] | None = None
         if version in UNESCAPE and b"\\" in head and command not in UNESCAPED:
@@ -404,7 +413,7 @@ class Parser:
 
         def meaning(match: re.Match[str]) -> str:
             escape = match[0]
-            if self.strict and escape not in table:
+            if self.strict_escapes and escape not in table:
                 raise ProtocolError(
                     f"Undefined escape {escape} in a header",
                     f"STOMP {version} defines {' '.join(table)}.",

@@ -76,7 +76,7 @@ Reading = tuple[list[tuple[str, list[tuple[str, str]], bytes, bool]], tuple[type
 
 def read(chunks: list[bytes], version: str | None, limits: Limits | None, strict: bool) -> Reading:
     """Feed the chunks as a connection does; with `version` None the first frame sets it to 1.2."""
-    parser = Parser(limits, strict=strict)
+    parser = Parser(limits, strict_escapes=strict, strict_lines=strict)
     parser.version = version
     frames: list[Frame] = []
     for chunk in chunks:
@@ -119,7 +119,7 @@ def test_any_bytes_any_split(
 
 @given(data=streams, version=versions, strict=st.booleans())
 def test_what_is_kept_stays_below_the_limits(data: bytes, version: str, strict: bool) -> None:
-    parser = Parser(SMALL, strict=strict)
+    parser = Parser(SMALL, strict_escapes=strict, strict_lines=strict)
     parser.version = version
     for i in range(len(data)):
         parser.feed(data[i : i + 1])
@@ -136,7 +136,7 @@ def test_what_was_read_can_be_written_and_read_again(data: bytes, version: str) 
     parser.version = version
     for frame in parser.feed(data):
         for other in VERSIONS:
-            again = Parser(strict=True)
+            again = Parser(strict_escapes=True, strict_lines=True)
             again.version = other
             (written,) = again.feed(frame.encode(other))
             assert again.error is None

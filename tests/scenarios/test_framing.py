@@ -28,7 +28,7 @@ def bystander(server: BrokerProcess) -> Iterator[Client]:
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     """Return a broker that takes no undefined escapes and no header without a colon."""
     directory = tmp_path_factory.mktemp("strict")
-    process = BrokerProcess("memory:", directory, {"undefined_escapes": "error"})
+    process = BrokerProcess("memory:", directory, {"dialect": "strict"})
     yield process
     process.kill()
 

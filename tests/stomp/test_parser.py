@@ -18,7 +18,7 @@ rows = pytest.mark.parametrize(
 
 
 def parser_of(version: str, limits: Limits | None = None, *, strict: bool = False) -> Parser:
-    parser = Parser(limits, strict=strict)
+    parser = Parser(limits, strict_escapes=strict, strict_lines=strict)
     parser.version = version
     return parser
 
@@ -241,6 +241,17 @@ def test_strict(row: Malformed) -> None:
     parser = parser_of(row.version)
     assert len(parser.feed(row.data)) == 1
     assert parser.error is None
+
+
+@pytest.mark.parametrize("row", STRICT, ids=[f"{row.name} ({row.version})" for row in STRICT])
+def test_strict_about_one_thing_is_not_strict_about_the_other(row: Malformed) -> None:
+    """D3 and D6 are two questions."""
+    about_lines = "colon" in row.error
+    for lines in (False, True):
+        parser = Parser(strict_escapes=not lines, strict_lines=lines)
+        parser.version = row.version
+        parser.feed(row.data)
+        assert (parser.error is not None) == (lines == about_lines)
 
 
 def test_a_refused_frame_is_not_remembered_as_the_last_header_block() -> None:

@@ -1,0 +1,226 @@
+"""The nested settings of a configuration file: destinations, composites and listeners.
+
+    [destination."orders.>"]        what holds for the destinations that a pattern matches: `Policy`
+    [composite."/queue/orders"]     a destination that forwards to others: `CompositeRule`
+    [[listener]]                    one more address at which clients are taken: `Listener`
+
+Everything is checked here, and refused in one line that names the section. Not here: what a policy or a
+rule does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from broker.core.composite import CompositeRule
+from broker.core.pattern import is_pattern
+from broker.core.policy import NAME, QUEUES, TOPICS, Policy
+from broker.dialect import DIALECTS
+from broker.setting import OptionsError, check, setting, settings_of, written
+
+#: A pattern and what its section says, see `broker.core.policy.Policies`.
+PolicySection = tuple[str, dict[str, Any]]
+
+TEMPORARY = ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/")
+WILDCARDS = ("*", ">")
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address at which clients are taken, and what they may expect there."""
+
+    host: str = setting("127.0.0.1", "address", "loopback: nobody outside is let in unasked")
+    port: int = setting(
+        61614, "TCP port", "the one after the first; 0 takes a free one", most=65535
+    )
+    backlog: int = setting(4096, "connections", "a thousand clients may come in the same second")
+    dialect: str = setting(
+        "activemq", "", "what its clients expect where brokers differ", tuple(DIALECTS)
+    )
+
+
+POLICY = settings_of(Policy)
+LISTENER = settings_of(Listener)
+
+
+def read_policies(value: Any, source: str) -> tuple[PolicySection, ...]:
+    """Return the `[destination."PATTERN"]` sections in their order. Raises `OptionsError`."""
+    sections = []
+    for pattern, table in _tables("destination", value, source, 'destination."orders.>"'):
+        where = f'{source}: [destination."{pattern}"]'
+        _check_pattern(pattern, where)
+        for name, inner in table.items():
+            if isinstance(inner, dict):
+                raise OptionsError(
+                    f"{where}: {name} is no setting; a name with dots stands in quotes:"
+                    f' [destination."{pattern}.{name}"]'
+                )
+        changes = check(POLICY, table, where)
+        if "dead_letter_queue" in changes:
+            changes["dead_letter_queue"] = _dead_letter_queue(changes["dead_letter_queue"], where)
+        sections.append((pattern, changes))
+    return tuple(sections)
+
+
+def _check_pattern(pattern: str, where: str) -> None:
+    name = pattern.removeprefix(QUEUES).removeprefix(TOPICS) if pattern else ""
+    if not name or name != name.strip():
+        raise OptionsError(f'{where}: a pattern reads "orders.>", "/queue/orders.*" or "orders"')
+    if pattern.startswith(TEMPORARY):
+        raise OptionsError(f"{where}: temporary destinations have no settings")
+    if "," in name:
+        raise OptionsError(f"{where}: a section has one pattern")
+    elements = name.split(".")
+    if ">" in elements[:-1] or any(
+        wildcard in element and element != wildcard
+        for element in elements
+        for wildcard in WILDCARDS
+    ):
+        raise OptionsError(f"{where}: * stands for one whole element, > for the rest at the end")
+
+
+def _dead_letter_queue(value: str, where: str) -> str:
+    """Return the name of a queue for dead letters, without `/queue/`."""
+    name = value.strip().removeprefix(QUEUES)
+    bare = name.replace(NAME, "")
+    if name.startswith((TOPICS, *TEMPORARY)) or "," in name or is_pattern(name):
+        raise OptionsError(f"{where}: dead_letter_queue must name one queue, not {value!r}")
+    if "{" in bare or "}" in bare:
+        raise OptionsError(
+            f"{where}: dead_letter_queue: only {NAME} is put in its place, not in {value!r}"
+        )
+    return name
+
+
+def read_composites(value: Any, source: str) -> tuple[CompositeRule, ...]:
+    """Return the rules of the `[composite."DESTINATION"]` sections. Raises `OptionsError`."""
+    rules = []
+    for destination, table in _tables("composite", value, source, 'composite."/queue/orders"'):
+        where = f'{source}: [composite."{destination}"]'
+        _check_destination(destination, where)
+        for name in table:
+            if name not in COMPOSITE:
+                raise OptionsError(
+                    f"{where}: unknown setting {name!r}; there are: {', '.join(sorted(COMPOSITE))}"
+                )
+        rules.append(_read_rule(destination, table, where))
+    forwards = {rule.destination: rule.forward_to for rule in rules}
+    try:
+        TopologicalSorter(forwards).prepare()
+    except CycleError as error:
+        ring = " to ".join(reversed(error.args[1]))
+        raise OptionsError(f"{source}: composites forward in a ring: {ring}") from None
+    return tuple(rules)
+
+
+def _read_rule(destination: str, table: Mapping[str, Any], where: str) -> CompositeRule:
+    forward_to = table.get("forward_to")
+    if (
+        not isinstance(forward_to, list)
+        or not forward_to
+        or not all(isinstance(each, str) for each in forward_to)
+    ):
+        raise OptionsError(
+            f'{where}: forward_to must be a list of destinations, ["/queue/billing"] for one,'
+            f" not {forward_to!r}"
+        )
+    for each in forward_to:
+        _check_destination(each, f"{where}: forward_to")
+    if len(set(forward_to)) < len(forward_to):
+        raise OptionsError(f"{where}: forward_to names a destination twice: {forward_to!r}")
+    forward_only = table.get("forward_only", True)
+    if not isinstance(forward_only, bool):
+        raise OptionsError(f"{where}: forward_only must be true or false, not {forward_only!r}")
+    filters = table.get("filters", {})
+    if not isinstance(filters, dict) or not all(isinstance(each, str) for each in filters.values()):
+        raise OptionsError(
+            f'{where}: filters must be a table of selectors, {{"/queue/billing" = "amount > 100"}}'
+            f" for one, not {filters!r}"
+        )
+    for each in filters:
+        if each not in forward_to:
+            raise OptionsError(f"{where}: filters names {each!r}, which is not in forward_to")
+    return CompositeRule(destination, tuple(forward_to), forward_only, filters)
+
+
+def _check_destination(destination: str, where: str) -> None:
+    """Raise `OptionsError` unless a text names one queue or topic as clients write it."""
+    name = destination.removeprefix(QUEUES).removeprefix(TOPICS)
+    if (
+        not destination.startswith((QUEUES, TOPICS))
+        or not name
+        or name != name.strip()
+        or "," in name
+        or is_pattern(name)
+    ):
+        raise OptionsError(
+            f"{where}: a destination reads /queue/NAME or /topic/NAME, not {destination!r}"
+        )
+
+
+def read_listeners(value: Any, source: str) -> tuple[Listener, ...]:
+    """Return what the `[[listener]]` sections say. Raises `OptionsError`."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise OptionsError(f"{source}: listeners stand in sections [[listener]], in two brackets")
+    return tuple(
+        Listener(**check(LISTENER, table, f"{source}: [[listener]] {number}"))
+        for number, table in enumerate(value, 1)
+    )
+
+
+def _tables(
+    section: str, value: Any, source: str, example: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the tables inside a section, by name."""
+    tables = value.items() if isinstance(value, dict) else [(section, value)]
+    for name, table in tables:
+        if not isinstance(table, dict):
+            raise OptionsError(f"{source}: {name} must stand in a section [{example}]")
+        yield name, table
+
+
+#: What a file may hold beside plain settings → its reader, and the name of its place in `Options`.
+SECTIONS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
+    "destination": (read_policies, "policies"),
+    "composite": (read_composites, "composites"),
+    "listener": (read_listeners, "more_listeners"),
+}
+
+#: The settings of a composite: an example and what it means.
+COMPOSITE = {
+    "forward_to": (
+        '["/queue/billing", "/topic/orders.new"]',
+        "destinations: each of them gets every message that is sent to this one",
+    ),
+    "forward_only": ("true", "as ActiveMQ; false: this destination keeps a message too"),
+    "filters": (
+        '{ "/queue/billing" = "amount > 100" }',
+        "selectors: only what matches goes to a destination that has one",
+    ),
+}
+
+
+def examples() -> Iterator[str]:
+    """Write down each kind of section with all its settings, as comments of a configuration file.
+
+    Settings begin with `#` alone, everything else with `#` and a blank.
+    """
+    yield (
+        "# What holds for the destinations that a pattern matches: * is one element of a name, > the\n"
+        "# rest of it. /queue/ or /topic/ in front restricts it. All sections that match apply; of two\n"
+        "# that say the same setting the later one wins. The defaults:\n"
+        '#[destination."orders.>"]\n'
+    )
+    yield from written(POLICY.values(), "#")
+    yield (
+        "# A destination that forwards what is sent there. An example:\n"
+        '#[composite."/queue/orders"]\n'
+    )
+    for name, (example, reason) in COMPOSITE.items():
+        yield f"# {reason}\n#{name} = {example}\n"
+    yield "# One more address at which clients are taken, as often as needed. The defaults:\n"
+    yield "#[[listener]]\n"
+    yield from written(LISTENER.values(), "#")
