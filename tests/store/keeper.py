@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.context import ForkServerContext
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -24,7 +24,9 @@ WAYS = (AT_ONCE, REOPENED, KILLED)
 
 DEADLINE = 30.0  # seconds for a child, on a busy machine
 META = b"meta"
+ARRIVAL = 2**50  # numbers in the order of arrival are lower
 
+Mark = tuple[bytes, bytes | None]
 Put = tuple[int, int, int, bytes, bytes]
 Row = tuple[int, bytes, bytes]
 
@@ -44,6 +46,11 @@ def delete(record: Put) -> tuple[int, int, int, int]:
     """Return the deletion of a record as a batch has it."""
     queue, priority, seq, _, tail = record
     return queue, priority, seq, len(tail)
+
+
+def due(milliseconds: int, low: int = 0) -> int:
+    """Return the number of a record whose place is a time, as a schedule gives it."""
+    return (1_800_000_000_000 + milliseconds) << 20 | low
 
 
 class Keeper:
@@ -66,9 +73,11 @@ class Keeper:
         updates: Sequence[Put] = (),
         queues: Sequence[tuple[int, str]] = (),
         dropped: Sequence[int] = (),
+        marks: Sequence[Mark] = (),
     ) -> None:
         """Write a batch before the next look."""
-        self.next_seq = max([self.next_seq, *(seq + 1 for _, _, seq, _, _ in puts)])
+        arrived = (seq for _, _, seq, _, _ in puts if seq < ARRIVAL)
+        self.next_seq = max([self.next_seq, *(seq + 1 for seq in arrived)])
         self._pending.append(
             Batch(
                 self.next_seq,
@@ -77,6 +86,7 @@ class Keeper:
                 list(puts),
                 list(updates),
                 [delete(record) for record in deletes],
+                list(marks),
             )
         )
 
@@ -144,6 +154,19 @@ class Keeper:
         """Return how many records each lane of each queue has, as a new run finds it."""
         return {queue.name: queue.lanes for queue in self.load().queues}
 
+    def marks(self) -> dict[bytes, bytes]:
+        """Return the marks, as a new run finds them."""
+        if self.url == "memory:":  # what was closed is gone
+            return self.store.load().marks
+        return self.load().marks
+
+    def walk(self, queue: int, priority: int = 4, count: int = 1000) -> Iterator[list[Row]]:
+        """Read a lane from its beginning to its end, so many records at a time."""
+        after = -1
+        while rows := self.read(queue, priority, after, count):
+            after = rows[-1][0]
+            yield rows
+
     def die_after(self, batches: list[Batch]) -> None:
         """Let a child write batches; it is killed the moment the last one is written."""
         written = CHILDREN.Value("i", 0)
@@ -172,7 +195,7 @@ def write_and_die(
 def write_for_ever(url: str, settings: StoreSettings, written: Counter) -> None:
     """Write one batch after the other, each with a record in two queues, until somebody kills us.
 
-    Every batch but the first deletes what the one before it put into queue 2.
+    Every batch but the first deletes what the one before it put into queue 2. A mark says how far it came.
     """
     store = open_store(url, settings)
     store.load()
@@ -183,6 +206,7 @@ def write_for_ever(url: str, settings: StoreSettings, written: Counter) -> None:
             queues=[(1, "a"), (2, "b")] if seq == 1 else [],
             puts=[put(1, seq, long_tail(seq)), put(2, seq + 1)],
             deletes=[delete(put(2, seq - 1))] if seq > 1 else [],
+            marks=[(b"at", b"%d" % seq), (b"long", long_tail(seq))],
         )
         store.write(batch)
         seq += 2

@@ -25,8 +25,10 @@ from tests.store.keeper import (
     KILLED,
     META,
     Keeper,
+    Mark,
     Put,
     delete,
+    due,
     long_tail,
     measure_load,
     put,
@@ -38,6 +40,7 @@ BOTH = [(A, "a"), (B, "b/ü.*")]
 KIB, MIB = 1024, 1024**2
 #: Sizes at which drivers may change their ways: LMDB's and SQLite's pages, and the pieces of large tails.
 SIZES = (0, 1, 1990, 2040, 4096, 61424 - 1, 61424, 61424 + 1, 61440 + 1, 2 * 61424, 10 * MIB)
+LARGEST = 2**63 - 1  # a record's number
 
 T = TypeVar("T")
 
@@ -226,6 +229,135 @@ def test_a_number_may_be_used_again_once_its_record_is_gone(keeper: Keeper) -> N
     assert keeper.read(B) == [(1, META, b"y" * 70 * KIB)]
 
 
+# --- in another order than that of arrival ----------------------------------------------------------
+
+
+def test_records_may_be_put_between_others(keeper: Keeper) -> None:
+    """As messages that are due at some time: who reads on finds those put behind its place meanwhile."""
+    keeper.write([put(A, due(30)), put(A, due(10))], queues=BOTH)
+    keeper.write([put(A, due(20)), put(A, due(5)), put(A, due(40)), put(A, due(20, low=1))])
+    everything = [due(5), due(10), due(20), due(20, low=1), due(30), due(40)]
+    assert keeper.seqs(A, after=-1) == everything
+    assert [seq for seq, _, _ in keeper.read(A, count=2)] == [due(5), due(10)]
+    keeper.write([put(A, due(15)), put(A, due(7))], deletes=[put(A, due(20)), put(A, due(5))])
+    assert keeper.seqs(A, after=due(10)) == [due(15), due(20, low=1), due(30), due(40)]
+    assert keeper.seqs(A, after=-1)[:2] == [due(7), due(10)]
+
+
+def test_numbers_from_zero_to_the_largest(keeper: Keeper) -> None:
+    """None is rounded, cut or taken for a negative one."""
+    seqs = [0, 1, 255, 2**31, 2**32 - 1, 2**53, 2**53 + 1, due(0), due(0, 1), LARGEST - 1, LARGEST]
+    keeper.write([put(A, seq) for seq in seqs[::-1]], queues=BOTH)
+    assert keeper.seqs(A, after=-1) == seqs
+    for place, seq in enumerate(seqs):
+        assert keeper.seqs(A, after=seq) == seqs[place + 1 :]
+    keeper.write(deletes=[put(A, seq) for seq in seqs[1:-1]])
+    assert keeper.seqs(A, after=-1) == [0, LARGEST]
+
+
+def test_large_tails_at_such_places(keeper: Keeper) -> None:
+    """Numbers next to each other, in several lanes: no piece of one comes to another."""
+    records = [
+        put(A, due(2), b"a" * 200 * KIB),
+        put(B, due(2, 1), b"b" * 130 * KIB),
+        put(A, due(2, 2), b"c" * 200 * KIB, priority=9),
+        put(A, due(1), b"d" * 70 * KIB),
+        put(A, LARGEST, b"e" * 70 * KIB),
+    ]
+    keeper.write(records, queues=BOTH)
+    assert keeper.read(A) == [records[3][2:], records[0][2:], records[4][2:]]
+    keeper.write(
+        deletes=[records[0]],
+        updates=[(*records[1][:3], b"changed", records[1][4])],
+    )
+    assert keeper.read(A) == [records[3][2:], records[4][2:]]
+    assert keeper.read(B) == [(due(2, 1), b"changed", b"b" * 130 * KIB)]
+    assert keeper.read(A, 9) == [records[2][2:]]
+
+
+def test_a_record_whose_time_has_come_moves_in_one_batch(keeper: Keeper) -> None:
+    """It gets a number of its own where it goes: at no moment two records have the same."""
+    waiting = put(A, due(1), b"x" * 100 * KIB)
+    keeper.write([waiting], queues=BOTH)
+    keeper.write([put(B, 7, waiting[4])], deletes=[waiting])
+    assert keeper.read(A) == []
+    assert keeper.read(B) == [(7, META, waiting[4])]
+
+
+def test_next_seq_does_not_follow_such_numbers(durable: Keeper) -> None:
+    """It counts arrivals; the next message would come after all that are due this century."""
+    durable.write([put(A, 5), put(A, due(1))], queues=BOTH)
+    assert durable.load().next_seq == 6
+
+
+def test_many_records_in_random_order(durable: Keeper) -> None:
+    """Read on the way, walked through in pieces, and taken away from the front."""
+    choose = random.Random(3)
+    seqs = [due(choose.randrange(3_600_000), low) for low in range(100_000)]
+    end = time.monotonic() + DEADLINE
+    durable.write(queues=BOTH)
+    for first in range(0, len(seqs), 5000):
+        durable.write([put(A, seq) for seq in seqs[first : first + 5000]])
+        assert durable.read(A, count=1)[0][0] == min(seqs[: first + 5000])
+    seqs.sort()
+    assert [seq for rows in durable.walk(A) for seq, _, _ in rows] == seqs
+    assert durable.lanes()["a"] == {4: 100_000}
+    while rows := durable.read(A, count=5000):
+        assert [seq for seq, _, _ in rows] == seqs[:5000]
+        durable.write(deletes=[put(A, seq) for seq in seqs[:5000]])
+        del seqs[:5000]
+    assert not seqs
+    assert time.monotonic() < end
+
+
+# --- marks ----------------------------------------------------------------------------------------
+
+
+def test_marks_are_there_at_the_start(keeper: Keeper) -> None:
+    keeper.write(queues=BOTH, marks=[(b"durable/1", b"at 17"), (b"durable/2", b"")])
+    assert keeper.marks() == {b"durable/1": b"at 17", b"durable/2": b""}
+    keeper.write(marks=[(b"durable/1", b"at 18")])
+    assert keeper.marks() == {b"durable/1": b"at 18", b"durable/2": b""}
+
+
+def test_the_last_value_counts(keeper: Keeper) -> None:
+    for number in range(50):
+        keeper.write(marks=[(b"at", b"%d" % number)])
+    assert keeper.marks() == {b"at": b"49"}
+
+
+def test_a_mark_is_forgotten_also_one_that_is_not_there(keeper: Keeper) -> None:
+    keeper.write(marks=[(b"a", b"1"), (b"b", b"2")])
+    keeper.write(marks=[(b"a", None), (b"c", None)])
+    assert keeper.marks() == {b"b": b"2"}
+    keeper.write(marks=[(b"a", b"3"), (b"b", None)])
+    assert keeper.marks() == {b"a": b"3"}
+
+
+def test_keys_and_values_are_any_bytes(keeper: Keeper) -> None:
+    """Keys of up to 400 bytes that differ only in the last; values of up to 1 MB, changing their size."""
+    choose = random.Random(4)
+    keys = [b"\0", b"\0\0", b"\xff" * 400, b"\xff" * 399 + b"\xfe", "ü".encode(), b"U"]
+    sizes = (0, 1, 2000, 60_000, 61_440, MIB)
+    first = {key: choose.randbytes(size) for key, size in zip(keys, sizes, strict=True)}
+    keeper.write(marks=list(first.items()))
+    assert keeper.marks() == first
+    second = {key: choose.randbytes(size) for key, size in zip(keys, sizes[::-1], strict=True)}
+    keeper.write(marks=list(second.items()))
+    marks = keeper.marks()
+    assert marks == second
+    assert {type(each) for pair in marks.items() for each in pair} == {bytes}
+
+
+def test_a_batch_of_marks_only(durable: Keeper) -> None:
+    durable.write([put(A, 1)], queues=BOTH)
+    durable.write(marks=[(b"a", b"1")])
+    loaded = durable.load()
+    assert loaded.marks == {b"a": b"1"}
+    assert loaded.next_seq == 2
+    assert durable.seqs(A) == [1]
+
+
 # --- queues ---------------------------------------------------------------------------------------
 
 
@@ -253,14 +385,21 @@ def test_a_dropped_queue_is_forgotten_and_may_come_back_under_another_number(
     assert durable.lanes() == {"b/ü.*": {}, "a": {4: 1}}
 
 
+def test_a_queue_that_never_had_a_record_is_there_until_it_is_dropped(durable: Keeper) -> None:
+    durable.write(queues=BOTH)
+    assert durable.lanes() == {"a": {}, "b/ü.*": {}}
+    durable.write(dropped=[B])
+    assert durable.lanes() == {"a": {}}
+
+
 # --- all or nothing -------------------------------------------------------------------------------
 
 SCRIPT = [
-    Batch(3, [(A, "a")], [], [put(A, 1), put(A, 2, b"x" * 150 * KIB)]),
+    Batch(3, [(A, "a")], [], [put(A, 1), put(A, 2, b"x" * 150 * KIB)], marks=[(b"1", b"old")]),
     Batch(4, [(B, "b")], [], [put(B, 3)], deletes=[delete(put(A, 1))]),
-    Batch(4, [], [], [], updates=[(A, 4, 2, b"changed", b"x" * 150 * KIB)]),
+    Batch(4, updates=[(A, 4, 2, b"changed", b"x" * 150 * KIB)], marks=[(b"2", b"x" * 70_000)]),
     Batch(5, [], [], [put(A, 4)], deletes=[delete(put(A, 2, b"x" * 150 * KIB))]),
-    Batch(6, [], [B], [put(A, 5)], deletes=[delete(put(B, 3))]),
+    Batch(6, [], [B], [put(A, 5)], deletes=[delete(put(B, 3))], marks=[(b"1", None), (b"2", b"")]),
 ]
 
 
@@ -270,6 +409,7 @@ class Model:
 
     queues: dict[int, str] = field(default_factory=dict)
     records: dict[tuple[int, int, int], tuple[bytes, bytes]] = field(default_factory=dict)
+    marks: dict[bytes, bytes] = field(default_factory=dict)
 
     def write(self, batch: Batch) -> None:
         self.queues.update(batch.queues)
@@ -279,11 +419,16 @@ class Model:
             del self.records[queue, priority, seq]
         for number in batch.dropped:
             del self.queues[number]
+        for key, value in batch.marks:
+            self.marks.pop(key, None)
+            if value is not None:
+                self.marks[key] = value
 
     def check(self, keeper: Keeper) -> None:
         """The store holds exactly this, and counts it."""
         loaded = keeper.load()
         assert {queue.number: queue.name for queue in loaded.queues} == self.queues
+        assert loaded.marks == self.marks
         for stored in loaded.queues:
             for priority in range(10):
                 expected = [
@@ -351,6 +496,7 @@ def test_a_write_that_breaks_off_leaves_nothing(durable: Keeper) -> None:
         [put(A, 5), put(B, 6, b"z" * 150 * KIB), put(3, 7)],
         [(A, 4, 2, b"changed", b"x" * 150 * KIB)],
         [delete(put(A, 5)), delete(put(A, 1)), delete(put(A, 2, b"x" * 150 * KIB))],
+        [(b"1", None), (b"2", b"new"), (b"3", b"z" * 150 * KIB)],
     )
     store = open_store(durable.url, durable.settings)
     store.load()
@@ -360,7 +506,7 @@ def test_a_write_that_breaks_off_leaves_nothing(durable: Keeper) -> None:
     while True:
         budget = [total]
         breaking = Batch(batch.next_seq)
-        for name in ("queues", "dropped", "puts", "updates", "deletes"):
+        for name in ("queues", "dropped", "puts", "updates", "deletes", "marks"):
             setattr(breaking, name, Breaking(getattr(batch, name), budget))
         try:
             store.write(breaking)
@@ -374,7 +520,7 @@ def test_a_write_that_breaks_off_leaves_nothing(durable: Keeper) -> None:
             store.load()
         else:
             break
-    assert total >= 10
+    assert total >= 13
     store.close()
     model.write(batch)
     model.check(durable)
@@ -407,13 +553,15 @@ def test_a_kill_at_any_moment_leaves_whole_batches(durable: Keeper) -> None:
             "b": {4: 1},
         }
         assert loaded.next_seq == seqs[-1] + 2
+        assert loaded.marks == {b"at": b"%d" % seqs[-1], b"long": long_tail(seqs[-1])}
         clear(durable)
         durable.close()
 
 
 def clear(keeper: Keeper) -> None:
-    """Delete everything, queues included."""
-    queues = keeper.load().queues
+    """Delete everything, queues and marks included."""
+    loaded = keeper.load()
+    queues = loaded.queues
     for stored in queues:
         for priority in stored.lanes:
             records = [
@@ -421,8 +569,11 @@ def clear(keeper: Keeper) -> None:
                 for seq, meta, tail in keeper.read(stored.number, priority)
             ]
             keeper.write(deletes=records)
-    keeper.write(dropped=[stored.number for stored in queues])
+    keeper.write(
+        dropped=[stored.number for stored in queues], marks=[(key, None) for key in loaded.marks]
+    )
     assert keeper.lanes() == {}
+    assert keeper.marks() == {}
 
 
 # --- random batches -------------------------------------------------------------------------------
@@ -443,17 +594,21 @@ def test_random_batches(durable: Keeper, seed: int) -> None:
         for _ in range(choose.randrange(8) if numbers else 0):
             tail = choose.randbytes(choose.choice((0, 10, 200, 3000, 61424, 61425, 130_000)))
             lane = choose.choice(numbers), choose.choice((4, 4, 0, 9))
-            batch.puts.append((*lane, seq, choose.randbytes(11), tail))
+            place = due(choose.randrange(10**9), seq) if choose.random() < 0.3 else seq
+            batch.puts.append((*lane, place, choose.randbytes(11), tail))
             seq += 1
         batch.next_seq = seq
         there = model.records | {
             (queue, priority, each): (meta, tail)
             for queue, priority, each, meta, tail in batch.puts
         }
-        for place in choose.sample(sorted(there), min(len(there), choose.randrange(4))):
-            batch.updates.append((*place, choose.randbytes(11), there[place][1]))
-        for place in choose.sample(sorted(there), min(len(there), choose.randrange(8))):
-            batch.deletes.append((*place, len(there.pop(place)[1])))
+        for record in choose.sample(sorted(there), min(len(there), choose.randrange(4))):
+            batch.updates.append((*record, choose.randbytes(11), there[record][1]))
+        for record in choose.sample(sorted(there), min(len(there), choose.randrange(8))):
+            batch.deletes.append((*record, len(there.pop(record)[1])))
+        for key in choose.sample([b"a", b"b", b"c", b"d"], choose.randrange(4)):
+            size = choose.choice((None, 0, 10, 2100, 60_000, 300_000))
+            batch.marks.append((key, None if size is None else choose.randbytes(size)))
         used = {queue for queue, _, _ in there}
         batch.dropped.extend(number for number in numbers if number not in used)
         durable.store.write(batch)
@@ -476,12 +631,25 @@ def test_room_shrinks_and_recovers(keeper: Keeper) -> None:
     assert keeper.store.room() > before - 100 * KIB
 
 
+def test_marks_take_room_and_give_it_back(keeper: Keeper) -> None:
+    before = keeper.store.room()
+    marks: list[Mark] = [(b"%d" % number, b"x" * 60_000) for number in range(60)]
+    keeper.write(marks=marks)
+    full = keeper.store.room()
+    assert full < before - MIB // 2
+    keeper.write(marks=[(key, b"y" * 60_000) for key, _ in marks])
+    assert keeper.store.room() > full - 100 * KIB
+    keeper.write(marks=[(key, None) for key, _ in marks])
+    assert keeper.store.room() > before - 100 * KIB
+
+
 @pytest.mark.parametrize("size", [100, 2100, 70_000, 0], ids=["100", "2100", "70000", "mixed"])
 @pytest.mark.parametrize("together", [1, 2000], ids=["one by one", "many at once"])
 def test_a_full_store_can_be_emptied(durable: Keeper, size: int, together: int) -> None:
     """Producers who respect `room` never break a store, and consumers can always acknowledge.
 
-    The worst ways: batches as large as the room allows, deletes all over the place, alone or together.
+    The worst ways: batches as large as the room allows, deletes all over the place, alone or together. What
+    is acknowledged changes marks too.
     """
     durable.settings = durable.settings.__class__(map_size=4 * MIB, disk_reserve=0)
     choose = random.Random(size)
@@ -509,10 +677,15 @@ def test_a_full_store_can_be_emptied(durable: Keeper, size: int, together: int) 
     choose.shuffle(live)
     for _ in range(100 if together == 1 else 0):  # and the rest faster, this takes time
         if live:
-            store.write(Batch(seq, deletes=[delete(live.pop())]))
+            mark: Mark = (
+                b"%d" % choose.randrange(4),
+                choose.randbytes(choose.choice((10, 60_000))),
+            )
+            store.write(Batch(seq, deletes=[delete(live.pop())], marks=[mark]))
     while live:
         store.write(Batch(seq, deletes=[delete(each) for each in live[-2000:]]))
         del live[-2000:]
+    store.write(Batch(seq, marks=[(b"%d" % number, None) for number in range(4)]))
     assert store.room() > empty * 0.9
     store.write(Batch(seq + 1, puts=[put(A, seq)]))
     assert durable.seqs(A) == [seq]

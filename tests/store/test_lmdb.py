@@ -12,7 +12,7 @@ import pytest
 from broker.core.journal import Batch
 from broker.store.lmdb import CHUNK, LMDBStore
 from tests.store.conftest import SETTINGS
-from tests.store.keeper import CHILDREN, DEADLINE, META, delete, put
+from tests.store.keeper import CHILDREN, DEADLINE, META, Put, delete, due, put
 
 
 def entries(directory: Path) -> dict[str, int]:
@@ -124,4 +124,39 @@ def test_readers_that_died_are_cleared_away(
     for seq in range(1, 6):
         store.write(Batch(seq + 1, [(1, "a")], [], [(1, 4, seq, META, b"")]))
     assert str(child.pid) not in store._env.readers()
+    store.close()
+
+
+def test_numbers_in_another_order_leave_no_pieces(tmp_path: Path) -> None:
+    store = LMDBStore(tmp_path, SETTINGS)
+    store.load()
+    records = [put(1, due(9 - place), b"x" * (CHUNK * place + 1)) for place in range(5)]
+    store.write(Batch(1, [(1, "a")], [], records))
+    store.write(Batch(1, deletes=[delete(record) for record in records[::-1]]))
+    store.close()
+    left = entries(tmp_path)
+    assert (left["chunk"], left["record"]) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [100, 60_000, 1_000_000])
+def test_marks_that_change_with_every_batch_do_not_grow_the_file(tmp_path: Path, size: int) -> None:
+    """Beside records that come and go, which leave free pages one here and one there."""
+    store = LMDBStore(tmp_path, SETTINGS)
+    store.load()
+    store.write(Batch(1, [(1, "a")]))
+    sizes = []
+    old: list[Put] = []
+    for round_ in range(120):
+        records = [put(1, 100 * round_ + seq, b"x" * (seq * 331 % 5000)) for seq in range(1, 40)]
+        store.write(
+            Batch(
+                100 * round_ + 40,
+                puts=records,
+                deletes=[delete(record) for record in old],
+                marks=[(b"%d" % (round_ % 3), b"%03d" % round_ * (size // 3))],
+            )
+        )
+        old = records
+        sizes.append((tmp_path / "data.mdb").stat().st_size)
+    assert sizes[-1] == sizes[40]
     store.close()
