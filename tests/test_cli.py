@@ -89,6 +89,8 @@ def refused(process: subprocess.Popen[str]) -> str:
         (["run", "--config", "missing.toml"], "missing.toml: "),
         (["run", "--config", "unknown.toml"], "unknown.toml: unknown setting 'speed'"),
         (["run", "--config", "type.toml"], "type.toml: port must be a whole number"),
+        (["run", "--config", "section.toml"], 'section.toml: [destination."a.>"]: unknown setting'),
+        (["run", "--dialect", "jms"], "dialect must be one of activemq, rabbitmq, strict"),
         (["run", "--config", "syntax.toml"], "syntax.toml: "),
         (["run", "--config", "binary.toml"], "cannot read binary.toml: "),
         (["run", "--config", "."], "cannot read .: "),
@@ -109,6 +111,7 @@ def test_what_is_wrong_with_a_command_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unknown.toml").write_text("speed = 1\n")
     (tmp_path / "type.toml").write_text('port = "61613"\n')
+    (tmp_path / "section.toml").write_text('[destination."a.>"]\nspeed = 1\n')
     (tmp_path / "syntax.toml").write_text("port 61613\n")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     monkeypatch.setattr("broker.service.tune_process", lambda: None)
@@ -231,6 +234,20 @@ def test_twist_runs_it_too(run: Run) -> None:
     assert process.returncode == -signal.SIGTERM  # twist passes it on when all has ended
 
 
+def test_twist_takes_clients_at_every_address(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "hoof.toml").write_text('[[listener]]\nport = 0\ndialect = "rabbitmq"\n')
+    twist = str(Path(sys.executable).with_name("twist"))
+    flags = ("--port", "0", "--store", "memory:", "--dialect", "strict", "--config", "hoof.toml")
+    process = run(twist, "--log-format", "text", "hoofbeat", *flags)
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if "ready on stomp://" in line)
+    servers = []
+    for port in re.findall(r"stomp://127\.0\.0\.1:(\d+)", line):
+        with Client(int(port)) as client:
+            servers.append(client.connected.headers["server"].partition("/")[0])
+    assert servers == ["hoofbeat", "RabbitMQ"]
+
+
 def test_twist_says_what_is_wrong(run: Run) -> None:
     twist = str(Path(sys.executable).with_name("twist"))
     process = run(twist, "hoofbeat", "--port", "0", "--store", "mysql:x")
@@ -278,7 +295,7 @@ def test_help_tells_the_flags_with_their_reasons(capsys: pytest.CaptureFixture[s
         main(["run", "--help"])
     assert end.value.code == 0
     words = " ".join(capsys.readouterr().out.split())
-    for name in ("host", "port", "data", "store"):
+    for name in ("host", "port", "dialect", "data", "store"):
         assert f"--{name}" in words
         assert FIELDS[name].metadata["reason"] in words
     assert "--config" in words

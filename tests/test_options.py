@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import tomllib
 from typing import Any
 
 import pytest
 
+from broker.core.composite import CompositeRule
+from broker.core.policy import Policies, Policy
+from broker.dialect import DIALECTS
 from broker.options import (
     FIELDS,
+    Listener,
     Options,
     OptionsError,
     change_options,
     read_options,
     settings_file,
 )
+from broker.sections import LISTENER, POLICY
 
 NAMES = sorted(FIELDS)
 NUMBERS = [name for name in NAMES if type(FIELDS[name].default) in (int, float)]
@@ -35,15 +41,30 @@ def refused(**values: Any) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_setting_is_declared_in_full(name: str) -> None:
-    each = FIELDS[name]
+def refused_file(text: str) -> str:
+    """Return why a file is refused, which takes one line and names the file."""
+    with pytest.raises(OptionsError) as caught:
+        read_options(text, "hoof.toml")
+    reason = str(caught.value)
+    assert reason.startswith("hoof.toml: ")
+    assert "\n" not in reason
+    return reason
+
+
+# --- plain settings -------------------------------------------------------------------------------
+
+DECLARED = [*FIELDS.values(), *POLICY.values(), *LISTENER.values()]
+
+
+@pytest.mark.parametrize("each", DECLARED, ids=[each.name for each in DECLARED])
+def test_every_setting_is_declared_in_full(each: dataclasses.Field[Any]) -> None:
     assert each.default is not dataclasses.MISSING
     assert each.metadata["reason"]
     assert each.metadata["reason"] == each.metadata["reason"].strip()
-    if name in NUMBERS:
+    if type(each.default) in (int, float):
         assert each.metadata["unit"], "a number without a unit says nothing"
-    if name in CHOICES:
+        assert each.metadata["least"] <= each.default <= each.metadata["most"]
+    if each.metadata["choices"]:
         assert each.default in each.metadata["choices"]
 
 
@@ -69,7 +90,8 @@ def test_a_wrong_type_is_told_the_right_one(name: str) -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, -(2**63)])
 def test_no_number_is_negative(name: str, value: int) -> None:
-    assert "must not be negative" in refused(**{name: value})
+    least = FIELDS[name].metadata["least"]
+    assert (f"at least {least}" if least else "must not be negative") in refused(**{name: value})
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if type(FIELDS[name].default) is float])
@@ -94,6 +116,8 @@ def test_a_choice_is_told_all_of_them(name: str) -> None:
         ({"prot": 1}, "unknown setting 'prot'; there are: "),
         ({"port ": 1}, "unknown setting"),
         ({"Port": 1}, "unknown setting"),
+        ({"dialect": "openwire"}, "must be one of activemq, rabbitmq, strict"),
+        ({"error_policy": "no"}, 'must be one of "", activemq, strict'),
     ],
 )
 def test_what_else_cannot_be(values: dict[str, Any], reason: str) -> None:
@@ -121,8 +145,8 @@ def test_a_file_that_is_no_toml(text: str) -> None:
 
 
 def test_a_table_is_no_setting() -> None:
-    with pytest.raises(OptionsError, match="unknown setting 'broker'"):
-        read_options("[broker]\nport = 1", "hoof.toml")
+    reason = refused_file("[broker]\nport = 1")
+    assert "unknown section [broker]; there are: composite, destination, listener" in reason
 
 
 def test_the_later_source_wins_and_the_rest_stays() -> None:
@@ -174,3 +198,297 @@ def test_by_default_nobody_outside_is_let_in() -> None:
 
 def test_there_is_no_setting_that_makes_a_receipt_lie() -> None:
     assert not [name for name in NAMES if "sync" in name or "durab" in name]
+
+
+# --- sections: what a file says about destinations -------------------------------------------------
+
+
+def test_sections_of_destinations_keep_their_order() -> None:
+    options = read_options(
+        """
+        port = 0
+        [destination.">"]
+        prefetch = 10
+        redelivery_delay = 2
+        [destination."orders.>"]
+        at_limit = "drop-oldest"
+        [destination."/queue/orders.urgent"]
+        prefetch = 1
+        exclusive = true
+        """,
+        "hoof.toml",
+    )
+    assert options.port == 0
+    assert options.policies == (
+        (">", {"prefetch": 10, "redelivery_delay": 2.0}),
+        ("orders.>", {"at_limit": "drop-oldest"}),
+        ("/queue/orders.urgent", {"prefetch": 1, "exclusive": True}),
+    )
+    policies = Policies(options.policies)
+    assert policies.for_queue("orders.urgent") == Policy(
+        prefetch=1, exclusive=True, at_limit="drop-oldest", redelivery_delay=2.0
+    )
+    assert policies.for_topic("orders.urgent").prefetch == 10
+
+
+@pytest.mark.parametrize("name", sorted(POLICY))
+def test_a_destination_may_say_every_setting(name: str) -> None:
+    text = f'[destination."a"]\n{name} = {json.dumps(POLICY[name].default)}'
+    assert read_options(text, "hoof.toml").policies == (("a", {name: POLICY[name].default}),)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("/queue/dead", "dead"),
+        ("dead", "dead"),
+        ("", ""),
+        ("/queue/{name}.dead", "{name}.dead"),
+    ],
+)
+def test_a_dead_letter_queue_is_named_as_operators_like(written: str, name: str) -> None:
+    text = f'[destination."a"]\ndead_letter_queue = "{written}"'
+    policies = Policies(read_options(text, "hoof.toml").policies)
+    assert policies.for_queue("a").dead_letter_queue == name
+
+
+#: A file, and the beginning and a part of what is said about it.
+WRONG_DESTINATIONS = [
+    ("destination = 5", "destination", 'must stand in a section [destination."orders.>"]'),
+    ("[destination]\nprefetch = 5", "prefetch", 'must stand in a section [destination."orders.>"]'),
+    ("[[destination]]\nprefetch = 5", "destination", "must stand in a section"),
+    (
+        "[destination.orders.new]\nprefetch = 5",
+        '[destination."orders"]',
+        'a name with dots stands in quotes: [destination."orders.new"]',
+    ),
+    ('[destination."a"]\nspeed = 5', '[destination."a"]', "unknown setting 'speed'; there are: "),
+    ('[destination."a"]\nport = 5', '[destination."a"]', "unknown setting 'port'"),
+    ('[destination."a"]\nprefetch = "5"', '[destination."a"]', "prefetch must be a whole number"),
+    ('[destination."a"]\nprefetch = -1', '[destination."a"]', "prefetch must not be negative"),
+    ('[destination."a"]\nexclusive = 1', '[destination."a"]', "exclusive must be true or false"),
+    (
+        '[destination."a"]\nat_limit = "page"',
+        '[destination."a"]',
+        "at_limit must be one of block, error, drop-oldest, not 'page'",
+    ),
+    (
+        '[destination."a"]\nmax_redeliveries = -2',
+        '[destination."a"]',
+        "max_redeliveries must be at least -1",
+    ),
+    (
+        '[destination."a"]\nredelivery_backoff = 0.5',
+        '[destination."a"]',
+        "redelivery_backoff must be at least 1",
+    ),
+    (
+        '[destination."a"]\nredelivery_backoff = 1000',
+        '[destination."a"]',
+        "redelivery_backoff must be at most 100",
+    ),
+    ('[destination."a"]\ndedup_seconds = inf', '[destination."a"]', "must be finite"),
+    *(
+        (f"[destination.\"a\"]\ndead_letter_queue = '{name}'", '[destination."a"]', reason)
+        for name, reason in [
+            ("/topic/dead", "dead_letter_queue must name one queue, not '/topic/dead'"),
+            ("/temp-queue/dead", "must name one queue"),
+            ("a,b", "must name one queue"),
+            ("dead.>", "must name one queue"),
+            ("{queue}.dead", "only {name} is put in its place"),
+            ("{name}}", "only {name} is put in its place"),
+        ]
+    ),
+    *(
+        (f"[destination.'{pattern}']\nprefetch = 5", f'[destination."{pattern}"]', reason)
+        for pattern, reason in [
+            ("", "a pattern reads"),
+            ("/queue/", "a pattern reads"),
+            (" a", "a pattern reads"),
+            ("a,b", "a section has one pattern"),
+            ("/temp-queue/a", "temporary destinations have no settings"),
+            ("orders*", "* stands for one whole element"),
+            ("orders.new>", "> for the rest at the end"),
+            ("a.>.b", "> for the rest at the end"),
+            ("/topic/a.**", "* stands for one whole element"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "where", "reason"), WRONG_DESTINATIONS)
+def test_what_a_destination_cannot_be(text: str, where: str, reason: str) -> None:
+    said = refused_file(text)
+    assert said.startswith(f"hoof.toml: {where}")
+    assert reason in said
+
+
+# --- sections: composite destinations --------------------------------------------------------------
+
+
+def test_composites_as_they_are_written() -> None:
+    options = read_options(
+        """
+        [composite."/queue/orders"]
+        forward_to = ["/queue/billing", "/topic/orders.new"]
+        filters = { "/queue/billing" = "amount > 100" }
+        [composite."/topic/all"]
+        forward_to = ["/queue/orders"]
+        forward_only = false
+        """,
+        "hoof.toml",
+    )
+    assert options.composites == (
+        CompositeRule(
+            "/queue/orders",
+            ("/queue/billing", "/topic/orders.new"),
+            True,
+            {"/queue/billing": "amount > 100"},
+        ),
+        CompositeRule("/topic/all", ("/queue/orders",), False, {}),
+    )
+
+
+def composite(destination: str = "/queue/a", **table: Any) -> str:
+    """Return a section; what is not said is right."""
+    lines = {"forward_to": ["/queue/b"]} | table
+    said = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+    return f'[composite."{destination}"]\n{said}'
+
+
+A = '[composite."/queue/a"]'
+#: A file, and the beginning and a part of what is said about it.
+WRONG_COMPOSITES = [
+    ("composite = 5", "composite", 'must stand in a section [composite."/queue/orders"]'),
+    ("[composite]\nforward_to = []", "forward_to", "must stand in a section"),
+    (composite("a"), '[composite."a"]', "a destination reads /queue/NAME or /topic/NAME, not 'a'"),
+    (composite("/queue/"), '[composite."/queue/"]', "a destination reads"),
+    (composite("/queue/a.>"), '[composite."/queue/a.>"]', "a destination reads"),
+    (composite("/queue/a,/queue/b"), "[composite.", "a destination reads"),
+    (composite("/temp-queue/a"), "[composite.", "a destination reads"),
+    (
+        composite(speed=1),
+        A,
+        "unknown setting 'speed'; there are: filters, forward_only, forward_to",
+    ),
+    ('[composite."/queue/a"]', A, "forward_to must be a list of destinations"),
+    (composite(forward_to=[]), A, "forward_to must be a list of destinations"),
+    (composite(forward_to="/queue/b"), A, "forward_to must be a list of destinations"),
+    (composite(forward_to=[1]), A, "forward_to must be a list of destinations"),
+    (composite(forward_to=["b"]), A, "forward_to: a destination reads"),
+    (composite(forward_to=["/queue/*"]), A, "forward_to: a destination reads"),
+    (composite(forward_to=["/queue/b", "/queue/b"]), A, "names a destination twice"),
+    (composite(forward_only=1), A, "forward_only must be true or false, not 1"),
+    (composite(filters="a = 1"), A, "filters must be a table of selectors"),
+    (composite() + 'filters = { "/queue/b" = 1 }', A, "filters must be a table of selectors"),
+    (
+        composite() + 'filters = { "/queue/c" = "a = 1" }',
+        A,
+        "'/queue/c', which is not in forward_to",
+    ),
+    (composite(forward_to=["/queue/a"]), "composites", "forward in a ring: /queue/a to /queue/a"),
+    (
+        composite(forward_to=["/queue/b"]) + composite("/queue/b", forward_to=["/queue/a"]),
+        "composites forward in a ring: ",
+        "/queue/a to /queue/b",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "where", "reason"), WRONG_COMPOSITES)
+def test_what_a_composite_cannot_be(text: str, where: str, reason: str) -> None:
+    said = refused_file(text)
+    assert said.startswith(f"hoof.toml: {where}")
+    assert reason in said
+
+
+# --- sections: listeners ---------------------------------------------------------------------------
+
+
+def test_the_plain_settings_are_the_first_listener() -> None:
+    options = read_options(
+        """
+        port = 1
+        dialect = "strict"
+        [[listener]]
+        port = 2
+        dialect = "rabbitmq"
+        [[listener]]
+        host = "::1"
+        """,
+        "hoof.toml",
+    )
+    options = change_options(options, {"port": 0, "host": "0.0.0.0"}, "command line")
+    assert options.listeners == (
+        Listener("0.0.0.0", 0, 4096, "strict"),
+        Listener("127.0.0.1", 2, 4096, "rabbitmq"),
+        Listener("::1", 61614, 4096, "activemq"),
+    )
+    assert Options().listeners == (Listener("127.0.0.1", 61613, 4096, "activemq"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[listener]\nport = 1", "listeners stand in sections [[listener]], in two brackets"),
+        ("listener = 1", "listeners stand in sections [[listener]]"),
+        ("listener = [1]", "listeners stand in sections [[listener]]"),
+        ("[[listener]]\n[[listener]]\nspeed = 1", "[[listener]] 2: unknown setting 'speed'"),
+        ("[[listener]]\nport = 65536", "[[listener]] 1: port must be at most 65535"),
+        ("[[listener]]\nport = '1'", "[[listener]] 1: port must be a whole number"),
+        ("[[listener]]\ndialect = 'jms'", "[[listener]] 1: dialect must be one of activemq, "),
+    ],
+)
+def test_what_a_listener_cannot_be(text: str, reason: str) -> None:
+    assert reason in refused_file(text)
+
+
+# --- the printed file ------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_settings_file_say_every_default() -> None:
+    """Without the signs before them they are sections that say what holds anyway."""
+    lines = settings_file().splitlines()
+    text = "\n".join(line.removeprefix("#") for line in lines if not line.startswith("# "))
+    options = read_options(text, "hoof.toml")
+    ((pattern, changes),) = options.policies
+    assert (pattern, Policy(**changes)) == ("orders.>", Policy())
+    assert list(changes) == list(POLICY)
+    assert options.more_listeners == (Listener(),)
+    (rule,) = options.composites
+    assert (rule.forward_only, bool(rule.filters)) == (True, True)
+    assert Options() == dataclasses.replace(options, policies=(), composites=(), more_listeners=())
+
+
+@pytest.mark.parametrize("each", [*POLICY.values(), *LISTENER.values()], ids=lambda each: each.name)
+def test_the_examples_of_the_settings_file_say_why(each: dataclasses.Field[Any]) -> None:
+    lines = settings_file().splitlines()
+    comments = [
+        before for before, line in itertools.pairwise(lines) if line.startswith(f"#{each.name} = ")
+    ]
+    assert comments
+    assert each.metadata["reason"] in comments[-1] or each.metadata["reason"] in comments[0]
+
+
+def test_a_file_that_says_nothing_of_sections_leaves_them() -> None:
+    base = read_options("[destination.a]\nprefetch = 1\n[[listener]]", "hoof.toml")
+    options = read_options("port = 1", "other.toml", base)
+    assert (options.policies, options.more_listeners) == (base.policies, base.more_listeners)
+    assert options.port == 1
+
+
+# --- dialects --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("error_policy", "strict"), ("undefined_escapes", "error"), ("server_header", "mine")],
+)
+def test_an_operator_may_want_otherwise_than_the_dialect(
+    name: str, setting: str, value: str
+) -> None:
+    """On all listeners; what is not said is the dialect's."""
+    options = change_options(Options(), {setting: value}, "here")
+    assert options.dialect_named(name) == dataclasses.replace(DIALECTS[name], **{setting: value})  # type: ignore[arg-type]
+    assert Options().dialect_named(name) == DIALECTS[name]
