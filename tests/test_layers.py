@@ -65,7 +65,7 @@ HOUSE = [
             *("broker.connection", "broker.conversation", "broker.consumer", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
         ),
-        may=("options", "stomp", "core", "errors", "name"),
+        may=("options", "stomp", "selector", "core", "errors", "name"),
         types=("store",),
         never=PURE,
     ),
@@ -77,6 +77,7 @@ HOUSE = [
     ),
     # 1: core does not know STOMP, STOMP does not know queues
     Room("stomp", ("broker.stomp.*",), may=("errors",), never=PURE),
+    Room("selector", ("broker.selector.*",), may=("errors",), never=PURE),
     Room("core", ("broker.core.*",), may=("errors", "setting"), never=PURE),
     # annex: names, numbers and bytes
     Room(
