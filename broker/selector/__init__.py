@@ -20,7 +20,8 @@ comes over STOMP: a header, always a text, is read as the type it is compared wi
   only b is missing, and `a = b` if both are.
 * A bare property, `NOT flag`, reads the text `true` as TRUE. ActiveMQ takes every text for FALSE.
 * Arithmetic reads a text as a number, and what cannot be computed is NULL (see `values`). ActiveMQ throws an
-  exception in the midst of dispatching. Only `+` behind a text appends, in both.
+  exception in the midst of dispatching, or goes on with infinity. Only `+` behind a text appends, in both.
+* INLIST compares as `=` does with MAKELIST, and texts with SPLIT. ActiveMQ wants equal Java types.
 * Integers have 64 bits from the start, so `time > 0` is true of 1700000000000. ActiveMQ reads a text beside
   a small integer as one of 32 bits.
 * Names with `-`, `.` or any other character may be written in "double quotes" or `back-quotes`.
@@ -28,6 +29,7 @@ comes over STOMP: a header, always a text, is read as the type it is compared wi
 * REGEX is refused. Python's `re` backtracks, so one message could stop the broker; RE2 does not, but its
   Python package is a compiled one of 1.5 MB, without wheels for musl, whose patterns are not Java's either,
   for a function that few know. LIKE does for most of it.
+* Arguments of functions may be sums without parentheses of their own.
 * REPLACE and SPLIT take plain text where ActiveMQ takes a regular expression, which for plain text is the
   same; a pattern that would mean more than itself is refused.
 """

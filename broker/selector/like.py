@@ -7,9 +7,9 @@ anything else, as in ActiveMQ.
 The pattern is cut at its `%` into fragments of fixed width. The first must begin the text, the last must end
 it, and the others are sought from left to right, each where it comes first: should that be wrong, a later
 place would be too. So nothing is ever tried twice, and the cost is at most characters of the text times
-characters of the longest fragment; it is one `str.find` per fragment unless the fragment has a `_`.
+characters of the longest fragment; it is one `str.find` per fragment unless a `_` stands inside one.
 
-A fragment with `_` is sought by a regular expression of characters and dots only. It has no repetition and
+A fragment with `_` inside is sought by a regular expression of characters and dots only. It has no repetition and
 no alternative, hence nothing to backtrack to.
 """
 
@@ -99,15 +99,15 @@ def _containing(literal: str) -> Matcher:
 
 
 def _fragments(first: Fragment, inner: list[Fragment], last: Fragment) -> Matcher:
-    begins, ends = first.compile().match, last.compile().match
+    begins = first.compile().match if first.characters else None
+    ends = last.compile().match if last.characters else None
     start, tail = len(first.characters), len(last.characters)
     seekers = [_seeker(fragment) for fragment in inner]
 
     def matches(text: str) -> bool:
-        stop = len(text) - tail  # where the last one begins
-        if stop < start or begins(text) is None or ends(text, stop) is None:
+        at, stop = start, len(text) - tail  # between them the others are sought
+        if stop < at or (begins and begins(text) is None) or (ends and ends(text, stop) is None):
             return False
-        at = start
         for seek in seekers:
             at = seek(text, at, stop)
             if at < 0:
@@ -119,19 +119,26 @@ def _fragments(first: Fragment, inner: list[Fragment], last: Fragment) -> Matche
 
 def _seeker(fragment: Fragment) -> Callable[[str, int, int], int]:
     """Return a function: text, from, to → where the fragment's first place ends, -1: it has none."""
-    literal = fragment.literal
-    if literal is None:
-        search = fragment.compile().search
+    # A `_` at either end only keeps its distance: what is sought is what stands between.
+    characters = list(fragment.characters)
+    before = next((n for n, character in enumerate(characters) if character), len(characters))
+    del characters[:before]
+    after = next((n for n, character in enumerate(reversed(characters)) if character), 0)
+    core = Fragment(tuple(characters[: len(characters) - after]))
+    width, literal = len(core.characters) + after, core.literal
 
-        def seek_gaps(text: str, start: int, stop: int) -> int:
-            found = search(text, start, stop)
-            return -1 if found is None else found.end()
+    if literal is not None:
 
-        return seek_gaps
-    width = len(literal)
+        def seek(text: str, start: int, stop: int) -> int:
+            # A negative end would be counted from the text's.
+            at = text.find(literal, start + before, stop - after) if stop >= after else -1
+            return -1 if at < 0 else at + width
 
-    def seek(text: str, start: int, stop: int) -> int:
-        at = text.find(literal, start, stop)
-        return -1 if at < 0 else at + width
+        return seek
+    search = core.compile().search
 
-    return seek
+    def seek_gaps(text: str, start: int, stop: int) -> int:
+        found = search(text, start + before, stop - after)
+        return -1 if found is None else found.start() + width
+
+    return seek_gaps

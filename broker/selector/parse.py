@@ -30,7 +30,7 @@ from broker.selector.values import INTEGERS
 
 Made = TypeVar("Made", bound=Tree)
 
-DEPTH = 20  # parentheses, signs, NOT, functions and comparisons of comparisons, one in another
+DEPTH = 20  # parentheses, signs, NOT and functions, one in another, and comparisons of conditions
 
 ORDERINGS = frozenset((">", ">=", "<", "<="))
 
@@ -63,7 +63,8 @@ class Parser:
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._at = 0
-        self._depth = 0
+        self._depth = 0  # how many of what DEPTH counts are open
+        self._compared = 0  # conditions that were compared, anywhere
         self.token = tokens[0]  # the one to be read next
 
     # --- conditions -------------------------------------------------------------------------------
@@ -94,9 +95,8 @@ class Parser:
     def _equality(self) -> Tree:
         start = self.token
         left = self._comparison()
-        links = 0
         while self.token.kind in ("=", "<>", "IS"):
-            links = self._link(links)
+            self._check_compared(left)
             sign = self._next()
             if sign.kind == "IS":
                 opposite = self._take("NOT")
@@ -115,22 +115,20 @@ class Parser:
     def _comparison(self) -> Tree:
         start = self.token
         left = self._sum()
-        links = 0
         while True:
-            if self.token.kind in ORDERINGS:
-                sign = self._next()
+            opposite = self._take("NOT")
+            kind = self.token.kind
+            if kind in COMPARING:
+                self._check_compared(left)
+                left = COMPARING[kind](self, left, start, opposite)
+            elif opposite:
+                raise self.unexpected("LIKE, IN or BETWEEN after NOT")
+            elif kind in ORDERINGS:
                 _check_ordered(left, start)
-                left = tree.Comparison(sign.kind, left, self._ordered())
-            elif self.token.kind == "NOT":
                 self._next()
-                if self.token.kind not in COMPARING:
-                    raise self.unexpected("LIKE, IN or BETWEEN after NOT")
-                left = COMPARING[self.token.kind](self, left, start, True)
-            elif self.token.kind in COMPARING:
-                left = COMPARING[self.token.kind](self, left, start, False)
+                left = tree.Comparison(kind, left, self._ordered())
             else:
                 return left
-            links = self._link(links)
 
     def _ordered(self) -> Tree:
         start = self.token
@@ -357,10 +355,11 @@ class Parser:
     def _leave(self) -> None:
         self._depth -= 1
 
-    def _link(self, links: int) -> int:
-        """Count one more comparison in a row: each stands inside the next."""
-        self._check_depth(self._depth + links)
-        return links + 1
+    def _check_compared(self, left: Tree) -> None:
+        """Count a condition that is compared itself: `a = b = c` is as deep as `(a = b) = c`."""
+        if isinstance(left, Condition):
+            self._compared += 1
+            self._check_depth(self._depth + self._compared)
 
     def _check_depth(self, depth: int) -> None:
         if depth > DEPTH:

@@ -1,5 +1,10 @@
 """Selectors as users write them: what is selected, what is refused in which words, and what is bounded."""
 
+import inspect
+import re
+import sys
+import time
+
 import pytest
 
 from broker.errors import Refusal
@@ -101,3 +106,91 @@ def test_an_operator_may_allow_longer_ones_and_shorter_ones() -> None:
         compile_selector(selector)
     with pytest.raises(InvalidSelector, match="it has 5 characters, 4 are allowed"):
         compile_selector("a = 1", 4)
+
+
+DEEPEST = [
+    "(" * 20 + "a = 1" + ")" * 20,
+    "NOT " * 20 + "a",
+    "a = " + "- " * 20 + "b",
+    "NOT (" * 10 + "a" + ")" * 10,
+    "a" + " = a" * 20,
+    "a" + " LIKE 'x'" * 20,
+    "(a = 1 AND (b = 2 OR " * 10 + "c" + "))" * 10,
+    "-(1 + (2 * " * 6 + "a" + "))" * 6 + " = 1",
+    "REPLACE(" * 20 + "a" + ", 'x', 'y')" * 20 + " = 'x'",
+    "INLIST(MAKELIST(" * 10 + "a" + "), b)" * 10,
+    "('x' + (" * 9 + "a" + " BETWEEN 1 AND 2))" * 9 + " IS NULL",
+    "NOT (a OR (b AND " * 6 + "c" + "))" * 6 + " = a" * 14,
+]
+
+
+@pytest.mark.parametrize("text", DEEPEST)
+def test_the_stack_is_bounded(text: str) -> None:
+    """The deepest selectors that are allowed need about 260 of Python's usual 1000 frames."""
+    properties: Properties = {"a": "1", "b": "true", "c": "x"}
+    used = len(inspect.stack(0))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(used + 350)
+    try:
+        selector = compile_selector(text)
+        assert selector.matches(properties.get) in (True, False)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *DEEPEST,
+        "a BETWEEN a AND a AND a NOT BETWEEN -a AND 1 + a",
+        "a = 1 OR NOT (a = 1) OR a + a + a > 0 OR a IN ('x') OR a LIKE 'x' OR INLIST(MAKELIST(a), a)",
+    ],
+)
+@pytest.mark.parametrize("found", [None, "x", "1", 1, True])
+def test_nothing_is_evaluated_twice(text: str, found: Value) -> None:
+    """So the cost grows with the length of a selector, never with the power of its depth."""
+    asked: list[str] = []
+
+    def lookup(name: str) -> Value:
+        asked.append(name)
+        return found
+
+    compile_selector(text).matches(lookup)
+    for name in ("a", "b", "c"):
+        assert asked.count(name) <= len(re.findall(rf"\b{name}\b", text))
+
+
+def filled(unit: str, joint: str = "", before: str = "", after: str = "") -> str:
+    """Return as many units as a selector can hold."""
+    many = (LONGEST - len(before) - len(after)) // len(unit + joint)
+    return before + joint.join([unit] * many) + after
+
+
+HOSTILE = [
+    filled("%a", before="a LIKE '", after="b'"),
+    filled("%a_a", before="a LIKE '", after="b'"),
+    filled("a_", before="a LIKE '%", after="b%'"),
+    filled("_", before="a LIKE '%", after="b%'"),
+    filled("a", before="a LIKE '%", after="b%'"),
+    filled("a LIKE '%_a_b%'", " OR "),
+    filled("a", "+", after="='x'"),
+    filled("a", "*", after="=1"),
+    filled("a=1", " OR "),
+    filled("a=1.", " OR "),
+    filled("REPLACE(a,'a','aa')='x'", " OR "),
+    filled("INLIST(SPLIT(a,','),'x')", " OR "),
+    filled("INLIST(SPLIT(a,','),1)", " OR "),
+    "REPLACE(" * 20 + "a" + ",'a','aaaaaaaaaa')" * 20 + " = 'x'",
+]
+LONG_HEADERS = ["a" * 8192, "9" * 8192, "," * 8192, "1" * 4096 + "." + "1" * 4095, "ab" * 4096]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_the_cost_is_bounded(text: str) -> None:
+    """The worst that fits into a selector, over the longest header: milliseconds, here a generous second."""
+    selector = compile_selector(text)
+    for header in LONG_HEADERS:
+        properties: Properties = {"a": header}
+        before = time.process_time()
+        assert selector.matches(properties.get) in (True, False)
+        assert time.process_time() - before < 1
