@@ -11,13 +11,16 @@ No Twisted, no socket, no clock: see `Transport` and `Turn.now`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol
 
 from broker.agenda import Agenda
 from broker.answers import error_frame
-from broker.conversation import Conversation
+from broker.client import Client
+from broker.conversation import Conversation, Verb
 from broker.core.broker import Broker
+from broker.core.queue import Blocked, Queue
 from broker.dialect import DIALECTS, Dialect
 from broker.errors import StompError
 from broker.options import Options
@@ -88,6 +91,7 @@ class Connection:
         self._outbox = Outbox(lambda: turn.dirty.append(self))
         self.say = self._outbox.say  # adds to what leaves at the end of the turn
         self._conversation: Conversation | None = None  # before CONNECT
+        self._held: list[Frame] = []  # that wait until a queue takes messages again
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
         self._pauses = 0  # reasons not to read from the client just now
@@ -108,31 +112,57 @@ class Connection:
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
             frames = parser.feed(b"")
-        conversation = self._conversation
-        if conversation is not None:
-            verbs = conversation.verbs
-            for frame in frames:
-                verb = verbs.get(frame.command)
-                try:
-                    if verb is None:
-                        raise illegal(frame.command)
-                    verb(conversation, frame)
-                except StompError as error:
-                    self._error(error, frame)
-                if self.closing:
-                    return
-        if parser.error is not None and not self.closing:
+        if self._held:  # it did not read on in time
+            self._held += frames
+            return
+        if frames and self._conversation is not None:
+            self._obey(self._conversation.verbs, frames)
+        if parser.error is not None and not self.closing and not self._held:
             self._error(parser.error)
         self._turn.check_pressure(self)
 
-    def end_of_input(self) -> None:
-        """The client will send no more: finish what it asked for, then hang up."""
+    def _obey(self, verbs: Mapping[str, Verb], frames: list[Frame]) -> None:
+        """Do what frames say, one after the other."""
+        for frame in frames:
+            verb = verbs.get(frame.command)
+            try:
+                if verb is None:
+                    raise illegal(frame.command)
+                verb(frame)
+            except StompError as error:
+                self._error(error, frame)
+            except Blocked as blocked:
+                self._hold(frames[frames.index(frame) :], blocked.queue)
+                return
+            if self.closing:
+                return
+
+    def _hold(self, frames: list[Frame], queue: Queue) -> None:
+        """Obey these later, when a queue takes messages again, and read nothing meanwhile."""
+        self._held = frames
+        self.pause_reading()
+        self._broker.wait_for_room(queue, self._take_up)
+
+    def _take_up(self) -> None:
+        """The queue takes messages again."""
+        if self._conversation is None or self.closing:
+            return
+        frames, self._held = self._held, []
+        self.resume_reading()
+        self._obey(self._conversation.verbs, frames)
+        self.data(b"")
+
+    def end_of_input(self, died: bool = True) -> None:
+        """The client will send no more: finish what it asked for, then hang up.
+
+        It `died`, for it did not say DISCONNECT, unless it is we who end it.
+        """
         if not self.closing:
-            self._end(b"")
+            self._end(b"", died)
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
-        self._leave()
+        self._leave(died=True)
         # Connection, conversation and outbox know each other: without this they would stay until the
         # garbage collector looks, which it does seldom.
         self._conversation = None
@@ -200,7 +230,7 @@ class Connection:
         if self._pauses:  # what we do not read cannot be missed
             session.heard = now
         if session.is_dead(now):
-            self._leave()
+            self._leave(died=True)
             self.transport.abort()
             return None
         if session.owes_heart_beat(now):
@@ -237,15 +267,19 @@ class Connection:
         self.say(Frame("CONNECTED", headers).encode(version))
         self._parser.version = version
         self._parser.limits = after_login(options)
-        self._conversation = Conversation(
+        client = Client(
             version,
+            self._dialect,
             self._broker,
             options,
-            self._id_prefix,
             self._outbox,
             partial(self._turn.promise, self),
-            self._end,
+            self._session_id,
+            frame.headers.get("login", ""),
+            frame.headers.get("client-id", ""),
+            self._turn.stamp,
         )
+        self._conversation = Conversation(client, self._id_prefix, self._end)
         if (look := self._next_look(self._turn.now)) is not None:
             self._agenda.add(look, self._check_alive)
 
@@ -258,17 +292,18 @@ class Connection:
         else:
             self.say(data)
 
-    def _end(self, last_word: bytes) -> None:
+    def _end(self, last_word: bytes, died: bool = False) -> None:
         """Hear no more; say the last word once everything done so far is durable, then hang up."""
-        self._leave()
+        self._leave(died)
         self._turn.promise(self, last_word, last=True)
 
-    def _leave(self) -> None:
+    def _leave(self, died: bool = False) -> None:
         """The client is gone or going: what it held is free before it hears the last word."""
         self.closing = True
         self._parser.forget()
+        self._held.clear()
         if self._conversation is not None:
-            self._conversation.leave()
+            self._conversation.leave(died)
 
 
 def _nobody_listens() -> None:

@@ -26,13 +26,17 @@ from twisted.logger import Logger
 
 from broker.agenda import Agenda
 from broker.connection import Connection
-from broker.core.broker import SWEEP_EVERY, Broker
+from broker.core.broker import SWEEP_EVERY, Broker, Outside
+from broker.core.policy import Policies
+from broker.cron import next_cron
 from broker.dialect import Dialect
+from broker.errors import Refusal
+from broker.filters import make_filter
 from broker.net.stream import Stream
 from broker.options import Options
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
-from broker.tail import annotate
+from broker.tail import annotate, rename
 from broker.turn import Turn
 
 
@@ -95,19 +99,22 @@ class BrokerService(Service):
             raise CannotStart(str(error)) from None
         except Exception as error:  # a driver's own words: the disk is full, for one
             raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
-        self.broker = Broker(
-            memory_limit=options.memory_limit,
-            max_redeliveries=options.max_redeliveries,
-            annotate=annotate,
-        )
-        self.broker.load(stored.next_seq, stored.clean)
-        for stored_queue in stored.queues:
-            queue = self.broker.routes.load(stored_queue.number, stored_queue.name)
-            for priority, records in stored_queue.lanes.items():
-                queue.load(priority, records)
         self._name = f"hoof-{stored.node}-{stored.boot}"
         self._id_prefix = f"{self._name}-".encode()
         self._agenda = Agenda(self._wake_at)
+        self.broker = Broker(
+            Outside(annotate, make_filter, next_cron, self._rename, self._wake_schedule_at),
+            policies=Policies(options.policies),
+            memory_limit=options.memory_limit,
+            max_redeliveries=options.max_redeliveries,
+        )
+        self.broker.now = int(time.time() * 1000)
+        self.broker.load(stored, self._store.read)
+        try:
+            self.broker.routes.compose(options.composites)
+        except Refusal as error:
+            self._store.close()
+            raise CannotStart(f"composite destinations: {error.text}. {error.hint}") from None
         self.turn = Turn(
             self.broker,
             self._store,
@@ -209,6 +216,17 @@ class BrokerService(Service):
         now = time.monotonic()
         self.turn.begin(now, time.time())
         self._agenda.run(now)
+
+    def _rename(self, tail: bytes, seq: int) -> bytes:
+        """Give a tail the message-id of a sequence number."""
+        return rename(tail, b"%b%d" % (self._id_prefix, seq))
+
+    def _wake_schedule_at(self, when: int) -> None:
+        """Look at the schedule at a moment given in milliseconds since 1970."""
+        self._agenda.add(time.monotonic() + when / 1000 - time.time(), self._tick_schedule)
+
+    def _tick_schedule(self, now: float) -> None:
+        self.broker.schedule.tick(self.broker.now)
 
     def _sweep(self, now: float) -> float:
         self.broker.sweep()

@@ -1,6 +1,6 @@
 r"""A message's tail: the bytes every consumer gets behind a head of its own, written once.
 
-    message-id:…\n user's headers\n content-length:…\n\n body \0\n
+    message-id:…\n timestamp:…\n user's headers\n content-length:…\n\n body \0\n
 
 It is kept, in memory and on disk, as STOMP 1.2 escapes it. A tail without anything to escape (`plain`)
 reads the same in every version; another is written anew for a consumer of another version.
@@ -12,7 +12,9 @@ naive clients take the last.
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 
 from broker.stomp.frame import Frame, header_lines
 from broker.stomp.parser import Limits, Parser
@@ -30,43 +32,64 @@ OURS = frozenset(
         "ack",
         "content-length",
         "destination",
+        "JMSXDeliveryCount",
+        "JMSXGroupFirstForConsumer",
         "JMSXUserID",
         "message-id",
         "receipt",
         "redelivered",
         "subscription",
         "transaction",
+        # A schedule is for the broker; what it sends in the end is an ordinary message.
+        "AMQ_SCHEDULED_CRON",
+        "AMQ_SCHEDULED_DELAY",
+        "AMQ_SCHEDULED_PERIOD",
+        "AMQ_SCHEDULED_REPEAT",
+        "AMQ_SCHEDULED_TIME",
+        "scheduledJobId",
     )
 )
+ESCAPED = re.compile(r"\\[\\cnr]")
+MEANING = {"\\\\": "\\", "\\c": ":", "\\n": "\n", "\\r": "\r"}
 
 
-def middle(frame: Frame) -> bytes:
-    """Return what stands between the message-id and the body of a SEND's tail."""
-    if frame.plain:
-        users = "".join([f"{n}:{v}\n" for n, v in frame.headers.items() if n not in OURS]).encode()
+def middle(frame: Frame, changed: Mapping[str, str]) -> bytes:
+    """Return what stands between timestamp and body of a SEND's tail; `changed` headers are as given."""
+    headers = frame.headers
+    if changed:
+        headers = {**{n: v for n, v in headers.items() if n not in OURS}, **changed}
+        users = header_lines(headers.items(), TAIL_VERSION)
+    elif frame.plain:
+        users = "".join([f"{n}:{v}\n" for n, v in headers.items() if n not in OURS]).encode()
     else:
         users = header_lines(
-            [item for item in frame.headers.items() if item[0] not in OURS], TAIL_VERSION
+            [item for item in headers.items() if item[0] not in OURS], TAIL_VERSION
         )
     return b"%bcontent-length:%d\n\n" % (users, len(frame.body))
 
 
-def middle_form(template: Template) -> bytes:
+def middle_form(template: Template, changed: Mapping[str, str]) -> bytes:
     """Return the same for every SEND of a template: bytes to be filled with its values and the length."""
     form = b""
     for name, value in template.headers.items():
-        if name in OURS:
+        if name in OURS or name in changed:
             form += b"%.0b" if name in template.holes else b""  # takes a value and writes nothing
         elif name in template.holes:
             form += b"%b:%%b\n" % name.replace("%", "%%").encode()
         else:
             form += f"{name}:{value}\n".replace("%", "%%").encode()
+    form += header_lines(changed.items(), TAIL_VERSION).replace(b"%", b"%%")
     return form + b"content-length:%d\n\n"
 
 
 def message_id(tail: bytes) -> str:
     """Return the message-id of a tail."""
     return tail[len(ID) : tail.index(b"\n")].decode()
+
+
+def rename(tail: bytes, id: bytes) -> bytes:
+    """Return a tail with another message-id."""
+    return ID + id + tail[tail.index(b"\n") :]
 
 
 def rewrite(tail: bytes, version: str) -> bytes:
@@ -77,6 +100,22 @@ def rewrite(tail: bytes, version: str) -> bytes:
     parser.version = TAIL_VERSION
     [frame] = parser.feed(b"MESSAGE\n%b\n\n\0" % users)
     return b"%b%b\n\n%b" % (header_lines(frame.headers.items(), version), length, body)
+
+
+def replace_reply_to(tail: bytes, others: Mapping[str, str]) -> bytes:
+    """Return a tail whose reply-to has another name, if there is one for it."""
+    mark = b"\nreply-to:"
+    start = tail.index(mark) + len(mark)
+    end = tail.index(b"\n", start)
+    other = others.get(tail[start:end].decode())
+    if other is None:
+        return tail
+    return tail[:start] + header_lines([("", other)], TAIL_VERSION)[1:-1] + tail[end:]
+
+
+def unescape(value: str) -> str:
+    """Return the text that a header's value in a tail stands for."""
+    return ESCAPED.sub(lambda found: MEANING[found[0]], value)
 
 
 def annotate(tail: bytes, headers: dict[str, str]) -> bytes:

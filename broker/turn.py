@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from broker.client import Stamp
 from broker.core.broker import Broker
 from broker.core.each import for_each
 
@@ -56,6 +57,7 @@ class Turn:
         self.broker = broker
         self.dirty: list[Connection] = []  # those who have something to say
         self.now = 0.0  # monotonic seconds, as of this turn
+        self.stamp = Stamp()  # the same, for messages
         self.begun = False  # by somebody who brought the time
         self._ending = False  # `end` will run soon
         self._store = store
@@ -79,6 +81,7 @@ class Turn:
             self.begun = True
             self.now = now
             self.broker.now = int(wall * 1000)
+            self.stamp.line = b"\ntimestamp:%d\n" % self.broker.now
             self._go_on()
 
     def promise(self, connection: Connection, data: bytes, last: bool = False) -> None:
@@ -106,6 +109,8 @@ class Turn:
         dirty, self.dirty = self.dirty, []
         try:
             for_each(dirty, lambda connection: connection.flush())
+            if self.broker.blocked:
+                self.broker.relieve()
             if self.broker.again and not self._disk_is_behind():
                 self.broker.go_on(self._read)
         finally:
@@ -173,6 +178,7 @@ class Turn:
             self._on_the_way = promises
             self._writer.write(self.broker.take(), self._written)
         else:
+            self.broker.nothing_to_write()
             self._keep_promises(promises)
             self._resume()
 

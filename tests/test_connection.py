@@ -11,7 +11,7 @@ from broker.options import Options
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
-from broker.tail import annotate
+from tests.outside import outside
 from broker.turn import Turn
 
 
@@ -34,7 +34,7 @@ def failed(error: BaseException) -> None:
 def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() -> None:
     """Whoever agrees on a heart-beat in some months, and leaves, costs nothing until then."""
     agenda = Agenda(lambda when: None)
-    broker, store = Broker(annotate=annotate), MemoryStore(StoreSettings())
+    broker, store = Broker(outside()), MemoryStore(StoreSettings())
     turn = Turn(
         broker,
         store,

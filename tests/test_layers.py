@@ -38,7 +38,7 @@ HOUSE = [
         ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
         may=(
             *("bench", "rpc faces", "rpc", "net", "joins", "options"),
-            *("stomp", "core", "drivers", "store", "errors", "setting", "name"),
+            *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
     Room("bench", ("broker.bench.*",), may=("rpc faces", "rpc", "options", "stomp", "name")),
@@ -62,10 +62,11 @@ HOUSE = [
     Room(
         "joins",
         (
-            *("broker.connection", "broker.conversation", "broker.consumer", "broker.outbox"),
+            *("broker.connection", "broker.conversation", "broker.sending", "broker.subscribing"),
+            *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
         ),
-        may=("options", "stomp", "selector", "core", "errors", "name"),
+        may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),
         never=PURE,
     ),
@@ -77,6 +78,8 @@ HOUSE = [
     ),
     # 1: core does not know STOMP, STOMP does not know queues
     Room("stomp", ("broker.stomp.*",), may=("errors",), never=PURE),
+    # Knows the calendar, and still reads no clock.
+    Room("calendar", ("broker.cron",), never=NETWORK | THREADS | {"time", "importlib"}),
     Room("selector", ("broker.selector.*",), may=("errors",), never=PURE),
     Room("core", ("broker.core.*",), may=("errors", "setting"), never=PURE),
     # annex: names, numbers and bytes

@@ -19,7 +19,7 @@ from broker.store import Store, StoreSettings, Writes
 from broker.store.failing import FailingStore
 from broker.store.memory import MemoryStore
 from broker.store.writer import Done, InlineWriter
-from broker.tail import annotate
+from tests.outside import outside
 from broker.turn import Turn
 
 JOURNAL_BYTES = 1000
@@ -95,9 +95,8 @@ class House:
 
     def __init__(self, store: Store | None = None, *, slow: bool = True) -> None:
         self.store = store or MemoryStore(StoreSettings())
-        self.broker = Broker(annotate=annotate)
-        stored = self.store.load()
-        self.broker.load(stored.next_seq, stored.clean)
+        self.broker = Broker(outside())
+        self.broker.load(self.store.load(), self.store.read)
         self.writer = SlowWriter(self.store)
         self.alarms: list[float] = []
         self.agenda = Agenda(self.alarms.append)

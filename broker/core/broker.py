@@ -6,17 +6,85 @@ No I/O and no clock: `now` is set by the floor above once a turn, `journal` is t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from broker.core.each import for_each
+from broker.core.event import Event
 from broker.core.journal import Batch, Journal, Memory
+from broker.core.lane import Read
 from broker.core.message import Message
-from broker.core.queue import Queue, Read
-from broker.core.routes import Route, Routes
+from broker.core.policy import Policies
+from broker.core.queue import EXPIRED, Queue
+from broker.core.routes import HIDDEN, Routes
+from broker.core.schedule import STORED_AS, Schedule
+from broker.core.subscription import Wants
+from broker.core.topic import Topic
 from broker.errors import Refusal
 
-DEAD_LETTERS = "ActiveMQ.DLQ"  # where ActiveMQ's users look for them
 SWEEP_EVERY = 30.0  # seconds between two looks for what has expired or is idle
+
+
+class Goes(Protocol):
+    """Whoever wants another go at the end of the turn."""
+
+    def go_on(self, read: Read) -> None:
+        """Go on; `read` asks the store."""
+
+
+class KeptQueue(Protocol):
+    """What a store holds of one queue."""
+
+    @property
+    def number(self) -> int:
+        """Names it in the store."""
+
+    @property
+    def name(self) -> str:
+        """What clients call it, or a name of ours."""
+
+    @property
+    def lanes(self) -> Mapping[int, int]:
+        """How many records there are of each priority."""
+
+
+class Kept(Protocol):
+    """What a store holds at the start."""
+
+    @property
+    def next_seq(self) -> int:
+        """Higher than every number in order of arrival that was used."""
+
+    @property
+    def clean(self) -> bool:
+        """True when the last run ended in order."""
+
+    @property
+    def queues(self) -> Sequence[KeptQueue]:
+        """Every queue with records, or kept without."""
+
+    @property
+    def marks(self) -> Mapping[bytes, bytes]:
+        """Small named values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the core needs of the floors above, as functions, because it knows neither STOMP nor clocks."""
+
+    #: Adds headers to a message's tail.
+    annotate: Callable[[bytes, dict[str, str]], bytes]
+    #: Makes of a selector's text what tells which messages match. Raises `Refusal`.
+    make_filter: Callable[[str], Wants]
+    #: Returns the next moment (ms since 1970) that a cron text means after another.
+    next_cron: Callable[[str, int], int]
+    #: Gives a tail the message-id that belongs to a sequence number.
+    rename: Callable[[bytes, int], bytes]
+    #: Arranges that `Schedule.tick` is called at a moment (ms since 1970).
+    wake_at: Callable[[int], None]
+    #: Is told what happens now and then.
+    tell: Callable[[Event], None] = field(default=lambda event: None)
 
 
 class Broker:
@@ -24,32 +92,75 @@ class Broker:
 
     def __init__(
         self,
+        outside: Outside,
         *,
+        policies: Policies | None = None,
         memory_limit: int = 512 * 1024 * 1024,
         max_redeliveries: int = 6,
-        annotate: Callable[[bytes, dict[str, str]], bytes],
     ) -> None:
-        """`annotate` adds headers to a message's tail; the core does not know how."""
         self.journal = Journal()
-        self.routes = Routes(self)
+        self.outside = outside
+        self.annotate = outside.annotate
+        self.tell = outside.tell
         self.now = 0  # milliseconds since 1970, as of this turn
         self.next_seq = 1
+        self.committed = 0  # no record up to here is still on its way to the store
         self.suspect_before = 0  # older ones may have been delivered before a crash
         self.memory = Memory(memory_limit, memory_limit // 2)  # for what waits in memory only
-        self.max_redeliveries = max_redeliveries  # a consumer may ask for, per message
-        self.again: dict[Queue, None] = {}  # in order: queues that want another go
-        self.starving: dict[Queue, None] = {}  # the same, once what is being written is on disk
-        self._annotate = annotate
-        self._idle: set[Route] = set()
+        self.max_redeliveries = max_redeliveries  # of a message, unless a policy says otherwise
+        self.again: dict[Goes, None] = {}  # in order: who wants another go
+        self.starving: dict[Goes, None] = {}  # the same, once what is being written is on disk
+        self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows
+        self.routes = Routes(self, policies or Policies())
+        self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)
+        self.blocked: dict[Queue, list[Callable[[], None]]] = {}  # full → who waits for room
+        self._idle: set[Queue | Topic] = set()
+        self._on_the_way = 0  # highest seq of the batch that is being written
+        self._deleted: set[int] = set()  # by that batch, if anybody wants to know
 
-    def load(self, next_seq: int, clean: bool) -> None:
+    def load(self, kept: Kept, read: Read) -> None:
         """Go on where the store ended; after a crash any message may have been delivered before."""
-        self.next_seq = next_seq
-        self.suspect_before = 0 if clean else next_seq
+        self.next_seq = kept.next_seq
+        self.committed = kept.next_seq - 1
+        self.suspect_before = 0 if kept.clean else kept.next_seq
+        hidden: dict[str, Mapping[int, int]] = {}
+        for each in kept.queues:
+            if each.name.startswith(HIDDEN):
+                self.routes.load_hidden(each.number, each.name)
+                hidden[each.name] = each.lanes
+            else:
+                queue = self.routes.load(each.number, each.name)
+                for priority, count in each.lanes.items():
+                    queue.load(priority, count)
+        if lanes := hidden.get(STORED_AS):
+            self.schedule.load(self.routes.hidden(STORED_AS), sum(lanes.values()), read)
 
     def take(self) -> Batch:
         """Return what must go to disk now."""
-        return self.journal.take(self.next_seq)
+        batch = self.journal.take(self.next_seq)
+        self._on_the_way = self.next_seq - 1
+        if self.choosing:
+            self._deleted = {seq for _, _, seq, _ in batch.deletes}
+        return batch
+
+    def written(self) -> None:
+        """The batch that was taken is on disk: who waited for it may read."""
+        self._is_written(self._on_the_way)
+        if self._deleted:
+            for queue in self.choosing:
+                for lane in queue.lanes:
+                    lane.apart -= self._deleted
+            self._deleted = set()
+        self.choosing = {queue for queue in self.choosing if queue.looks_ahead}
+
+    def nothing_to_write(self) -> None:
+        """All there was has been written, or need not be."""
+        self._is_written(self.next_seq - 1)
+
+    def _is_written(self, seq: int) -> None:
+        self.committed = seq
+        self.again |= self.starving
+        self.starving.clear()
 
     def admit(self, durable: bool, size: int) -> None:
         """Raise `Refusal` if the disk, or memory, has no room for a message of `size` bytes."""
@@ -65,38 +176,67 @@ class Broker:
             "It holds what was sent with persistent:false or waits for COMMIT: consume, or commit.",
         )
 
-    def bury(self, queue: Queue, message: Message) -> None:
-        """Move a copy of a refused message to the dead letters; the caller ends the original.
-
-        As ActiveMQ: only durable ones, with their message-id and where they came from; a dead letter
-        that is refused once more is gone.
-        """
-        if not message.durable or queue.name == DEAD_LETTERS:
-            return
-        tail = self._annotate(
-            message.tail,
-            {
-                "original-destination": f"/queue/{queue.name}",
-                "dlqDeliveryFailureCause": "refused by a consumer (NACK)",
-            },
-        )
-        letter = Message(self.next_seq, tail, True, False, message.priority)
+    def twin(self, message: Message, durable: bool) -> Message:
+        """Return a message with the same tail and a place of its own."""
+        twin = message.copy()
+        twin.seq = self.next_seq
         self.next_seq += 1
-        self.routes.queue(DEAD_LETTERS).put(letter)
+        twin.durable = durable
+        return twin
+
+    def bury(self, queue: Queue, message: Message, cause: str) -> None:
+        """Move a copy of a message to the dead letters; the caller ends the original.
+
+        As ActiveMQ: with its message-id, where it came from and why; only durable ones unless the policy
+        says otherwise, and a dead letter that fails once more is gone. It does not expire.
+        """
+        policy = queue.policy
+        name = policy.dead_letters_of(queue.name)
+        if not name or self.routes.policies.are_dead_letters(queue.name):
+            return
+        if not message.durable and not policy.dead_letter_non_persistent:
+            return
+        letters = self.routes.queue(name)
+        letter = self.twin(message, durable=True)
+        letter.tail = self.annotate(
+            message.tail,
+            {"original-destination": queue.destination, "dlqDeliveryFailureCause": cause},
+        )
+        letter.expires = letter.returns = 0
+        letter.redelivered = False
+        letters.put(letter)
+        self.tell(Event("MessageDLQd", queue, message))
+
+    def expire(self, queue: Queue, message: Message) -> None:
+        """A message has come too late for its consumers, and nobody has it."""
+        queue.expired += 1
+        if queue.policy.expired == "dead-letter":
+            self.bury(queue, message, EXPIRED)
+        queue.done(message)
+        self.tell(Event("Expired", queue, message))
+
+    def discarded(self, queue: Queue, message: Message) -> None:
+        """A message was given up because of a limit."""
+        self.tell(Event("MessageDiscarded", queue, message))
 
     def go_on(self, read: Read) -> None:
-        """Give the queues that asked for it another go."""
+        """Give those who asked for it another go."""
         again, self.again = self.again, {}
-        for_each(again, lambda queue: queue.go_on(read))
+        for_each(again, lambda each: each.go_on(read))
 
-    def written(self) -> None:
-        """A batch is on disk: who waited for it may read."""
-        self.again |= self.starving
-        self.starving.clear()
+    def wait_for_room(self, queue: Queue, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once a queue that is full takes messages again."""
+        self.blocked.setdefault(queue, []).append(go_on)
+
+    def relieve(self) -> None:
+        """Let those go on whose queue has room."""
+        for queue in [queue for queue in self.blocked if not queue.full(0)]:
+            for_each(self.blocked.pop(queue), lambda go_on: go_on())
 
     def sweep(self) -> None:
-        """Drop what has expired in memory, forget destinations that are no longer used."""
-        for queue in self.routes.queues.values():
+        """Drop what has expired, forget destinations that are no longer used."""
+        for queue in list(self.routes.queues.values()):
             if queue.waiting:
                 queue.expire()
+        self.schedule.sweep()
         self._idle = self.routes.remove_idle(self._idle)

@@ -4,21 +4,22 @@ The core reads only what it decides on: order, priority, expiry, durability. The
 bytes that every consumer gets behind its own head, made once when the message arrived. How those bytes
 are written is the business of whoever made them.
 
-Record format 1 (big endian), kept by the store in two pieces so that a large tail is never copied:
+Record format 2 (big endian), kept by the store in two pieces so that a large tail is never copied:
 
-    meta:  u8 format = 1 | u8 flags | u8 times given back | u64 expires      tail: bytes
+    meta:  u8 format = 2 | u8 flags | u8 times given back | u64 expires | group      tail: bytes
 
-Whoever changes it: a new format number here, the old one stays readable in `Message.from_record`, and
-the fixtures of the old format go to tests/store/.
+Format 1 had no group. Whoever changes it: a new format number here, the old one stays readable in
+`Message.from_record`, and the fixtures of the old format go to tests/store/.
 """
 
 from __future__ import annotations
 
 import struct
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
+KNOWN_FORMATS = (1, 2)
 META = struct.Struct(">BBBQ")
-PLAIN, REDELIVERED = 1, 2  # flags
+PLAIN, REDELIVERED, CLOSES_GROUP = 1, 2, 4  # flags
 
 BULKY = 256 * 1024  # bytes of a tail that is handled with care
 DEFAULT_PRIORITY = 4  # of 0 to 9, as in JMS
@@ -28,12 +29,34 @@ class UnknownFormat(Exception):
     """A stored record was written by a version of the broker that we do not know."""
 
 
+class Extra:
+    """What few messages have, so that the others need no room for it."""
+
+    __slots__ = ("closes_group", "destination", "first_of_group", "group", "reply", "retained")
+
+    def __init__(self) -> None:
+        self.group = ""  # messages of a group go to one consumer (JMSXGroupID)
+        self.closes_group = False  # the last of its group (JMSXGroupSeq:-1)
+        self.first_of_group = False  # its consumer gets the group with this message
+        self.destination = ""  # what its consumer is told, if not what it subscribed to
+        self.reply = False  # its reply-to is a temporary destination
+        self.retained = False  # was sent before its consumer subscribed
+
+    def copy(self) -> Extra:
+        """Return an equal one."""
+        twin = Extra()
+        for name in Extra.__slots__:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+
 class Message:
     """A message on its way through the core."""
 
     __slots__ = (
         "durable",
         "expires",
+        "extra",
         "plain",
         "priority",
         "redelivered",
@@ -59,13 +82,21 @@ class Message:
         self.priority = priority  # 0 (last) to 9 (first)
         self.expires = expires  # milliseconds since 1970; 0: never
         self.redelivered = False  # somebody may have seen it already
-        self.returns = 0  # how often a consumer gave it back on purpose
-        # Not plain, redelivered or large: one question on the common way, not three.
+        self.returns = 0  # how often a consumer failed on it
+        self.extra: Extra | None = None
+        # Not plain, redelivered, large or with extras: one question on the common way, not four.
         self.special = not plain or len(tail) >= BULKY
 
     def mark_redelivered(self) -> None:
         """Remember that a consumer had it."""
         self.redelivered = self.special = True
+
+    def mark(self) -> Extra:
+        """Return what is extra about it, to be changed."""
+        if self.extra is None:
+            self.extra = Extra()
+            self.special = True
+        return self.extra
 
     def copy(self) -> Message:
         """Return a message of its own with the same tail, for one of several who share it."""
@@ -73,21 +104,32 @@ class Message:
         twin.returns = self.returns
         twin.redelivered = self.redelivered
         twin.special = self.special
+        if self.extra is not None:
+            twin.extra = self.extra.copy()
         return twin
 
     def meta(self) -> bytes:
         """Return the record's first piece; the second is `tail`."""
         flags = (PLAIN if self.plain else 0) | (REDELIVERED if self.redelivered else 0)
-        return META.pack(RECORD_FORMAT, flags, min(self.returns, 255), self.expires)
+        group = b""
+        if self.extra is not None:
+            group = self.extra.group.encode()
+            flags |= CLOSES_GROUP if self.extra.closes_group else 0
+        return META.pack(RECORD_FORMAT, flags, min(self.returns, 255), self.expires) + group
 
     @classmethod
     def from_record(cls, seq: int, priority: int, meta: bytes, tail: bytes) -> Message:
         """Return the message of a record. Raises `UnknownFormat`."""
-        if meta[0] != RECORD_FORMAT:
-            raise UnknownFormat(f"message record of format {meta[0]}, known is {RECORD_FORMAT}")
-        _, flags, returns, expires = META.unpack(meta)
+        if meta[0] not in KNOWN_FORMATS:
+            known = ", ".join(map(str, KNOWN_FORMATS))
+            raise UnknownFormat(f"message record of format {meta[0]}, known are {known}")
+        _, flags, returns, expires = META.unpack_from(meta)
         message = cls(seq, tail, True, bool(flags & PLAIN), priority, expires)
         message.returns = returns
         if flags & REDELIVERED:
             message.mark_redelivered()
+        if len(meta) > META.size:
+            extra = message.mark()
+            extra.group = meta[META.size :].decode()
+            extra.closes_group = bool(flags & CLOSES_GROUP)
         return message

@@ -18,6 +18,7 @@ from broker.setting import setting
 
 QUEUES, TOPICS = "/queue/", "/topic/"  # in front of a pattern: it means only these
 
+DEAD_LETTERS = "ActiveMQ.DLQ"  # where ActiveMQ's users look for them
 NAME = "{name}"  # in `dead_letter_queue`: the destination's name
 YEAR = 366 * 24 * 3600.0  # seconds: no redelivery is put off for longer
 
@@ -75,7 +76,7 @@ class Policy:
         "is the longest delay, so that what failed for hours is tried every hour; 0: no limit",
     )
     dead_letter_queue: str = setting(
-        "ActiveMQ.DLQ",
+        DEAD_LETTERS,
         "",
         "where ActiveMQ's users look; {name} stands for the destination's name, empty drops instead",
     )
@@ -175,6 +176,12 @@ class Policies:
         self._changes = [changes for _, changes in sections]
         self._queues = _matchers(sections, QUEUES, TOPICS)
         self._topics = _matchers(sections, TOPICS, QUEUES)
+        texts = {
+            changes["dead_letter_queue"]
+            for changes in self._changes
+            if "dead_letter_queue" in changes
+        }
+        self._dead_letters = [text.partition(NAME) for text in {*texts, DEFAULT.dead_letter_queue}]
         # Destinations that the same sections match share one policy; there are thousands of them.
         self._made: dict[tuple[int, ...], Policy] = {(): DEFAULT}
 
@@ -185,6 +192,14 @@ class Policies:
     def for_topic(self, name: str) -> Policy:
         """Return the policy of the topic of this name, and of the subscriptions to it."""
         return self._made_of(tuple([i for i, matches in self._topics if matches(name)]))
+
+    def are_dead_letters(self, name: str) -> bool:
+        """Tell whether a queue is for dead letters: what fails there is not buried once more."""
+        return any(
+            name.startswith(before) and name.endswith(after) if placeholder else name == before
+            for before, placeholder, after in self._dead_letters
+            if before or after
+        )
 
     def _made_of(self, sections: tuple[int, ...]) -> Policy:
         policy = self._made.get(sections)

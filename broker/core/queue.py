@@ -1,147 +1,117 @@
 """A queue: every message to one consumer, in order of priority, first in first out within one.
 
-A queue is at most ten lanes, one a priority. A lane keeps its oldest messages in memory (`head`, the
-window) and leaves the rest in the store, so a backlog costs disk, not memory:
-
-    lane:   head: seq 1 2 3 … edge | in the store or on the way there: `behind` messages, seq > edge
-                                     `volatile`: messages that never go to disk, waiting for their turn
+A queue is at most ten lanes, one a priority; a backlog costs disk, not memory (see `broker.core.lane`):
 
 1. A message that finds a consumer in line and nobody waiting before it is handed over at once.
 2. Else it joins its lane: in memory while the window has room and nothing is behind, else only on disk.
 3. When the window is half empty the queue asks (`Broker.again`) to be refilled at the end of the turn.
 4. What is given back returns to its place by its sequence number, always into memory: it was there before.
 
-Sequence numbers grow with the order of the journal, hence of the disk: whatever a lane has not read yet
-is newer than its edge, also what is not committed yet. That is why one number is enough.
+While some consumer or message chooses (selectors, groups, priority among consumers) nobody stands in line:
+`broker.core.picking` serves the consumers then, each at its own place in the queue.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from broker.core.lane import Lane, Read, sequence
 from broker.core.message import Message
+from broker.core.picking import Picker
 from broker.core.subscription import Subscription
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
+    from broker.core.policy import Policy
 
-#: Reads records of a lane from the store: (queue, priority, after seq, at most, bytes at most).
-Read = Callable[[int, int, int, int, int], list[tuple[int, bytes, bytes]]]
-
-WINDOW = 1000  # messages of a lane that are kept in memory
-WINDOW_BYTES = 4 * 1024 * 1024  # bytes of them
 ONE_GO = 1000  # messages handed over before others get their turn
+#: Why a message is a dead letter.
+REFUSED, TOO_OFTEN, EXPIRED = "refused by a consumer (NACK)", "redelivered too often", "expired"
 
 
-class Lane:
-    """The messages of one priority, oldest first: the head in memory, the rest in the store."""
+class Blocked(Exception):
+    """No fault: whoever wants to put a message must wait until the queue takes some again."""
 
-    __slots__ = ("behind", "bytes", "edge", "expiring", "head", "priority", "volatile")
-
-    def __init__(self, priority: int, behind: int = 0) -> None:
-        self.priority = priority
-        self.head: deque[Message] = deque()
-        self.bytes = 0  # of the tails in head
-        self.behind = behind  # messages that are only in the store or on the way there
-        self.edge = -1  # while behind: seq that all durable messages in memory are at or below
-        self.volatile: deque[Message] = deque()  # newer than edge, not durable
-        self.expiring = False  # some message in head may have an expiry
-
-    def put(self, message: Message) -> None:
-        """Add the newest message."""
-        if message.expires:
-            self.expiring = True
-        if not self.behind and (
-            not message.durable or (len(self.head) < WINDOW and self.bytes < WINDOW_BYTES)
-        ):
-            self.head.append(message)
-            self.bytes += len(message.tail)
-        elif message.durable:
-            if not self.behind:  # all older ones were in memory, though perhaps not in head
-                self.edge = message.seq - 1
-            self.behind += 1
-        else:
-            self.volatile.append(message)
-
-    def put_back(self, messages: list[Message]) -> None:
-        """Return messages, sorted by seq, to their places."""
-        head = self.head
-        passed = []
-        newest = messages[-1].seq
-        while head and head[0].seq < newest:
-            passed.append(head.popleft())
-        head.extendleft(sorted(passed + messages, key=sequence, reverse=True))
-        self.bytes += sum(len(message.tail) for message in messages)
-        self.expiring = self.expiring or any(message.expires for message in messages)
-
-    @property
-    def low(self) -> bool:
-        """True when the window should be refilled."""
-        return self.behind > 0 and len(self.head) < WINDOW // 2 and self.bytes < WINDOW_BYTES // 2
-
-    def refill(self, queue: int, read: Read, suspect_before: int) -> bool:
-        """Read the next messages into the window; False if they are not on disk yet."""
-        rows = read(
-            queue, self.priority, self.edge, WINDOW - len(self.head), WINDOW_BYTES - self.bytes
-        )
-        for seq, meta, tail in rows:
-            message = Message.from_record(seq, self.priority, meta, tail)
-            if seq < suspect_before:
-                message.mark_redelivered()
-            if message.expires:
-                self.expiring = True
-            self.head.append(message)
-            self.bytes += len(tail)
-            self.edge = seq
-        self.behind -= len(rows)
-        volatile = self.volatile
-        if volatile and (not self.behind or volatile[0].seq < self.edge):
-            merged = []
-            while volatile and (not self.behind or volatile[0].seq < self.edge):
-                merged.append(volatile.popleft())
-            self.bytes += sum(len(message.tail) for message in merged)
-            self.head = deque(sorted([*self.head, *merged], key=sequence))
-        return bool(rows)
-
-
-def sequence(message: Message) -> int:
-    """Return a message's place."""
-    return message.seq
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(f"{queue.name} takes no more for now")
+        self.queue = queue
 
 
 class Queue:
     """Messages for competing consumers."""
 
     durable = True
+    grouping = True  # a message of a group goes to the consumer that has the group
 
-    def __init__(self, broker: Broker, number: int, name: str) -> None:
+    def __init__(self, broker: Broker, number: int, name: str, policy: Policy) -> None:
         self.number = number  # names it in the store
         self.name = name
+        self.policy = policy
         self.waiting = 0  # messages that no consumer has, in memory and behind
-        self.subscriptions: set[Subscription] = set()
+        self.enqueued = 0  # messages that came, since the start
+        self.expired = 0  # messages that came too late for a consumer
+        self.dropped = 0  # messages that were given up because of a limit
+        self.charged = 0  # bytes of waiting messages that are in memory only
+        self.subscriptions: dict[Subscription, None] = {}  # in the order they came
         self.owed: set[Subscription] = set()  # gone, but an open transaction still holds messages
-        self._broker = broker
+        self.keep_idle = policy.keep_idle
+        self.lanes: list[Lane] = []  # highest priority first
+        self.broker = broker
         self._journal = broker.journal
         self._line: deque[Subscription] = deque()  # those who can be served, next first
-        self._lanes: list[Lane] = []  # highest priority first
         self._lane_of: dict[int, Lane] = {}
+        self._picker: Picker | None = None  # serves the consumers while somebody chooses
+        # Beyond so many the oldest are given up.
+        self._most = policy.max_messages if policy.at_limit == "drop-oldest" else 0
+        self._most_charged = policy.memory_limit if policy.at_limit == "drop-oldest" else 0
+
+    @property
+    def destination(self) -> str:
+        """What clients call it."""
+        return f"/queue/{self.name}"
 
     @property
     def idle(self) -> bool:
-        """True when nobody would miss it: no messages, no consumers."""
-        return not (self.waiting or self.subscriptions or self.owed)
+        """True when nobody would miss it: no messages, no consumers but those who take any queue."""
+        return not (
+            self.waiting
+            or self.owed
+            or self.keep_idle
+            or any(not each.roams for each in self.subscriptions)
+        )
+
+    @property
+    def looks_ahead(self) -> bool:
+        """True when some consumer takes, or has taken, from beyond a window."""
+        return self._picker is not None or any(lane.apart for lane in self.lanes)
+
+    def put_from(self, sender: object) -> Callable[[Message], None]:
+        """Return the function that takes the messages of a sender."""
+        return self.put
+
+    def limits(self) -> Sequence[Queue]:
+        """Return the queues whose limits a SEND must respect."""
+        policy = self.policy
+        limited = policy.at_limit != "drop-oldest" and (policy.max_messages or policy.memory_limit)
+        return (self,) if limited else ()
+
+    @property
+    def common(self) -> bool:
+        """True when a SEND need not ask for the policy."""
+        return not (self.policy.ttl_default or self.limits())
 
     def load(self, priority: int, count: int) -> None:
         """Take over a lane that the store holds."""
-        self._add_lane(Lane(priority, count))
+        self._add_lane(Lane(priority, count, self.broker.next_seq - 1))
         self.waiting += count
 
     def put(self, message: Message) -> None:
         """Take a message: to the next consumer in line if nobody waits before it, else to its lane."""
+        self.enqueued += 1
         line = self._line
-        if not line or self.waiting:
+        if not line or self.waiting or message.special:
             self._keep(message)
             return
         subscription = line.popleft()
@@ -163,14 +133,27 @@ class Queue:
         if message.durable:
             self._journal.delete(self.number, message)
 
-    def refuse(self, message: Message, requeue: bool) -> None:
-        """A consumer does not want it: back to its place if it asks so, else to the dead letters."""
-        if requeue and message.returns < self._broker.max_redeliveries:
+    def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
+        """A consumer failed on it: it comes again, after `delay` ms, or is a dead letter."""
+        broker, policy = self.broker, self.policy
+        most = policy.max_redeliveries
+        if requeue and message.returns < (broker.max_redeliveries if most < 0 else most):
             message.returns += 1
-            self.give_back([message])
+            delay = delay or int(policy.delay(message.returns) * 1000)
+            if delay:
+                message.mark_redelivered()
+                self.postpone(message, broker.now + delay)
+            else:
+                self.give_back([message])
         else:
-            self._broker.bury(self, message)
+            broker.bury(self, message, TOO_OFTEN if requeue else REFUSED)
             self.done(message)
+
+    def postpone(self, message: Message, due: int) -> None:
+        """Let a message that is in flight come again later."""
+        later = message.copy()
+        self.done(message)
+        self.broker.schedule.postpone(self.destination, later, due)
 
     def give_back(self, messages: list[Message]) -> None:
         """A consumer had these and will not finish them: back to their places, at once.
@@ -180,31 +163,55 @@ class Queue:
         """
         if not messages:
             return
-        by_priority: dict[int, list[Message]] = {}
         for message in messages:
             message.mark_redelivered()
             if message.durable:
                 self._journal.update(self.number, message)
             else:
-                self._broker.memory.room -= len(message.tail)
+                self.charge(len(message.tail))
+        self.waiting += len(messages)
+        if self._picker is not None:
+            self._picker.give_back(messages)
+            self.broker.again[self] = None
+            return
+        self.put_back(messages)
+        if self._line:
+            self.broker.again[self] = None
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Return messages to their places."""
+        by_priority: dict[int, list[Message]] = {}
+        for message in messages:
             by_priority.setdefault(message.priority, []).append(message)
         for priority, some in by_priority.items():
             self._lane(priority).put_back(sorted(some, key=sequence))
-        self.waiting += len(messages)
-        if self._line:
-            self._broker.again[self] = None
 
     def join(self, subscription: Subscription) -> None:
         """A consumer comes; it is served after `feed`."""
-        self.subscriptions.add(subscription)
+        self.subscriptions[subscription] = None
+        if self.policy.exclusive:
+            subscription.exclusive = True
+        if self._picker is not None:
+            self._picker.join(subscription)
+        elif subscription.chooses:
+            self._choose()
 
     def leave(self, subscription: Subscription) -> None:
         """A consumer goes."""
-        self.subscriptions.discard(subscription)
-        self.rest(subscription)
+        self.subscriptions.pop(subscription, None)
+        if self._picker is None:
+            self.rest(subscription)
+        else:
+            self._picker.leave(subscription)
+            if not self._picker.needed:
+                self._line_up(self._picker)
+            self.broker.again[self] = None
 
     def feed(self, subscription: Subscription) -> None:
         """Put a consumer in line if it can be served, and serve."""
+        if self._picker is not None:
+            self._picker.feed(subscription)
+            return
         if subscription.in_line or not subscription.hungry:
             return
         subscription.in_line = True
@@ -221,12 +228,12 @@ class Queue:
     def dispatch(self) -> None:
         """Hand out what waits, as long as somebody is in line; ask for another go if more remains."""
         line = self._line
-        now = self._broker.now
+        now = self.broker.now
         served = 0
         while line and self.waiting:
             lane = self._first_lane()
             if lane is None or served >= ONE_GO:
-                self._ask()
+                self.ask()
                 return
             head = lane.head
             while head and line and served < ONE_GO:
@@ -236,10 +243,13 @@ class Queue:
                 self.waiting -= 1
                 durable = message.durable
                 if not durable:
-                    self._broker.memory.room += size
+                    self.charge(-size)
                 if message.expires and message.expires <= now:
-                    self.done(message)
+                    self.broker.expire(self, message)
                     continue
+                if message.extra is not None and message.extra.group and self.grouping:
+                    self._unhand(lane, message)
+                    return
                 served += 1
                 subscription = line.popleft()
                 if subscription.auto:
@@ -255,53 +265,125 @@ class Queue:
                 else:
                     subscription.in_line = False
             if lane.low:
-                self._ask()
+                self.ask()
 
     def go_on(self, read: Read) -> None:
         """The other go that was asked for: refill the windows, then dispatch."""
-        for lane in self._lanes:
-            if lane.low and not lane.refill(self.number, read, self._broker.suspect_before):
-                self._broker.starving[self] = None  # what it waits for is still being written
+        if self._picker is not None:
+            self._picker.go_on(read)
+            return
+        for lane in self.lanes:
+            if lane.low and not lane.refill(self.number, read, self.broker.suspect_before):
+                self.broker.starving[self] = None  # what it waits for is still being written
             if lane.head or lane.behind:
                 break  # lanes below this one are not asked before it is empty
         self.dispatch()
 
     def expire(self) -> None:
         """Drop what has expired while it waited in memory."""
-        now = self._broker.now
-        for lane in self._lanes:
-            if not lane.expiring:
+        now = self.broker.now
+        for lane in self.lanes:
+            if not lane.expiring or not lane.head:
                 continue
             kept = [m for m in lane.head if not m.expires or m.expires > now]
             expired = [m for m in lane.head if m.expires and m.expires <= now]
             lane.head = deque(kept)
-            lane.expiring = any(m.expires for m in kept) or bool(lane.volatile)
+            lane.expiring = bool(lane.behind or lane.aside) or any(m.expires for m in kept)
             for message in expired:
                 lane.bytes -= len(message.tail)
                 if not message.durable:
-                    self._broker.memory.room += len(message.tail)
-                self.done(message)
-            self.waiting -= len(expired)
+                    self.charge(-len(message.tail))
+                self.waiting -= 1
+                self.broker.expire(self, message)
+
+    def taken(self, lane: Lane, message: Message) -> None:
+        """Take one message out of a lane, wherever it is."""
+        lane.take(message)
+        self.waiting -= 1
+        if not message.durable:
+            self.charge(-len(message.tail))
+
+    def charge(self, size: int) -> None:
+        """Count bytes of what waits here in memory only."""
+        self.charged += size
+        self.broker.memory.room -= size
+
+    def full(self, size: int) -> bool:
+        """Tell whether a message of `size` bytes is too much for the limits of the policy."""
+        policy = self.policy
+        return bool(
+            (policy.max_messages and self.waiting >= policy.max_messages)
+            or (policy.memory_limit and self.charged + size > policy.memory_limit)
+        )
+
+    def ask(self) -> None:
+        """Ask for another go, unless that would be in vain before what is being written is on disk."""
+        if self not in self.broker.starving:
+            self.broker.again[self] = None
+
+    def drop_oldest(self) -> None:
+        """Give up the oldest of the least urgent messages; those in memory are the oldest."""
+        lane = next((lane for lane in reversed(self.lanes) if lane.head), None)
+        if lane is None:
+            return
+        oldest = lane.head[0]
+        self.taken(lane, oldest)
+        self.done(oldest)
+        self.dropped += 1
+        self.broker.discarded(self, oldest)
 
     def _keep(self, message: Message) -> None:
-        """Let a message wait."""
+        """Let a message wait, unless somebody who chooses takes it at once."""
+        extra = message.extra
+        if extra is not None and extra.group and self.grouping and self._picker is None:
+            self._choose()
+        lane = self._lane(message.priority)
+        picker = self._picker
+        if picker is not None and picker.offer(lane, message):
+            return
         if message.durable:
             self._journal.put(self.number, message)
         else:
-            self._broker.memory.room -= len(message.tail)
+            self.charge(len(message.tail))
         self.waiting += 1
-        self._lane(message.priority).put(message)
-        if self._line:
+        lane.put(message)
+        if picker is not None:
+            picker.note(lane, message)
+        elif self._line:
             self.dispatch()
+        if (self._most and self.waiting > self._most) or (
+            self._most_charged and self.charged > self._most_charged
+        ):
+            self.drop_oldest()
 
-    def _ask(self) -> None:
-        """Ask for another go, unless that would be in vain before what is being written is on disk."""
-        if self not in self._broker.starving:
-            self._broker.again[self] = None
+    def _choose(self) -> None:
+        """From now on consumers are served by what they choose."""
+        for subscription in self._line:
+            subscription.in_line = False
+        self._line.clear()
+        self._picker = Picker(self)
+        self.broker.choosing.add(self)
+        self.broker.again[self] = None
+
+    def _line_up(self, picker: Picker) -> None:
+        """Nobody chooses any more."""
+        self._picker = None
+        self.put_back(list(picker.returned.values()))
+        for subscription in self.subscriptions:
+            self.feed(subscription)
+
+    def _unhand(self, lane: Lane, message: Message) -> None:
+        """A message of a group has come up from the store: it must be chosen for."""
+        lane.head.appendleft(message)
+        lane.bytes += len(message.tail)
+        self.waiting += 1
+        if not message.durable:
+            self.charge(len(message.tail))
+        self._choose()
 
     def _first_lane(self) -> Lane | None:
         """Return the lane whose turn it is, or None if its messages must be read first."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             if lane.head:
                 return lane
             if lane.behind:
@@ -314,6 +396,6 @@ class Queue:
 
     def _add_lane(self, lane: Lane) -> Lane:
         self._lane_of[lane.priority] = lane
-        self._lanes.append(lane)
-        self._lanes.sort(key=lambda each: -each.priority)
+        self.lanes.append(lane)
+        self.lanes.sort(key=lambda each: -each.priority)
         return lane

@@ -19,11 +19,13 @@ from broker.errors import Refusal
 
 if TYPE_CHECKING:
     from broker.core.queue import Queue
+    from broker.core.several import Several
     from broker.core.transaction import Transaction
 
 AUTO, CLIENT, CLIENT_INDIVIDUAL = "auto", "client", "client-individual"
 
 Deliver = Callable[[Message], str]
+Wants = Callable[[Message], bool]
 
 
 class Subscription:
@@ -35,14 +37,27 @@ class Subscription:
         "credit",
         "cumulative",
         "deliver",
+        "exclusive",
         "held",
         "in_flight",
         "in_line",
         "paused",
         "queue",
+        "rank",
+        "roams",
+        "wants",
     )
 
-    def __init__(self, queue: Queue, mode: str, prefetch: int, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        queue: Queue | Several,
+        mode: str,
+        prefetch: int,
+        deliver: Deliver,
+        wants: Wants | None = None,
+        rank: int = 0,
+        exclusive: bool = False,
+    ) -> None:
         """`prefetch`: messages that may be in flight at once. It does not bind mode `auto`."""
         self.queue = queue
         self.auto = mode == AUTO  # acknowledged as soon as sent
@@ -54,6 +69,15 @@ class Subscription:
         self.in_line = False  # stands in its queue's line of those who can be served
         self.paused = False  # its connection cannot take more just now
         self.closed = False
+        self.wants = wants  # tells which messages it takes; None: all
+        self.rank = rank  # those of a higher rank are served first
+        self.exclusive = exclusive  # while it is there nobody else is served
+        self.roams = False  # takes from any queue of a kind: no reason to keep this one
+
+    @property
+    def chooses(self) -> bool:
+        """True when it cannot simply stand in line."""
+        return self.wants is not None or self.rank != 0 or self.exclusive
 
     @property
     def hungry(self) -> bool:
@@ -77,18 +101,23 @@ class Subscription:
             self.queue.done(self.in_flight.pop(each))
         self._give_credit(len(keys))
 
-    def nack(self, key: str, requeue: bool) -> None:
-        """The consumer refuses this one message: back to its place, or to the dead letters."""
-        self._check(key, "NACK")
-        message = self.in_flight.pop(key)
-        self.queue.refuse(message, requeue)
-        self._give_credit(1)
+    def nack(self, key: str, requeue: bool, delay: int = 0, cumulative: bool = False) -> None:
+        """The consumer refuses this message: it comes again after `delay` ms, or is a dead letter.
 
-    def hold(self, key: str, transaction: Transaction, verb: str) -> list[str]:
+        `cumulative`: and, in mode `client`, all before it (RabbitMQ; with ActiveMQ it is only the one).
+        """
+        keys = self._covered(key, "NACK") if cumulative else [self._check(key, "NACK")]
+        for each in keys:
+            self.queue.refuse(self.in_flight.pop(each), requeue, delay)
+        self._give_credit(len(keys))
+
+    def hold(
+        self, key: str, transaction: Transaction, verb: str, cumulative: bool = True
+    ) -> list[str]:
         """Note an acknowledgement for COMMIT; return the keys it covers, none if it was covered before."""
         if self.held.get(key) is transaction and key in self.in_flight:
             return []
-        keys = self._covered(key, verb) if verb == "ACK" else [self._check(key, verb)]
+        keys = self._covered(key, verb) if cumulative else [self._check(key, verb)]
         for each in keys:
             self.held[each] = transaction
         self._give_credit(len(keys))
@@ -101,10 +130,11 @@ class Subscription:
             self.queue.done(self.in_flight.pop(key))
         self._settled()
 
-    def settle_refusal(self, key: str, requeue: bool) -> None:
-        """COMMIT of a NACK that was held."""
-        del self.held[key]
-        self.queue.refuse(self.in_flight.pop(key), requeue)
+    def settle_refusal(self, keys: Iterable[str], requeue: bool, delay: int) -> None:
+        """COMMIT of NACKs that were held."""
+        for key in keys:
+            del self.held[key]
+            self.queue.refuse(self.in_flight.pop(key), requeue, delay)
         self._settled()
 
     def release(self, keys: list[str]) -> None:
@@ -130,14 +160,19 @@ class Subscription:
             if self.held:
                 self.queue.owed.add(self)
 
-    def close(self) -> None:
+    def close(self, died: bool = False) -> None:
         """The consumer is gone: what it held goes back to its place at once.
 
-        What an open transaction holds stays with the transaction.
+        What an open transaction holds stays with the transaction. If it `died`, it may have died of the
+        oldest message that it had not acknowledged: that one counts as refused, so that a message which
+        kills its consumers ends among the dead letters; the others were only waiting behind it.
         """
         self.stop()
-        back = [key for key in self.in_flight if key not in self.held]
-        self.queue.give_back([self.in_flight.pop(key) for key in back])
+        keys = [key for key in self.in_flight if key not in self.held]
+        back = [self.in_flight.pop(key) for key in keys]
+        if died and back:
+            self.queue.refuse(back.pop(0), requeue=True)
+        self.queue.give_back(back)
 
     def pause(self) -> None:
         """Hand over no more for now: the connection's output is full."""
@@ -148,6 +183,10 @@ class Subscription:
         """The connection can take more again."""
         self.paused = False
         self.queue.feed(self)
+
+    def let_go(self) -> None:
+        """Its queue is no more; only one that `roams` is not asked before."""
+        self.stop()
 
     def _settled(self) -> None:
         if self.closed and not self.held:

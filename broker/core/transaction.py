@@ -33,6 +33,10 @@ class Transaction:
             self.size += size
         self._steps.append(put)
 
+    def then(self, step: Callable[[], None]) -> None:
+        """Hold something else that is to happen at its place in the order."""
+        self._steps.append(step)
+
     def ack(self, subscription: Subscription, key: str) -> None:
         """Hold an ACK. Raises `Refusal` now if it is not in flight."""
         keys = subscription.hold(key, self, "ACK")
@@ -40,12 +44,19 @@ class Transaction:
             self._acks.append((subscription, keys))
             self._steps.append(lambda: subscription.settle(keys))
 
-    def nack(self, subscription: Subscription, key: str, requeue: bool) -> None:
+    def nack(
+        self,
+        subscription: Subscription,
+        key: str,
+        requeue: bool,
+        delay: int = 0,
+        cumulative: bool = False,
+    ) -> None:
         """Hold a NACK. Raises `Refusal` now if it is not in flight."""
-        keys = subscription.hold(key, self, "NACK")
+        keys = subscription.hold(key, self, "NACK", cumulative)
         if keys:
             self._acks.append((subscription, keys))
-            self._steps.append(lambda: subscription.settle_refusal(key, requeue))
+            self._steps.append(lambda: subscription.settle_refusal(keys, requeue, delay))
 
     def commit(self) -> None:
         """Do everything, in the order it was asked for."""

@@ -115,7 +115,7 @@ class Stream(Protocol):
 
     def say_goodbye(self) -> None:
         """The broker stops: hear no more, say what is owed."""
-        self._connection.end_of_input()
+        self._connection.end_of_input(died=False)
 
     # broker.connection.Transport
 

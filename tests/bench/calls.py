@@ -23,7 +23,7 @@ from broker.stomp import Frame
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
-from broker.tail import annotate
+from tests.outside import outside
 from broker.turn import Turn
 
 CHUNK = 64  # messages that arrive together
@@ -49,7 +49,7 @@ class House:
 
     def __init__(self, ack: str) -> None:
         store = MemoryStore(StoreSettings())
-        broker = Broker(annotate=annotate)
+        broker = Broker(outside())
         self._agenda = Agenda(lambda when: None)
         self.turn = Turn(
             broker,

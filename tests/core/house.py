@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.core.broker import Broker
+from broker.core.broker import Broker, Outside
 from broker.core.journal import Batch
 from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.policy import Policies
 from broker.core.queue import Queue
-from broker.core.subscription import AUTO, Subscription
+from broker.core.subscription import AUTO, Subscription, Wants
 from broker.core.topic import Topic, TopicQueue
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
@@ -23,6 +24,21 @@ NODE = b"message-id:test-"
 def annotate(tail: bytes, headers: dict[str, str]) -> bytes:
     """Write headers before a tail, in a way that tests can read."""
     return repr(headers).encode() + tail
+
+
+def rename(tail: bytes, seq: int) -> bytes:
+    """Leave it as it is: these tails have no ids."""
+    return tail
+
+
+def make_filter(text: str) -> Wants:
+    """Make a filter for messages whose body contains a text."""
+    return lambda message: text.encode() in message.tail
+
+
+def next_minute(text: str, after: int) -> int:
+    """Take every cron text for "every minute"."""
+    return after - after % 60_000 + 60_000
 
 
 @dataclass
@@ -40,8 +56,16 @@ class Consumer(Subscription):
 
     __slots__ = ("got",)
 
-    def __init__(self, queue: Queue, mode: str = AUTO, prefetch: int = 1000) -> None:
-        super().__init__(queue, mode, prefetch, self.take)
+    def __init__(
+        self,
+        queue: Queue,
+        mode: str = AUTO,
+        prefetch: int = 1000,
+        wants: Wants | None = None,
+        rank: int = 0,
+        exclusive: bool = False,
+    ) -> None:
+        super().__init__(queue, mode, prefetch, self.take, wants, rank, exclusive)
         self.got: list[Delivery] = []
 
     def take(self, message: Message) -> str:
@@ -76,17 +100,17 @@ class House:
         store: MemoryStore | None = None,
         memory_limit: int = 1 << 20,
         max_redeliveries: int = 6,
+        policies: Policies | None = None,
     ) -> None:
         self.store = store or MemoryStore(StoreSettings())
+        self.wakes: list[int] = []  # moments at which the schedule wants to be looked at
         self.broker = Broker(
-            memory_limit=memory_limit, max_redeliveries=max_redeliveries, annotate=annotate
+            Outside(annotate, make_filter, next_minute, rename, self.wakes.append),
+            policies=policies,
+            memory_limit=memory_limit,
+            max_redeliveries=max_redeliveries,
         )
-        stored = self.store.load()
-        self.broker.load(stored.next_seq, stored.clean)
-        for stored_queue in stored.queues:
-            queue = self.broker.routes.load(stored_queue.number, stored_queue.name)
-            for priority, records in stored_queue.lanes.items():
-                queue.load(priority, records)
+        self.broker.load(self.store.load(), self.store.read)
         self.journal = self.broker.journal
         self.journal.set_room(self.store.room())
         self._memory_limit = memory_limit
@@ -128,12 +152,23 @@ class House:
             route.put(self.message(body, durable and route.durable, priority, expires))
 
     def consume(
-        self, mode: str = AUTO, prefetch: int = 1000, of: Queue | Topic | None = None
+        self,
+        mode: str = AUTO,
+        prefetch: int = 1000,
+        of: Queue | Topic | None = None,
+        wants: Wants | None = None,
+        rank: int = 0,
+        exclusive: bool = False,
+        pending: int = 100_000,
     ) -> Consumer:
         """Subscribe, to queue `a` unless told otherwise."""
-        route = of or self.queue()
-        queue = TopicQueue(self.broker, route) if isinstance(route, Topic) else route
-        consumer = Consumer(queue, mode, prefetch)
+        queue = of or self.queue()
+        if isinstance(queue, Topic):
+            topic = queue
+            queue = own = TopicQueue(self.broker, topic.name, topic.policy, pending)
+            own.bind(topic, wants)
+            wants = None
+        consumer = Consumer(queue, mode, prefetch, wants, rank, exclusive)
         queue.join(consumer)
         queue.feed(consumer)
         return consumer

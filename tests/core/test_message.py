@@ -6,8 +6,13 @@ import pytest
 
 from broker.core.message import META, RECORD_FORMAT, Message, UnknownFormat
 
-#: Format 1, byte for byte: whoever changes it must still read these.
+#: Formats 1 and 2, byte for byte: whoever changes them must still read these.
 FIXTURES = [
+    (
+        "02 01 00 0000000000000000",
+        {"plain": True, "redelivered": False, "returns": 0, "expires": 0},
+    ),
+    ("02 03 07 0000019000000000", {"redelivered": True, "returns": 7, "expires": 0x19000000000}),
     (
         "01 01 00 0000000000000000",
         {"plain": True, "redelivered": False, "returns": 0, "expires": 0},
@@ -20,13 +25,23 @@ FIXTURES = [
 
 
 @pytest.mark.parametrize(("meta", "expected"), FIXTURES)
-def test_records_of_format_1(meta: str, expected: dict[str, object]) -> None:
+def test_records_of_known_formats(meta: str, expected: dict[str, object]) -> None:
     message = Message.from_record(9, 7, bytes.fromhex(meta), b"tail")
     assert (message.seq, message.priority, message.tail, message.durable) == (9, 7, b"tail", True)
     for name, value in expected.items():
         assert getattr(message, name) == value
     assert message.special == (message.redelivered or not message.plain)
-    assert message.meta() == bytes.fromhex(meta)
+    assert message.meta() == b"\x02" + bytes.fromhex(meta)[1:]  # the present format
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_message_of_a_group_keeps_it(last: bool) -> None:
+    meta = bytes.fromhex(f"02 {'05' if last else '01'} 00 0000000000000000") + "Grün".encode()
+    message = Message.from_record(9, 7, meta, b"tail")
+    assert message.special
+    assert message.extra is not None
+    assert (message.extra.group, message.extra.closes_group) == ("Grün", last)
+    assert message.meta() == meta
 
 
 def test_more_returns_than_fit_are_as_many_as_fit() -> None:
@@ -36,5 +51,5 @@ def test_more_returns_than_fit_are_as_many_as_fit() -> None:
 
 
 def test_a_record_of_a_later_version_is_not_guessed_at() -> None:
-    with pytest.raises(UnknownFormat, match="format 2, known is 1"):
+    with pytest.raises(UnknownFormat, match="format 3, known are 1, 2"):
         Message.from_record(1, 4, META.pack(RECORD_FORMAT + 1, 0, 0, 0), b"")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from broker.core import lane as lane_module
 from broker.core import queue as queue_module
 from broker.core.message import Message
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription
@@ -41,8 +42,8 @@ class Choose(Protocol):
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that everything spills."""
-    monkeypatch.setattr(queue_module, "WINDOW", 6)
-    monkeypatch.setattr(queue_module, "WINDOW_BYTES", 60)
+    monkeypatch.setattr(lane_module, "WINDOW", 6)
+    monkeypatch.setattr(lane_module, "WINDOW_BYTES", 60)
     monkeypatch.setattr(queue_module, "ONE_GO", 3)
 
 

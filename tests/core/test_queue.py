@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from broker.core import lane as lane_module
 from broker.core import queue as queue_module
-from broker.core.broker import DEAD_LETTERS
+from broker.core.policy import DEAD_LETTERS
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL
 from tests.core.house import House, key
 
@@ -20,7 +21,7 @@ def house() -> House:
 @pytest.fixture
 def window(monkeypatch: pytest.MonkeyPatch) -> int:
     """Return how many messages of a lane are kept in memory, in these tests."""
-    monkeypatch.setattr(queue_module, "WINDOW", 10)
+    monkeypatch.setattr(lane_module, "WINDOW", 10)
     return 10
 
 
@@ -350,7 +351,7 @@ def test_a_message_given_back_comes_before_the_next(house: House) -> None:
 def test_what_does_not_fit_the_window_waits_in_the_store(house: House, window: int) -> None:
     house.put(*numbers(1, 25))
     house.write()
-    lane = house.queue()._lanes[0]
+    lane = house.queue().lanes[0]
     assert (len(lane.head), lane.behind) == (window, 15)
     consumer = house.consume()
     assert consumer.bodies() == numbers(1, 10)
@@ -362,10 +363,10 @@ def test_what_does_not_fit_the_window_waits_in_the_store(house: House, window: i
 
 
 def test_the_window_counts_bytes_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "WINDOW_BYTES", 100)
+    monkeypatch.setattr(lane_module, "WINDOW_BYTES", 100)
     house.put(*["x" * 60] * 4)
     house.write()
-    lane = house.queue()._lanes[0]
+    lane = house.queue().lanes[0]
     assert (len(lane.head), lane.behind) == (2, 2)
     consumer = house.consume(CLIENT_INDIVIDUAL, 2)
     house.go_on()
@@ -379,7 +380,7 @@ def test_a_window_is_filled_when_it_is_half_empty(house: House, window: int) -> 
     house.put(*numbers(1, 25))
     house.write()
     consumer = house.consume(CLIENT_INDIVIDUAL, 5)
-    lane = house.queue()._lanes[0]
+    lane = house.queue().lanes[0]
     house.go_on()
     assert len(lane.head) == 5
     consumer.ack(key(1))
@@ -468,7 +469,7 @@ def test_a_backlog_of_another_life_is_read_from_its_beginning(house: House, wind
     house.settle()
     again = House(house.store)
     assert again.queue().waiting == 35
-    assert again.queue()._lanes[0].head == again.queue()._lanes[1].head
+    assert again.queue().lanes[0].head == again.queue().lanes[1].head
     again.put("36")
     consumer = again.consume()
     again.settle()

@@ -81,7 +81,7 @@ def test_stop_takes_no_more_and_keeps_what_it_has_until_close(house: House) -> N
     consumer.close()  # once is enough
     assert house.queue().waiting == 2
     assert house.queue().idle is False
-    assert house.queue().subscriptions == set()
+    assert not house.queue().subscriptions
 
 
 def test_a_consumer_that_was_paused_can_go(house: House) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core import topic as topic_module
-from broker.core.broker import DEAD_LETTERS
+from broker.core.policy import DEAD_LETTERS
 from broker.core.message import Message
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL
 from broker.core.topic import TopicQueue
@@ -117,11 +117,8 @@ def test_what_a_transaction_held_goes_with_its_subscriber_too(house: House) -> N
     assert not consumer.queue.owed
 
 
-def test_a_slow_subscriber_loses_its_oldest_messages(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(topic_module, "PENDING", 3)
-    slow = house.consume(CLIENT_INDIVIDUAL, 1, of=house.topic())
+def test_a_slow_subscriber_loses_its_oldest_messages(house: House) -> None:
+    slow = house.consume(CLIENT_INDIVIDUAL, 1, of=house.topic(), pending=3)
     fast = house.consume(AUTO, of=house.topic())
     publish(house, *"1234567")
     assert fast.bodies() == list("1234567")
@@ -133,9 +130,8 @@ def test_a_slow_subscriber_loses_its_oldest_messages(
     assert house.in_memory() == 0
 
 
-def test_the_least_urgent_go_first(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic_module, "PENDING", 3)
-    slow = house.consume(CLIENT_INDIVIDUAL, 1, of=house.topic())
+def test_the_least_urgent_go_first(house: House) -> None:
+    slow = house.consume(CLIENT_INDIVIDUAL, 1, of=house.topic(), pending=3)
     publish(house, "in flight")
     for number, priority in enumerate((9, 4, 0, 9, 9)):
         publish(house, f"{number}", priority=priority)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.broker import DEAD_LETTERS
+from broker.core.policy import DEAD_LETTERS
 from broker.core.subscription import CLIENT, CLIENT_INDIVIDUAL
 from broker.core.transaction import Transaction
 from broker.errors import Refusal

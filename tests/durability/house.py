@@ -13,7 +13,7 @@ from broker.stomp import Frame, Parser
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
-from broker.tail import annotate
+from tests.outside import outside
 from broker.turn import Turn
 
 
@@ -56,7 +56,7 @@ class House:
     def __init__(self) -> None:
         self._soon: deque[Callable[[], None]] = deque()
         self.store = MemoryStore(StoreSettings())
-        self.broker = Broker(annotate=annotate)
+        self.broker = Broker(outside())
         self.agenda = Agenda(lambda when: None)
         self.turn = Turn(
             self.broker,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.queue import WINDOW
+from broker.core.lane import WINDOW
 from tests.durability.house import Client, House
 
 

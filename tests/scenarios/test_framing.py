@@ -276,7 +276,7 @@ def test_server_headers_come_first_without_a_blank(
     client.expect("MESSAGE")
     lines = client.received.split(b"\n\n")[0].decode().split("\n")
     found = [line.split(":")[0] for line in lines[1:]]
-    ours = ["subscription", "destination", "ack", "message-id"]
+    ours = ["subscription", "destination", "ack", "message-id", "timestamp"]
     if version != "1.2":
         ours.remove("ack")
     assert found == [*ours, "color", "size", "content-length"]

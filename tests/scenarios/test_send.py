@@ -17,7 +17,7 @@ from tests.scenarios.steps import (
     take,
 )
 
-OURS = {"subscription", "destination", "message-id", "content-length"}
+OURS = {"subscription", "destination", "message-id", "timestamp", "content-length"}
 
 
 def test_headers_pass_unchanged_and_in_order(connect: Connect, version: str, queue: str) -> None:

@@ -1,0 +1,137 @@
+"""What the verbs of one client share: who it is, how it is answered, what it holds.
+
+Temporary destinations are a client's own. `/temp-queue/x` means something to it alone; everybody else,
+and the core, knows the same by a name of its own, `/remote-temp-queue/…`. `resolve` changes the one into
+the other, and makes what is mentioned for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from broker.answers import receipt_frame
+from broker.core.broker import Broker
+from broker.core.routes import QUEUE, TEMP_QUEUE, TEMP_TOPIC, TOPIC, TempQueue, TempTopic
+from broker.core.transaction import Transaction
+from broker.dialect import Dialect
+from broker.errors import Refusal
+from broker.options import Options
+from broker.outbox import Outbox
+
+OWN_QUEUE, OWN_TOPIC = "/temp-queue/", "/temp-topic/"
+PREFIXES = (QUEUE, TOPIC, OWN_QUEUE, OWN_TOPIC, TEMP_QUEUE, TEMP_TOPIC)
+
+
+class Stamp:
+    """The line that says when a message came; the same for all of a turn."""
+
+    __slots__ = ("line",)
+
+    def __init__(self) -> None:
+        self.line = b"\n"  # what stands between a message-id and the next header
+
+
+class Client:
+    """One client of the broker, after CONNECT."""
+
+    def __init__(
+        self,
+        version: str,
+        dialect: Dialect,
+        broker: Broker,
+        options: Options,
+        outbox: Outbox,
+        promise: Callable[[bytes], None],
+        session: str,
+        login: str,
+        client_id: str,
+        stamp: Stamp,
+    ) -> None:
+        """`promise` says something once everything done so far is durable; `session` is unique."""
+        self.version = version
+        self.dialect = dialect
+        self.broker = broker
+        self.options = options
+        self.outbox = outbox
+        self.promise = promise
+        self.session = session
+        self.login = login
+        self.client_id = client_id
+        self.stamp = stamp
+        self.temporaries: dict[str, TempQueue | TempTopic] = {}  # by the name its owner uses
+        self.transactions: dict[str, Transaction] = {}
+
+    # What it holds.
+
+    def resolve(self, destination: str) -> str:
+        """Return a destination as everybody knows it. Raises `Refusal` where the dialect wants a prefix."""
+        if self.dialect.unprefixed_error:
+            for element in destination.split(","):
+                if not element.strip().startswith(PREFIXES):
+                    raise Refusal(
+                        self.dialect.unprefixed_error.format(element),
+                        "A destination reads /queue/NAME or /topic/NAME.",
+                    )
+        if "/temp-" not in destination:
+            return destination
+        return ",".join(map(self._resolve, destination.split(",")))
+
+    def _resolve(self, element: str) -> str:
+        element = element.strip()
+        if not element.startswith((OWN_QUEUE, OWN_TOPIC)):
+            return element
+        own = self.temporaries.get(element)
+        if own is None:
+            is_topic = element.startswith(OWN_TOPIC)
+            if element in (OWN_QUEUE, OWN_TOPIC):
+                raise Refusal("Invalid empty or 'null' Destination header")
+            name = f"{self.session}-{len(self.temporaries) + 1}"
+            own = self.broker.routes.temporary(name, is_topic)
+            self.temporaries[element] = own
+        return own.destination
+
+    def transaction(self, headers: dict[str, str]) -> Transaction:
+        """Return the open transaction that a frame names. Raises `Refusal`."""
+        name = headers["transaction"]
+        transaction = self.transactions.get(name)
+        if transaction is None:
+            raise Refusal(
+                f"Invalid transaction id: {name}", "BEGIN it on this connection before using it."
+            )
+        return transaction
+
+    def leave(self) -> None:
+        """It is gone, and its temporary destinations with it."""
+        temporaries, self.temporaries = self.temporaries, {}
+        for each in temporaries.values():
+            self.broker.routes.end(each)
+
+    # How it is answered.
+
+    def say_receipt(self, headers: dict[str, str]) -> None:
+        """Answer at once: nothing of it goes to disk."""
+        receipt = headers.get("receipt")
+        if receipt is not None:
+            self.outbox.say(receipt_frame(receipt, self.version))
+
+    def promise_receipt(self, headers: dict[str, str]) -> None:
+        """Answer once it is on disk."""
+        receipt = headers.get("receipt")
+        if receipt is not None:
+            self.promise(receipt_frame(receipt, self.version))
+
+
+def number(headers: dict[str, str], name: str, default: int, meaning: str) -> int:
+    """Return a header's whole number, or `default` if it is missing. Raises `Refusal`."""
+    text = headers.get(name)
+    if text is None:
+        return default
+    digits = text.strip().removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
+        raise Refusal(f"Invalid {name}: {text}", f"{name} is {meaning}.")
+    return int(text)
+
+
+def first(headers: dict[str, str], names: Sequence[str]) -> str | None:
+    """Return the value of the first header of several names that mean the same, or None."""
+    return next((headers[name] for name in names if name in headers), None)

@@ -1,0 +1,219 @@
+"""Stored jobs in the order in which they are due, most of them only on disk.
+
+    head: the next ones, in memory … edge | behind: number > edge, in the store or on the way there
+
+A lane of a queue can rely on new messages being the newest; here a new job may be due before others, so one
+number (`edge`) is not enough. What a reader of the store cannot know is remembered, until it is written:
+
+- `fresh`: numbers of jobs that the store may not show yet. Reading back stops before the first of them and
+  goes on when it is written, so none is passed over.
+- `gone`: numbers of jobs that it may still show. They are passed over, and their numbers are not used again:
+  within a batch the store puts before it deletes.
+
+Each stands there with a stamp, a sequence number taken at that moment: once `Broker.committed` has reached
+it, the batch is on disk. Both hold what the journal holds, no more: they are as bounded as it is.
+
+A number must be free before it is used. Up to the edge all that exist are in the head; beyond it the store is
+asked, with one read. That is the only time that somebody reads outside of `go_on`, and the reader is the one
+that `go_on` or `load` brought: nobody lies behind the edge before either was called.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING
+
+from broker.core.job import FIRST, ORDINAL_BITS, PRIORITY, Job, number_at
+from broker.core.lane import Read
+
+if TYPE_CHECKING:
+    from broker.core.broker import Broker
+
+WINDOW = 1000  # jobs that are kept in memory
+WINDOW_BYTES = 4 * 1024 * 1024  # bytes of them
+END = 1 << 63  # behind every number
+
+
+class Timeline:
+    """The jobs of one stored queue that is no destination."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        """`name` is that of the stored queue; it leaves no trace before the first job."""
+        self.pending = 0  # jobs, in memory and behind
+        self._broker = broker
+        self._journal = broker.journal
+        self._name = name
+        self._queue = 0  # names it in the store; 0: not needed yet
+        self._head: list[Job] = []  # sorted
+        self._bytes = 0  # of the records in head
+        self._edge = END  # all jobs up to here are in head
+        self._fresh: dict[int, int] = {}  # number → stamp, in the order of stamps
+        self._gone: dict[int, int] = {}
+        self._settled = 0  # `committed`, when fresh and gone were last looked through
+        self._read: Read | None = None
+        self._moment = 0  # milliseconds since 1970 of the last number given out
+        self._ordinal = 0  # where to look for the next
+        self._suspect_due = -1  # what was due so early and was there at the start may have been delivered
+
+    def load(self, number: int, count: int, read: Read) -> None:
+        """Take over what the store holds."""
+        self._queue = number
+        self._read = read
+        self.pending = count
+        if count:
+            self._edge = FIRST - 1
+        if self._broker.suspect_before:
+            self._suspect_due = self._broker.now
+
+    @property
+    def first(self) -> Job | None:
+        """The job that is due next, as far as that is known."""
+        return self._head[0] if self._head else None
+
+    @property
+    def is_known(self) -> bool:
+        """False while the next job must be read first."""
+        return bool(self._head) or self._edge == END
+
+    @property
+    def unbalanced(self) -> bool:
+        """True when `go_on` has something to do: too few jobs are in memory, or too many."""
+        head, size = len(self._head), self._bytes
+        if head > 1 and (head > WINDOW or size > WINDOW_BYTES):
+            return True
+        return self._edge != END and head < max(WINDOW // 2, 1) and size < WINDOW_BYTES // 2
+
+    def ordinal_number(self, due: int) -> int:
+        """Return a number for what is due at a moment, perhaps not a free one.
+
+        What is sent in one millisecond for one millisecond keeps its order: the ordinals grow, and begin anew
+        only when the time has changed.
+        """
+        now = self._broker.now
+        if now != self._moment and self._ordinal >= 1 << (ORDINAL_BITS - 1):
+            self._ordinal = 0
+        self._moment = now
+        self._ordinal += 1
+        return number_at(due) + self._ordinal
+
+    def free_number(self, due: int) -> int:
+        """Return a number for a job that is due at a moment, or a few milliseconds later if there is none."""
+        self._settle()
+        number = self.ordinal_number(due)
+        step = 1
+        while self._is_taken(number):
+            number += step
+            self._ordinal += step
+            step *= 2
+        return number
+
+    def put(self, job: Job) -> None:
+        """Keep a job under its number, which is free."""
+        if not self._queue:
+            self._queue = self._broker.routes.hidden(self._name)
+        self.pending += 1
+        self._journal.put(self._queue, job.record)
+        self._fresh[job.number] = self._stamp()
+        if job.number <= self._edge:
+            insort(self._head, job, key=place)
+            self._bytes += job.size
+
+    def pop(self) -> Job:
+        """Take the first job out of the head; `forget` follows."""
+        job = self._head.pop(0)
+        self._bytes -= job.size
+        return job
+
+    def forget(self, job: Job) -> None:
+        """Keep a job no longer."""
+        number = job.number
+        self.pending -= 1
+        index = bisect_left(self._head, number, key=place)
+        if index < len(self._head) and self._head[index].number == number:
+            self._bytes -= self._head.pop(index).size
+        self._fresh.pop(number, None)
+        room = self._journal.room
+        self._journal.delete(self._queue, job.record)
+        if self._journal.room == room:  # else it was never taken to the disk, and is as if never put
+            self._gone[number] = self._stamp()
+
+    def go_on(self, read: Read) -> bool:
+        """Bring the head to its size; False if what it should hold is not on disk yet."""
+        self._read = read
+        self._settle()
+        while len(self._head) > 1 and (len(self._head) > WINDOW or self._bytes > WINDOW_BYTES):
+            latest = self._head.pop()
+            self._bytes -= latest.size
+            self._edge = latest.number - 1
+        if not self.unbalanced:
+            return True
+        jobs, self._edge, complete = self._read_on(
+            read, self._edge, WINDOW - len(self._head), WINDOW_BYTES - self._bytes
+        )
+        self._head += jobs
+        self._bytes += sum(job.size for job in jobs)
+        return complete
+
+    def walk(self, read: Read, after: int, count: int) -> tuple[list[Job], int, bool]:
+        """Return the next jobs behind a place, the place up to which that is all, and if it can go on at once.
+
+        They are copies of those in the head. Nothing is taken out. The last place is `END`; where it cannot
+        go on at once, what follows is not on disk yet.
+        """
+        self._settle()
+        if not self._queue:
+            return [], END, True
+        return self._read_on(read, after, count, WINDOW_BYTES)
+
+    def _read_on(
+        self, read: Read, after: int, count: int, size: int
+    ) -> tuple[list[Job], int, bool]:
+        limit = min((number for number in self._fresh if number > after), default=END)
+        rows = read(self._queue, PRIORITY, after, count, size)
+        jobs = []
+        for number, meta, data in rows:
+            if number >= limit:
+                return jobs, limit - 1, False
+            after = number
+            if number not in self._gone:
+                job = Job.from_record(number, meta, data)
+                job.suspect = job.due <= self._suspect_due
+                jobs.append(job)
+        if rows:
+            return jobs, after, True
+        return (jobs, END, True) if limit == END else (jobs, limit - 1, False)
+
+    def _is_taken(self, number: int) -> bool:
+        if number in self._fresh or number in self._gone:
+            return True
+        if number <= self._edge:
+            index = bisect_left(self._head, number, key=place)
+            return index < len(self._head) and self._head[index].number == number
+        assert self._read is not None
+        rows = self._read(self._queue, PRIORITY, number - 1, 1, 0)
+        return bool(rows) and rows[0][0] == number
+
+    def _stamp(self) -> int:
+        stamp = self._broker.next_seq
+        self._broker.next_seq += 1
+        return stamp
+
+    def _settle(self) -> None:
+        """Forget what every reader of the store can know now."""
+        committed = self._broker.committed
+        if committed == self._settled:
+            return
+        self._settled = committed
+        for numbers in (self._fresh, self._gone):
+            written = []
+            for number, stamp in numbers.items():
+                if stamp > committed:
+                    break
+                written.append(number)
+            for number in written:
+                del numbers[number]
+
+
+def place(job: Job) -> int:
+    """Return a job's place."""
+    return job.number

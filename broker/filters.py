@@ -1,0 +1,68 @@
+"""Which messages a selector means: what it asks for is looked up in a message's tail.
+
+Only the headers that a selector names are read, and only when it asks for them. Beside the headers there
+are JMS's own names: some are headers that STOMP calls differently, some are facts the core knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broker.core.message import Message
+from broker.core.subscription import Wants
+from broker.selector import Value, compile_selector
+from broker.stomp.frame import header_lines
+from broker.tail import TAIL_VERSION, message_id, unescape
+
+#: JMS's names of headers.
+HEADERS = {
+    "JMSCorrelationID": "correlation-id",
+    "JMSReplyTo": "reply-to",
+    "JMSTimestamp": "timestamp",
+    "JMSType": "type",
+}
+#: And of what is no header of the sender's.
+FACTS: dict[str, Callable[[Message], Value]] = {
+    "JMSDeliveryMode": lambda message: "PERSISTENT" if message.durable else "NON_PERSISTENT",
+    "JMSExpiration": lambda message: message.expires,
+    "JMSMessageID": lambda message: message_id(message.tail),
+    "JMSPriority": lambda message: message.priority,
+    "JMSRedelivered": lambda message: message.redelivered,
+    "JMSXDeliveryCount": lambda message: message.returns + 1,
+    "JMSXGroupFirstForConsumer": lambda message: bool(
+        message.extra and message.extra.first_of_group
+    ),
+}
+
+
+def make_filter(text: str, destination: str = "") -> Wants:
+    """Return what tells whether a message matches a selector. Raises `InvalidSelector`.
+
+    `destination` is where it is asked.
+    """
+    selector = compile_selector(text)
+    matches = selector.matches
+    marks = {
+        name: b"\n" + header_lines([(HEADERS.get(name, name), "")], TAIL_VERSION)[:-1]
+        for name in selector.names
+        if name not in FACTS and name != "JMSDestination"
+    }
+
+    def wants(message: Message) -> bool:
+        tail = message.tail
+        end = tail.index(b"\n\n")
+
+        def look_up(name: str) -> Value:
+            mark = marks.get(name)
+            if mark is None:
+                return FACTS[name](message) if name in FACTS else destination
+            start = tail.find(mark, 0, end)
+            if start < 0:
+                return None
+            start += len(mark)
+            value = tail[start : tail.index(b"\n", start)].decode()
+            return value if message.plain else unescape(value)
+
+        return matches(look_up)
+
+    return wants
