@@ -306,6 +306,8 @@ CASES: dict[str, list[tuple[str, Properties, bool]]] = {
         ("width * height > 100", {"width": "11", "height": "10"}, True),
         ("1 + 1.0 = 2", CAR, True),
         ("9223372036854775807 + 1 > 9223372036854775807", CAR, True),  # no wrap
+        ("'' + (9223372036854775807 + 1) = '9.223372036854776e+18'", CAR, True),  # but a float
+        ("'' + -9223372036854775808 = '-9223372036854775808'", CAR, True),
         ("5 > 3", CAR, True),
         ("missing + 1 > 0", CAR, False),
         ("1 + missing > 0", CAR, False),
