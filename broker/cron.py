@@ -37,8 +37,10 @@ class LocalZone(tzinfo):
         return None if dt is None else dt.replace(tzinfo=None).astimezone().tzname()
 
     def fromutc(self, dt: datetime) -> datetime:
-        """Return the zone's time for a UTC time."""
-        return dt.replace(tzinfo=UTC).astimezone().replace(tzinfo=self)
+        """Return the zone's time for a UTC time; of two that read the same it is told which."""
+        here = dt.replace(tzinfo=UTC).astimezone()
+        found = here.replace(tzinfo=self, fold=0)
+        return found if found.utcoffset() == here.utcoffset() else found.replace(fold=1)
 
 
 LOCAL = LocalZone()

@@ -1,4 +1,4 @@
-"""A message that is to be delivered later, once or again and again, and the record of it that goes to disk.
+r"""A message that is to be delivered later, once or again and again, and the record of it that goes to disk.
 
 A job is known by its number: bit 62, then 42 bits of the moment it is due (milliseconds since 1970, until
 2109), then 20 bits that tell those of one millisecond apart. So numbers have the order in which jobs are
@@ -22,7 +22,7 @@ FORMAT = 1
 PRIORITY = 0  # the lane that all records lie in; a message's own priority stands in the line
 FIRST = 1 << 62  # the number of whatever is due at 0 is this
 ORDINAL_BITS = 20
-LAST_DUE = (1 << 42) - (1 << 16)  # milliseconds since 1970; what follows is for numbers that spill over
+LAST_DUE = (1 << 42) - (1 << 16)  # milliseconds since 1970; what follows is for spilling over
 
 
 def number_at(due: int) -> int:

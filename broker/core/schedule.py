@@ -281,9 +281,7 @@ class Schedule:
         self._husks += 1
         if self._husks > HUSKS and self._husks > len(self._heap) // 2:
             self._heap = [
-                entry
-                for entry in self._heap
-                if not (isinstance(entry[2], Job) and entry[2].ended)
+                entry for entry in self._heap if not (isinstance(entry[2], Job) and entry[2].ended)
             ]
             heapq.heapify(self._heap)
             self._husks = 0

@@ -53,7 +53,7 @@ class Timeline:
         self._read: Read | None = None
         self._moment = 0  # milliseconds since 1970 of the last number given out
         self._ordinal = 0  # where to look for the next
-        self._suspect_due = -1  # what was due so early and was there at the start may have been delivered
+        self._suspect_due = -1  # what is stored and was due by then may have been delivered before
 
     def load(self, number: int, count: int, read: Read) -> None:
         """Take over what the store holds."""
@@ -134,7 +134,7 @@ class Timeline:
         self._fresh.pop(number, None)
         room = self._journal.room
         self._journal.delete(self._queue, job.record)
-        if self._journal.room == room:  # else it was never taken to the disk, and is as if never put
+        if self._journal.room == room:  # else it was still in the journal, and is as if never put
             self._gone[number] = self._stamp()
 
     def go_on(self, read: Read) -> bool:
@@ -189,7 +189,8 @@ class Timeline:
         if number <= self._edge:
             index = bisect_left(self._head, number, key=place)
             return index < len(self._head) and self._head[index].number == number
-        assert self._read is not None
+        if self._read is None:
+            return False  # nobody lies behind the edge
         rows = self._read(self._queue, PRIORITY, number - 1, 1, 0)
         return bool(rows) and rows[0][0] == number
 
