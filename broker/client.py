@@ -8,6 +8,7 @@ the other, and makes what is mentioned for the first time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from broker.answers import receipt_frame
 from broker.core.broker import Broker
@@ -20,6 +21,13 @@ from broker.outbox import Outbox
 
 OWN_QUEUE, OWN_TOPIC = "/temp-queue/", "/temp-topic/"
 PREFIXES = (QUEUE, TOPIC, OWN_QUEUE, OWN_TOPIC, TEMP_QUEUE, TEMP_TOPIC)
+
+
+class Producer(NamedTuple):
+    """A client that sends to a destination; STOMP knows no more of producers."""
+
+    client: Client
+    destination: str
 
 
 class Stamp:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import TYPE_CHECKING
 
 from broker.client import Client
 from broker.core.message import BULKY, Message
@@ -16,29 +17,33 @@ from broker.core.subscription import AUTO, Deliver, Subscription
 from broker.stomp.frame import header_lines
 from broker.tail import END, TAIL_VERSION, message_id, replace_reply_to, rewrite
 
+if TYPE_CHECKING:
+    from broker.subscribing import Wish
+
 FRESH, AGAIN = b"redelivered:false\n", b"redelivered:true\n"
 
 
 class Consumer:
     """A subscription with what its client calls it."""
 
-    __slots__ = ("destination", "durable_name", "id", "number", "roams", "subscription")
+    __slots__ = ("client", "destination", "id", "number", "roams", "subscription", "wish")
 
     def __init__(
         self,
+        client: Client,
         subscription: Subscription,
         id: str | None,
-        destination: str,
+        wish: Wish,
         number: str,
-        durable_name: str = "",
         roams: bool = False,
     ) -> None:
         """`number` is unique on the connection, also after the subscription has ended."""
+        self.client = client
         self.subscription = subscription
         self.id = id
-        self.destination = destination  # as the client wrote it: some route by the string
+        self.destination = wish.destination  # as the client wrote it: some route by the string
+        self.wish = wish  # what else it asked for
         self.number = number
-        self.durable_name = durable_name  # of a durable subscription
         self.roams = roams  # takes whatever a pattern means
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from broker.answers import receipt_frame
-from broker.client import OWN_QUEUE, Client, first, number
+from broker.client import OWN_QUEUE, Client, Producer, first, number
+from broker.core.event import Event
 from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.queue import Blocked
 from broker.core.routes import Route
@@ -25,6 +26,7 @@ LIFETIMES = ("ttl", "expiration")  # milliseconds from now; `expires` is a momen
 IDS = ("dedup-id", "_AMQ_DUPL_ID")
 DELAY, TIME = "AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_TIME"
 PERIOD, REPEAT, CRON = "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"
+JOB = "scheduledJobId"
 SCHEDULED = (DELAY, TIME, PERIOD, REPEAT, CRON)
 GROUP, GROUP_SEQ = "JMSXGroupID", "JMSXGroupSeq"
 GROUP_BYTES = 200  # a longer name of a group is remembered by its hash
@@ -208,10 +210,9 @@ class Sending:
             def at_commit() -> None:
                 # Meanwhile the destination may have been removed as idle, and made anew.
                 try:
-                    route = broker.routes.find(destination)
+                    send(broker.routes.find(destination).put_from(client))
                 except Refusal:
-                    return  # a temporary one whose owner has gone: nobody will read it
-                send(route.put_from(client))
+                    return  # as a temporary one whose owner has gone; the rest is done
 
             transaction.send(at_commit, size, durable)
             if client.dialect.receipts_at_commit:
@@ -221,18 +222,21 @@ class Sending:
             return
         broker.admit(durable, size)
         if schedule is None:
-            self._respect_limits(route, size)
+            self._respect_limits(route)
         send(put)
         client.promise_receipt(headers)
 
-    def _respect_limits(self, route: Route, size: int) -> None:
+    def _respect_limits(self, route: Route) -> None:
         for queue in route.limits():
-            if queue.full(size):
+            if queue.full:
+                self._broker.tell(Event("FULL", queue))
                 if queue.policy.at_limit == "error":
                     raise Refusal(
                         f"The queue {queue.name} is full",
                         "It takes no more until messages are consumed.",
                     )
+                producer = Producer(self._client, queue.destination)
+                self._broker.tell(Event("FastProducer", producer))
                 raise Blocked(queue)
 
 
@@ -274,8 +278,8 @@ def read_group(message: Message, headers: dict[str, str]) -> None:
 
 def read_schedule(headers: dict[str, str], now: int) -> tuple[int, int, int, str] | None:
     """Return delay, period, repetitions and cron text of a SEND that is not for now. Raises `Refusal`."""
-    if not any(name in headers for name in SCHEDULED):
-        return None
+    if JOB in headers or not any(name in headers for name in SCHEDULED):
+        return None  # what was scheduled before is sent now, as with ActiveMQ
     delay = number(headers, DELAY, 0, "milliseconds")
     moment = number(headers, TIME, 0, "milliseconds since 1970")
     period = number(headers, PERIOD, 0, "milliseconds")

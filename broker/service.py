@@ -24,7 +24,9 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from broker.advisories import Advisories
 from broker.agenda import Agenda
+from broker.author import Author
 from broker.connection import Connection
 from broker.core.broker import SWEEP_EVERY, Broker, Outside
 from broker.core.policy import Policies
@@ -34,6 +36,7 @@ from broker.errors import Refusal
 from broker.filters import make_filter
 from broker.net.stream import Stream
 from broker.options import Options
+from broker.presence import Presence
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -108,6 +111,9 @@ class BrokerService(Service):
             memory_limit=options.memory_limit,
             max_redeliveries=options.max_redeliveries,
         )
+        self.presence = Presence(self.broker, f"hoof-{stored.node}", self._name)
+        author = Author(self.broker, self._id_prefix)
+        self.broker.tell = Advisories(self.broker, self.presence, author).tell
         self.broker.now = int(time.time() * 1000)
         self.broker.load(stored, self._store.read)
         try:
@@ -143,7 +149,9 @@ class BrokerService(Service):
                 ) from None
             self._ports.append(port)
         self._agenda.add(time.monotonic() + SWEEP_EVERY, self._sweep)
-        return [url_of(port) for port in self._ports]
+        urls = [url_of(port) for port in self._ports]
+        self.presence.url = urls[0]
+        return urls
 
     def _stop_listening(self) -> None:
         for port in self._ports:

@@ -17,6 +17,7 @@ from itertools import count
 from broker.client import Client, first, number
 from broker.consumer import Consumer, end_of_browsing, message_writer, names_of
 from broker.core.browser import Browser
+from broker.core.event import ADVISORIES, Event
 from broker.core.pattern import is_pattern
 from broker.core.policy import DEFAULT
 from broker.core.queue import Queue
@@ -91,13 +92,13 @@ class Subscriptions:
             )
         start = self._make(id, read_wish(headers, client))
         client.say_receipt(headers)  # before the first MESSAGE
-        start()
+        self._begin(start)
 
     def subscribe_to_replies(self, destination: str) -> None:
         """Subscribe a client to the replies that it expects, as RabbitMQ does for reply-to."""
         if all(consumer.destination != destination for consumer in self.consumers.values()):
             headers = {"destination": destination, "id": destination, "ack": AUTO}
-            self._make(destination, read_wish(headers, self._client))()
+            self._begin(self._make(destination, read_wish(headers, self._client)))
 
     def unsubscribe(self, frame: Frame) -> None:
         """Do an UNSUBSCRIBE. Raises `Refusal`."""
@@ -150,7 +151,14 @@ class Subscriptions:
         for consumer in consumers:
             self._settle(consumer)
             consumer.subscription.stop()
+            self._client.broker.tell(Event("Consumer", consumer, gone=True))
         return consumers
+
+    def _begin(self, start: Callable[[], None]) -> None:
+        """Begin the deliveries of the newest consumer."""
+        start()
+        consumer = next(reversed(self.consumers.values()))
+        self._client.broker.tell(Event("Consumer", consumer))
 
     def _end(self, meant: Callable[[Consumer], bool]) -> bool:
         for consumer in self.consumers.values():
@@ -158,6 +166,7 @@ class Subscriptions:
                 del self.consumers[consumer.number]
                 self._settle(consumer)
                 consumer.subscription.close()
+                self._client.broker.tell(Event("Consumer", consumer, gone=True))
                 return True
         return False
 
@@ -278,7 +287,7 @@ class Subscriptions:
         names = names_of(id, wish.destination)
         deliver = message_writer([*names, ("browser", "true")], AUTO, number, client)
         browser = Browser(queue, deliver, end_of_browsing(names, client), wish.wants)
-        self._add(Consumer(browser, id, wish.destination, number))
+        self._add(Consumer(client, browser, id, wish, number))
         return browser.start
 
     def _make_durable(self, id: str | None, wish: Wish) -> Callable[[], None]:
@@ -290,6 +299,10 @@ class Subscriptions:
                 "A queue keeps its messages anyway; a durable subscription is for one topic.",
             )
         topic = check_name(element.removeprefix(TOPIC))
+        if topic.startswith(ADVISORIES):
+            raise Refusal(
+                "Advisories are not stored", "Subscribe to them without a subscription's name."
+            )
         client_id = "" if wish.shared else client.client_id
         if not wish.shared and not client_id:
             if client.version != "1.0":
@@ -302,25 +315,17 @@ class Subscriptions:
             client_id, wish.durable_name, topic, wish.selector, wish.no_local, wish.shared
         )
         wish.wants = None  # the subscription's own affair
-        subscription = self._join(
-            id, wish, queue, wish.destination, DURABLE_PREFETCH, wish.durable_name
-        )
+        subscription = self._join(id, wish, queue, wish.destination, DURABLE_PREFETCH)
         return lambda: queue.feed(subscription)
 
     def _join(
-        self,
-        id: str | None,
-        wish: Wish,
-        queue: Queue,
-        destination: str,
-        prefetch: int = 0,
-        durable_name: str = "",
+        self, id: str | None, wish: Wish, queue: Queue, destination: str, prefetch: int = 0
     ) -> Subscription:
         """Make the consumer of one queue. `destination`: what its messages say, "" if it differs."""
         if not destination or isinstance(queue, TopicQueue):
             wish.wants, wish.rank, wish.exclusive = None, 0, False  # the bindings', or pointless
         subscription = self._subscription(
-            id, wish, queue, destination, queue.policy.prefetch or prefetch, durable_name
+            id, wish, queue, destination, queue.policy.prefetch or prefetch
         )
         queue.join(subscription)
         return subscription
@@ -332,7 +337,6 @@ class Subscriptions:
         queue: Queue | Several,
         destination: str,
         prefetch: int,
-        durable_name: str = "",
     ) -> Subscription:
         client, number = self._client, str(next(self._numbers))
         deliver = message_writer(names_of(id, destination), wish.mode, number, client)
@@ -342,9 +346,7 @@ class Subscriptions:
         subscription = Subscription(
             queue, wish.mode, wish.prefetch, deliver, wish.wants, wish.rank, wish.exclusive
         )
-        self._add(
-            Consumer(subscription, id, wish.destination, number, durable_name, not destination)
-        )
+        self._add(Consumer(client, subscription, id, wish, number, roams=not destination))
         return subscription
 
     def _add(self, consumer: Consumer) -> None:

@@ -46,7 +46,6 @@ OURS = frozenset(
         "AMQ_SCHEDULED_PERIOD",
         "AMQ_SCHEDULED_REPEAT",
         "AMQ_SCHEDULED_TIME",
-        "scheduledJobId",
     )
 )
 ESCAPED = re.compile(r"\\[\\cnr]")
@@ -96,10 +95,25 @@ def rewrite(tail: bytes, version: str) -> bytes:
     """Return a tail as another version writes it."""
     head, _, body = tail.partition(b"\n\n")
     users, _, length = head.rpartition(b"\n")
+    return b"%b%b\n\n%b" % (header_lines(parse(users).items(), version), length, body)
+
+
+def parse(lines: bytes) -> dict[str, str]:
+    """Return what the header lines of a tail say."""
     parser = Parser(UNLIMITED)
     parser.version = TAIL_VERSION
-    [frame] = parser.feed(b"MESSAGE\n%b\n\n\0" % users)
-    return b"%b%b\n\n%b" % (header_lines(frame.headers.items(), version), length, body)
+    [frame] = parser.feed(b"MESSAGE\n%b\n\n\0" % lines)
+    return frame.headers
+
+
+def read_headers(tail: bytes) -> dict[str, str]:
+    """Return the headers of a tail as their sender meant them, and its message-id; no content-length."""
+    return parse(tail[: tail.index(b"\n\n")].rpartition(b"\n")[0])
+
+
+def new_tail(id: bytes, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return the tail of a message of our own. `id` is unique; reserved headers are left out."""
+    return b"".join((ID, id, b"\n", middle(Frame("MESSAGE", dict(headers), body), {}), body, END))
 
 
 def replace_reply_to(tail: bytes, others: Mapping[str, str]) -> bytes:

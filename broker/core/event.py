@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from broker.core.message import Message
 
+ADVISORIES = "ActiveMQ.Advisory."  # begins the names of the topics on which events are told
+
 
 class Event(NamedTuple):
     """Something that somebody may want to watch."""

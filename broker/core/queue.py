@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from broker.core.advised import advise
 from broker.core.lane import Lane, Read, sequence
 from broker.core.message import Message
 from broker.core.picking import Picker
@@ -51,6 +52,7 @@ class Queue:
         self.policy = policy
         self.waiting = 0  # messages that no consumer has, in memory and behind
         self.enqueued = 0  # messages that came, since the start
+        self.before = 0  # messages that were there when these numbers began
         self.expired = 0  # messages that came too late for a consumer
         self.dropped = 0  # messages that were given up because of a limit
         self.charged = 0  # bytes of waiting messages that are in memory only
@@ -66,6 +68,8 @@ class Queue:
         # Beyond so many the oldest are given up.
         self._most = policy.max_messages if policy.at_limit == "drop-oldest" else 0
         self._most_charged = policy.memory_limit if policy.at_limit == "drop-oldest" else 0
+        if policy.advise_consumed or policy.advise_delivered:
+            advise(self)
 
     @property
     def destination(self) -> str:
@@ -106,6 +110,7 @@ class Queue:
         """Take over a lane that the store holds."""
         self._add_lane(Lane(priority, count, self.broker.next_seq - 1))
         self.waiting += count
+        self.before += count
 
     def put(self, message: Message) -> None:
         """Take a message: to the next consumer in line if nobody waits before it, else to its lane."""

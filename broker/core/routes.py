@@ -334,6 +334,10 @@ class Routes:
         self._tell(made)
         return made
 
+    def temporaries(self) -> Sequence[TempQueue | TempTopic]:
+        """Return all that belong to connections."""
+        return [*self._temporary.values()]
+
     def end(self, temporary: TempQueue | TempTopic) -> None:
         """Its owner has gone: whatever waits there is lost, and nothing more is taken."""
         temporary.gone = True

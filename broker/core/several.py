@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Part(Subscription):
     """What stands in a queue's line for a subscription to several."""
 
-    __slots__ = ("_several", "_whole", "home")
+    __slots__ = ("_several", "home", "whole")
 
     def __init__(self, whole: Subscription, queue: Queue, several: Several, roams: bool) -> None:
         super().__init__(
@@ -38,12 +38,12 @@ class Part(Subscription):
         self.in_flight = whole.in_flight
         self.paused = whole.paused
         self.roams = roams
-        self._whole = whole
+        self.whole = whole
         self._several = several
 
     def _pass_on(self, message: Message) -> str:
         """Hand a message to the whole; the queue has yet to take one off our credit."""
-        whole = self._whole
+        whole = self.whole
         if not (message.extra and message.extra.destination):
             message.mark().destination = self.home.destination
         if not whole.auto:

@@ -15,6 +15,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from broker.core.advised import DELIVERED
+from broker.core.event import Event
 from broker.core.message import Message
 from broker.core.queue import Queue
 from broker.core.subscription import Subscription, Wants
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from broker.core.policy import Policy
 
 PENDING_BYTES = 64 * 1024 * 1024  # bytes that may wait for one slow subscriber
+UNLIMITED = 2**31
 RECOVER_BYTES = 16 * 1024 * 1024  # bytes that a topic keeps for those who come later
 
 
@@ -72,6 +75,7 @@ class TopicQueue(Queue):
         """`pending`: messages that may wait for its consumer."""
         super().__init__(broker, -1, name, policy)
         self._pending = pending
+        self._prefetch = self._slow_at = UNLIMITED  # messages that wait for a slow consumer
         self._bindings: list[tuple[Topic, Receiver]] = []
 
     @property
@@ -97,6 +101,11 @@ class TopicQueue(Queue):
         self._bindings.append((topic, receiver))
         topic.bind(receiver, sender)
         topic.recall(receiver, recent)
+
+    def join(self, subscription: Subscription) -> None:
+        """The one consumer comes."""
+        super().join(subscription)
+        self._prefetch = self._slow_at = subscription.credit
 
     def leave(self, subscription: Subscription) -> None:
         """The one consumer goes, and the queue with it."""
@@ -125,6 +134,11 @@ class TopicQueue(Queue):
 
     def _keep(self, message: Message) -> None:
         super()._keep(message)
+        if self.waiting > self._slow_at:  # as ActiveMQ: as many wait as it wants to have at once
+            self._slow_at = UNLIMITED  # told once, until it has caught up
+            self.broker.tell(Event("SlowConsumer", self))
+        elif self.waiting == 1:
+            self._slow_at = self._prefetch
         while self.waiting > 1 and (
             self.waiting > self._pending
             or self.charged > PENDING_BYTES
@@ -148,7 +162,8 @@ class Topic:
         self._recent_bytes = 0
         self._retained: Message | None = None
         self._remembers = bool(policy.recover_messages or policy.recover_seconds)
-        self._plain = not self._remembers  # nothing to do but fan out
+        self._advises = policy.advise_delivered
+        self._plain = not (self._remembers or self._advises)  # nothing to do but fan out
 
     @property
     def durable(self) -> bool:
@@ -216,7 +231,7 @@ class Topic:
     def release(self, keeper: Keeper) -> None:
         """Somebody stores nothing any more."""
         self.keepers.remove(keeper)
-        self._plain = not (self._remembers or self.keepers)
+        self._plain = not (self._remembers or self._advises or self.keepers)
         self._broker.routes.changed()
 
     def recall(self, receiver: Receiver, recent: bool) -> None:
@@ -241,6 +256,8 @@ class Topic:
 
     def _remember(self, message: Message) -> Message:
         """Let it be kept by whoever does; return what those in memory get."""
+        if self._advises:
+            self._broker.tell(Event(DELIVERED, self, message))
         for keeper in self.keepers:
             keeper.put(message)
         if message.durable:

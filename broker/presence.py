@@ -1,0 +1,131 @@
+"""Who is there: clients and their consumers, for whoever asks now and then, and what the broker calls itself.
+
+It learns of clients and consumers by events, and keeps no queues or topics: `Routes` has them. Of queues that
+are no more it keeps what they have counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from broker.client import Client
+from broker.consumer import Consumer
+from broker.core.event import Event
+from broker.core.queue import Queue
+from broker.core.several import Part, Several
+from broker.core.subscription import Subscription
+from broker.core.topic import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.core.broker import Broker
+
+
+class Presence:
+    """Everybody who is connected, and what they consume."""
+
+    def __init__(self, broker: Broker, name: str, id: str) -> None:
+        """`name` is that of the store and lasts, `id` is that of this run."""
+        self.name = name
+        self.id = id
+        self.url = ""  # of the first listener
+        self.clients: dict[Client, None] = {}  # in the order they came
+        self.consumers: dict[Subscription, Consumer] = {}
+        self.gone = Counts()
+        self._broker = broker
+        self._notes = {
+            "Connection": self._note_client,
+            "Consumer": self._note_consumer,
+            "Queue": self._note_queue,
+            "TempQueue": self._note_queue,
+        }
+
+    def note(self, event: Event) -> None:
+        """Learn from an event."""
+        note = self._notes.get(event.kind)
+        if note is not None:
+            note(event)
+
+    def _note_client(self, event: Event) -> None:
+        client = cast(Client, event.source)
+        if event.gone:
+            self.clients.pop(client, None)
+        else:
+            self.clients[client] = None
+
+    def _note_consumer(self, event: Event) -> None:
+        consumer = cast(Consumer, event.source)
+        if event.gone:
+            self.consumers.pop(consumer.subscription, None)
+        else:
+            self.consumers[consumer.subscription] = consumer
+
+    def _note_queue(self, event: Event) -> None:
+        if event.gone:
+            self.gone.add(cast(Queue, event.source))
+
+    def consumers_of(self, source: Queue | Topic) -> int:
+        """Return how many consumers a queue or topic has, those of a pattern that means it included."""
+        if isinstance(source, Queue):
+            return len(source.subscriptions)
+        durables = self._broker.durables.list()
+        return len(source.bound) + sum(
+            len(queue.subscriptions) for queue in durables if queue.name == source.name
+        )
+
+    def consumer_of(self, queue: Queue) -> Consumer | None:
+        """Return the consumer that a subscriber's queue was made for."""
+        return next(
+            (each for each in self.consumers.values() if queue in queues_of(each.subscription)),
+            None,
+        )
+
+
+class Counts:
+    """What queues have counted."""
+
+    def __init__(self) -> None:
+        self.enqueued = 0  # messages that came
+        self.before = 0  # messages that were there when the counting began
+        self.expired = 0
+        self.dropped = 0  # given up because of a limit
+        self.waiting = 0  # that no consumer has
+        self.in_flight = 0  # that consumers have
+
+    @classmethod
+    def of(cls, queues: Iterable[Queue]) -> Counts:
+        """Return the sum over some queues."""
+        counts = cls()
+        for queue in queues:
+            counts.add(queue)
+        return counts
+
+    def add(self, queue: Queue) -> None:
+        """Add what a queue has counted."""
+        self.enqueued += queue.enqueued
+        self.before += queue.before
+        self.expired += queue.expired
+        self.dropped += queue.dropped
+        self.waiting += queue.waiting
+        self.in_flight += in_flight(queue)
+
+
+def in_flight(queue: Queue) -> int:
+    """Return how many messages of a queue its consumers have."""
+    holders = [*queue.subscriptions, *queue.owed]
+    wholes = dict.fromkeys(each.whole if isinstance(each, Part) else each for each in holders)
+    count = 0
+    for subscription in wholes:
+        if isinstance(subscription.queue, Several):
+            origins = subscription.queue.origins.values()
+            count += sum(1 for origin in origins if origin is queue)
+        else:
+            count += len(subscription.in_flight)
+    return count
+
+
+def queues_of(subscription: Subscription) -> list[Queue]:
+    """Return the queues that a subscription takes from."""
+    queue = subscription.queue
+    return [*queue.parts] if isinstance(queue, Several) else [queue]
