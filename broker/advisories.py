@@ -54,7 +54,7 @@ class Advisory(NamedTuple):
 
     topic: str  # its name behind `ActiveMQ.Advisory.`
     command: dict[str, Any]
-    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
+    headers: dict[str, str]
 
 
 class Watcher(NamedTuple):
@@ -93,7 +93,7 @@ class Advisories:
         self._presence.note(event)
         is_consumer = event.kind == "Consumer"
         if is_consumer and event.gone and event.source in self._watchers:
-            del self._watchers[cast(Consumer, event.source)]
+            del self._watchers[event.source]
             self._note_wanted()
         if self._wanted and not self._telling:
             self._telling = True  # what comes of telling is not told
@@ -218,7 +218,7 @@ class Advisories:
                     "password": "",
                 }
             }
-        yield Advisory("Connection", command)
+        yield Advisory("Connection", command, {})
 
     def _of_consumer(self, event: Event) -> Iterator[Advisory]:
         consumer = cast(Consumer, event.source)
@@ -258,7 +258,7 @@ class Advisories:
         }
         if isinstance(source, TempQueue | TempTopic):
             info["connectionId"] = {"value": source.name.rpartition("-")[0]}
-        yield Advisory(event.kind, {"DestinationInfo": info})
+        yield Advisory(event.kind, {"DestinationInfo": info}, {})
 
     def _of_message(self, event: Event) -> Iterator[Advisory]:
         source, message = cast("Queue | Topic", event.source), event.message

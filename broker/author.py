@@ -14,7 +14,7 @@ from broker.core.broker import Broker
 from broker.core.lane import Read
 from broker.core.message import Message
 from broker.errors import Refusal
-from broker.tail import new_tail
+from broker.tail import new_tail, rename
 
 ONE_GO = 200  # messages written before others get their turn
 JSON = {"content-type": "application/json"}
@@ -32,12 +32,22 @@ class Author:
 
     def write(self, headers: Mapping[str, str], body: bytes) -> Message:
         """Return a new message."""
-        broker = self._broker
-        seq = broker.next_seq
-        broker.next_seq += 1
-        headers = {"timestamp": str(broker.now), **headers}
+        seq = self._next_seq()
+        headers = {"timestamp": str(self._broker.now), **headers}
         tail = new_tail(b"%b%d" % (self._id_prefix, seq), headers, body)
         return Message(seq, tail, durable=False, plain=False)
+
+    def copy(self, tail: bytes) -> Message:
+        """Return a message with the tail of another, but for its message-id."""
+        seq = self._next_seq()
+        return Message(
+            seq, rename(tail, b"%b%d" % (self._id_prefix, seq)), durable=False, plain=False
+        )
+
+    def _next_seq(self) -> int:
+        seq = self._broker.next_seq
+        self._broker.next_seq += 1
+        return seq
 
     def reply(self, request: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> None:
         """Answer a request, if whoever asked is still there. `request`: its headers."""

@@ -32,13 +32,16 @@ class Presence:
         self.url = ""  # of the first listener
         self.clients: dict[Client, None] = {}  # in the order they came
         self.consumers: dict[Subscription, Consumer] = {}
-        self.gone = Counts()
+        self.gone = Counts()  # of queues that are no more
+        self.published = 0  # messages that came to topics that are no more
         self._broker = broker
         self._notes = {
             "Connection": self._note_client,
             "Consumer": self._note_consumer,
             "Queue": self._note_queue,
             "TempQueue": self._note_queue,
+            "Topic": self._note_topic,
+            "TempTopic": self._note_topic,
         }
 
     def note(self, event: Event) -> None:
@@ -64,6 +67,10 @@ class Presence:
     def _note_queue(self, event: Event) -> None:
         if event.gone:
             self.gone.add(cast(Queue, event.source))
+
+    def _note_topic(self, event: Event) -> None:
+        if event.gone:
+            self.published += cast(Topic, event.source).enqueued
 
     def consumers_of(self, source: Queue | Topic) -> int:
         """Return how many consumers a queue or topic has, those of a pattern that means it included."""

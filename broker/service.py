@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -37,6 +38,8 @@ from broker.filters import make_filter
 from broker.net.stream import Stream
 from broker.options import Options
 from broker.presence import Presence
+from broker.schedule_management import ScheduleManagement
+from broker.statistics import Statistics
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -114,6 +117,17 @@ class BrokerService(Service):
         self.presence = Presence(self.broker, f"hoof-{stored.node}", self._name)
         author = Author(self.broker, self._id_prefix)
         self.broker.tell = Advisories(self.broker, self.presence, author).tell
+        path = options.store_url.partition(":")[2]
+        Statistics(
+            self.broker,
+            self.presence,
+            author,
+            options.memory_limit,
+            options.map_size,
+            lambda: size_on_disk(path),
+            os.path.abspath(path) if path else "",
+        )
+        ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
         self.broker.load(stored, self._store.read)
         try:
@@ -257,6 +271,15 @@ def url_of(port: IListeningPort) -> str:
     assert isinstance(address, IPv4Address | IPv6Address)
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"stomp://{host}:{address.port}"
+
+
+def size_on_disk(path: str) -> int:
+    """Return the bytes that a store's file, and those beside it, or its directory take; "" takes none."""
+    if not path:
+        return 0
+    place = Path(path)
+    files = place.iterdir() if place.is_dir() else place.parent.glob(f"{place.name}*")
+    return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
 def tune_process() -> None:

@@ -65,6 +65,8 @@ HOUSE = [
             *("broker.connection", "broker.conversation", "broker.sending", "broker.subscribing"),
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
+            *("broker.advisories", "broker.statistics", "broker.schedule_management"),
+            *("broker.author", "broker.maps", "broker.presence", "broker.qualified"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),
