@@ -64,7 +64,18 @@ class Call:
 class Search:
     """A look through all jobs, continued from turn to turn."""
 
-    __slots__ = ("done", "each", "first", "found", "hint", "id", "in_memory", "last", "place")
+    __slots__ = (
+        "done",
+        "each",
+        "first",
+        "found",
+        "hint",
+        "id",
+        "in_memory",
+        "last",
+        "place",
+        "waits",
+    )
 
     def __init__(
         self,
@@ -84,6 +95,7 @@ class Search:
         self.hint = number_in(id)  # where to look first; 0: nowhere
         self.place = first - 1  # stored ones up to here have been looked at
         self.in_memory: list[Job] | None = None  # the others that are still to be looked at
+        self.waits = False  # what comes next is not on disk yet
 
     def wants(self, job: Job) -> bool:
         """Tell whether this is one of them. What was given back is nobody's to manage."""
@@ -105,12 +117,9 @@ class Schedule:
         broker: Broker,
         next_cron: Callable[[str, int], int],
         wake: Callable[[int], None],
-        rename: Callable[[bytes, int], bytes] | None = None,
+        rename: Callable[[bytes, int], bytes],
     ) -> None:
-        """See `broker.core.broker.Outside`; each call of `wake` arranges one of `tick`.
-
-        `rename` returns a tail with a message-id of its own, made of a sequence number.
-        """
+        """See `broker.core.broker.Outside`; each call of `wake` arranges one of `tick`."""
         self.dropped = 0  # deliveries that their destination refused
         self._broker = broker
         self._next_cron = next_cron
@@ -182,13 +191,16 @@ class Schedule:
         """The moment that `wake` was asked for. `now` in milliseconds since 1970."""
         if self._wakes:
             self._wakes.pop()
-        self._deliver(now)
-        self._go_on_later()
+        try:
+            self._deliver(now)
+        finally:
+            self._go_on_later()
 
     def sweep(self) -> None:
         """Look whether something is due, now and then: the clock may have been set."""
-        if self._is_due():
+        try:
             self._deliver(self._broker.now)
+        finally:
             self._go_on_later()
 
     def next_due(self) -> int | None:
@@ -198,18 +210,21 @@ class Schedule:
 
     def go_on(self, read: Read) -> None:
         """The other go that was asked for: read jobs, deliver those that are due, look for others."""
-        waits = not self._stored.go_on(read)
-        self._deliver(self._broker.now)
-        search_waits = not self._look(read)
-        if waits or search_waits:
-            self._broker.starving[self] = None  # what it waits for is still being written
-        if (
-            (self._stored.unbalanced and not waits)
-            or (self._searches and not search_waits)
-            or self._is_due()
-        ):
-            self._broker.again[self] = None
-        self._announce()
+        broker, stored = self._broker, self._stored
+        waits = not stored.go_on(read)
+        try:
+            try:
+                self._deliver(broker.now)
+            finally:
+                self._look(read)
+        finally:
+            search_waits = bool(self._searches) and self._searches[0].waits
+            if waits or search_waits:
+                broker.starving[self] = None  # what it waits for is still being written
+            searches = bool(self._searches) and not search_waits
+            if searches or (stored.unbalanced and not waits) or self._is_due():
+                broker.again[self] = None
+            self._announce()
 
     # For whoever manages jobs.
 
@@ -243,10 +258,10 @@ class Schedule:
         self._searches.append(search)
         self._go_on_later()
 
-    def _look(self, read: Read) -> bool:
-        """Continue with the first search; False if what it wants is not on disk yet."""
+    def _look(self, read: Read) -> None:
+        """Continue with the first search."""
         if not self._searches:
-            return True
+            return
         search = self._searches[0]
         complete = True
         if search.in_memory is None:
@@ -260,6 +275,7 @@ class Schedule:
                 search.hint = 0
         else:
             jobs, search.place, complete = self._stored.walk(read, search.place, ONE_LOOK)
+        search.waits = not complete
         found = [job for job in jobs if search.wants(job)]
         search.found += len(found)
         ended = search.at_end
@@ -270,7 +286,6 @@ class Schedule:
         finally:
             if ended:
                 search.done(search.found)
-        return complete
 
     def _remove(self, job: Job) -> None:
         if job.record.durable:
@@ -342,7 +357,7 @@ class Schedule:
         route = broker.routes.find(plan.destination)
         seq = broker.next_seq
         broker.next_seq += 1
-        if plan.id and not plan.first and self._rename is not None:
+        if plan.id and not plan.first:
             tail = self._rename(tail, seq)
         durable = record.durable and route.durable
         message = Message(seq, tail, durable, record.plain, plan.priority, expires)

@@ -51,8 +51,9 @@ class Timeline:
         self._gone: dict[int, int] = {}
         self._settled = 0  # `committed`, when fresh and gone were last looked through
         self._read: Read | None = None
-        self._moment = 0  # milliseconds since 1970 of the last number given out
-        self._ordinal = 0  # where to look for the next
+        self._moment = -1  # milliseconds since 1970 of the last number given out
+        self._ordinal = 1 << ORDINAL_BITS  # its ordinal; used up, as it were
+        self._crashed = False  # before, and nothing was read since
         self._suspect_due = -1  # what is stored and was due by then may have been delivered before
 
     def load(self, number: int, count: int, read: Read) -> None:
@@ -62,8 +63,7 @@ class Timeline:
         self.pending = count
         if count:
             self._edge = FIRST - 1
-        if self._broker.suspect_before:
-            self._suspect_due = self._broker.now
+        self._crashed = self._broker.suspect_before > 0
 
     @property
     def first(self) -> Job | None:
@@ -90,21 +90,26 @@ class Timeline:
         only when the time has changed.
         """
         now = self._broker.now
-        if now != self._moment and self._ordinal >= 1 << (ORDINAL_BITS - 1):
-            self._ordinal = 0
+        half = 1 << (ORDINAL_BITS - 1)
+        if now != self._moment and self._ordinal >= half:
+            self._ordinal = scatter(self._broker.next_seq, half)
         self._moment = now
         self._ordinal += 1
         return number_at(due) + self._ordinal
 
     def free_number(self, due: int) -> int:
-        """Return a number for a job that is due at a moment, or a few milliseconds later if there is none."""
+        """Return a number for a job that is due at a moment, or a millisecond later if that is full.
+
+        Numbers in use stand close together, so the next one is looked for some way off.
+        """
         self._settle()
         number = self.ordinal_number(due)
-        step = 1
+        tries = 0
         while self._is_taken(number):
+            tries += 1
+            step = 1 + scatter(self._broker.next_seq + tries, 1 << max(ORDINAL_BITS - 4, 0))
             number += step
             self._ordinal += step
-            step *= 2
         return number
 
     def put(self, job: Job) -> None:
@@ -141,6 +146,9 @@ class Timeline:
         """Bring the head to its size; False if what it should hold is not on disk yet."""
         self._read = read
         self._settle()
+        if self._crashed:
+            self._crashed = False
+            self._suspect_due = self._broker.now
         while len(self._head) > 1 and (len(self._head) > WINDOW or self._bytes > WINDOW_BYTES):
             latest = self._head.pop()
             self._bytes -= latest.size
@@ -213,6 +221,11 @@ class Timeline:
                 written.append(number)
             for number in written:
                 del numbers[number]
+
+
+def scatter(number: int, below: int) -> int:
+    """Return a number below a power of two, another one for each of consecutive numbers."""
+    return (number * 0x9E3779B97F4A7C15 % (1 << 64)) * below >> 64
 
 
 def place(job: Job) -> int:
