@@ -16,16 +16,36 @@ class MeasurementError(Exception):
     """The broker lost, repeated, changed or refused something: the row has no figure."""
 
 
-class InOrder:
+class Unsupported(MeasurementError):
+    """The broker does not know what the row is about: the text says what, and nothing was measured."""
+
+
+class Stalled(MeasurementError):
+    """The broker has not sent what is due, and seems not to mean to."""
+
+
+class Check:
+    """Counts what came and was right."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.settled = 0  # how many came
+
+    def missing(self, sent: int) -> str:
+        """Say what has not come of the `sent`, or nothing."""
+        lost = sent - self.settled
+        return f"{lost} of {sent} {self.what} never came" if lost else ""
+
+
+class InOrder(Check):
     """A stream in which each number comes exactly once and in order.
 
     `expected` gives, number by number, the bytes that must arrive: bodies, or bare numbers.
     """
 
     def __init__(self, what: str, expected: Numbered, first: int = 0) -> None:
-        self.what = what
+        super().__init__(what)
         self.expected = expected
-        self.first = first
         self.next = first  # the number that is due
 
     def take_large(self, frame: bytes) -> None:
@@ -33,6 +53,7 @@ class InOrder:
         if not frame.endswith(self.expected.slice(self.next, self.next + 1)):
             raise MeasurementError(self._difference([frame[-self.expected.size :]]))
         self.next += 1
+        self.settled += 1
 
     def take(self, items: list[bytes]) -> None:
         """Check one batch. Raises `MeasurementError` with the first difference."""
@@ -41,24 +62,15 @@ class InOrder:
         if b"".join(items) != self.expected.slice(start, stop):
             raise MeasurementError(self._difference(items))
         self.next = stop
-
-    def missing(self, sent: int) -> str:
-        """Say what has not arrived of the first `sent`, or nothing."""
-        lost = sent - self.settled
-        return f"{lost} of {sent} {self.what} never came" if lost else ""
-
-    @property
-    def settled(self) -> int:
-        """How many came."""
-        return self.next - self.first
+        self.settled += len(items)
 
     def _difference(self, items: list[bytes]) -> str:
-        for place, item in enumerate(items):
-            due = self.next + place
-            if item == self.expected.slice(due, due + 1):
+        for place, item in enumerate(items, self.next):
+            expected = self.expected.slice(place, place + 1)
+            if item == expected:
                 continue
-            digits = item[:DIGITS]
-            if not digits.isdigit() or item[DIGITS:] != self.expected.slice(due, due + 1)[DIGITS:]:
+            digits, due = item[:DIGITS], int(expected[:DIGITS])
+            if not digits.isdigit() or item[DIGITS:] != expected[DIGITS:]:
                 return f"{self.what}: number {due} came with other bytes: {item[:40]!r}"
             came = int(digits)
             if came < due:
@@ -67,13 +79,36 @@ class InOrder:
         return f"{self.what}: the bytes differ in length"
 
 
-class AnyOrder:
+class EachInOrder(Check):
+    """Streams that come mixed, told apart by their keys: in each, every number comes once and in order.
+
+    A body is its number, its key, and `rest`.
+    """
+
+    def __init__(self, what: str, keys: list[bytes], rest: bytes) -> None:
+        super().__init__(what)
+        self.rest = rest
+        self.next = dict.fromkeys(keys, 0)  # the number that is due in each
+
+    def take(self, keys: list[bytes], bodies: list[bytes]) -> None:
+        """Check one batch, the key and the body of each. Raises `MeasurementError` for the first wrong one."""
+        due, rest = self.next, self.rest
+        for key, body in zip(keys, bodies, strict=True):
+            value = due.get(key, 0)
+            if body != b"%010d%b%b" % (value, key, rest) or key not in due:
+                raise MeasurementError(
+                    f"{self.what}: number {value} was due from {key.decode()}, and {body[:40]!r} came"
+                )
+            due[key] = value + 1
+        self.settled += len(keys)
+
+
+class AnyOrder(Check):
     """Numbers that must each be answered exactly once, in whatever order."""
 
     def __init__(self, what: str) -> None:
-        self.what = what
+        super().__init__(what)
         self.outstanding: set[bytes] = set()
-        self.settled = 0  # how many were answered
 
     def expect(self, numbers: list[bytes]) -> None:
         """Note what was asked."""
@@ -86,11 +121,6 @@ class AnyOrder:
             raise MeasurementError(self._difference(numbers))
         self.outstanding -= came
         self.settled += len(came)
-
-    def missing(self, sent: int) -> str:
-        """Say what has not been answered of the `sent`, or nothing."""
-        lost = sent - self.settled
-        return f"{lost} of {sent} {self.what} never came" if lost else ""
 
     def _difference(self, numbers: list[bytes]) -> str:
         left = set(self.outstanding)

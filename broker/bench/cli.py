@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
             console.print(f"{row.name:15} {row.title}", highlight=False)
         return 0
     try:
+        for path in filter(None, (options.json, options.plot)):
+            check_writable(path)
         found = earlier(options.read) if options.read else measured(options, console)
         show(console, found)
         if options.json:
@@ -52,6 +54,15 @@ def main(argv: list[str]) -> int:
     for line in failures:
         print(f"FAILED: {line}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def check_writable(path: Path) -> None:
+    """See that a file can be written, before we spend minutes on what is to stand in it. Raises `OSError`."""
+    is_new = not path.exists()
+    with path.open("ab"):
+        pass
+    if is_new:
+        path.unlink()
 
 
 def earlier(path: Path) -> dict[str, Any]:
@@ -156,7 +167,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="a few rows, a few seconds")
     made.add_argument("--no-ceiling", action="store_true", help="do not measure the ceiling")
     made.add_argument(
-        "--backlog", type=count, default=100_000, metavar="N", help="messages in row backlog"
+        "--backlog",
+        type=count,
+        default=100_000,
+        metavar="N",
+        help="messages in the rows backlog, selector and schedule",
     )
     made.add_argument(
         "--connections", type=count, default=10_000, metavar="N", help="connections in row held"

@@ -15,22 +15,30 @@ from broker.bench.rows import Row
 from broker.bench.targets import Target
 from broker.bench.timing import Result
 
-FORMAT = 1  # of the JSON; raised when a field changes its meaning
+FORMAT = 2  # of the JSON; raised when a field changes its meaning
 
 #: What is measured of one target in one row, ready for JSON.
 Figure = dict[str, Any]
 
 
-def figure(results: list[Result], ceiling: float | None) -> Figure:
-    """Return the figure of one row and target from its rounds; `ceiling` in operations per second.
+def figure(results: list[Result], ceiling: list[Result]) -> Figure:
+    """Return the figure of one row and target from its rounds, and the ceiling's rounds if there is one.
 
-    Rates, times and percentiles are medians of the rounds, `max` is the largest of all. A failure in
-    any round is the whole figure's failure.
+    Rates, times and percentiles are medians of the rounds, `max` is the largest of all. The share is the
+    median of the rounds' own shares: a round is compared with the ceiling that was measured just before
+    it, when the machine was as fast. A failure in any round is the whole figure's failure.
     """
     failures = [result.failure for result in results if result.failure]
     if failures:
         return {"failure": failures[0], "rounds": [result.rate for result in results]}
-    rate = statistics.median(result.rate for result in results)
+    skipped = [result.skipped for result in results if result.skipped]
+    if skipped:
+        return {"skipped": skipped[0], "rounds": [result.rate for result in results]}
+    shares = [
+        result.rate / copied.rate
+        for result, copied in zip(results, ceiling, strict=False)  # which may be a round ahead
+        if copied.rate
+    ]
     latencies = [result.latency for result in results if result.latency is not None]
     latency = None
     if latencies:
@@ -40,8 +48,8 @@ def figure(results: list[Result], ceiling: float | None) -> Figure:
             "max": max(each[2] for each in latencies),
         }
     return {
-        "rate": rate,
-        "share": rate / ceiling if ceiling else None,
+        "rate": statistics.median(result.rate for result in results),
+        "share": statistics.median(shares) if shares else None,
         "latency_ms": latency,
         "seconds": statistics.median(result.seconds for result in results),
         "operations": sum(result.operations for result in results),
@@ -88,19 +96,27 @@ class Collected:
                     continue
                 ceiling = self._ceiling(name)
                 figures = {
-                    target.name: figure(found[target.name], None if target.copies else ceiling)
+                    target.name: figure(found[target.name], [] if target.copies else ceiling)
                     for target in self.targets
                     if target.name in found
                 }
-                rows.append({"name": name, "title": title, "unit": row.unit, "figures": figures})
+                rows.append(
+                    {
+                        "name": name,
+                        "title": title,
+                        "unit": row.unit,
+                        "ceiling": row.ceiling,
+                        "figures": figures,
+                    }
+                )
         return rows
 
-    def _ceiling(self, name: str) -> float | None:
+    def _ceiling(self, name: str) -> list[Result]:
         for target in self.targets:
             results = self._results.get((name, target.name), [])
             if target.copies and results and not any(result.failure for result in results):
-                return statistics.median(result.rate for result in results)
-        return None
+                return results
+        return []
 
 
 def machine() -> dict[str, Any]:

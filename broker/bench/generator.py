@@ -14,57 +14,21 @@ import gc
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
-from broker.bench.checks import MeasurementError
+from broker.bench.checks import MeasurementError, Unsupported
+from broker.bench.durables import durable_topic
 from broker.bench.held import hold
+from broker.bench.order import Order, measure
+from broker.bench.queues import queues
 from broker.bench.remote import call_remotely
 from broker.bench.reqrep import RequestReply
-from broker.bench.stream import Drain, Stream, Traffic
-from broker.bench.timing import Load, Result, Tell, drive
-from broker.bench.wire import Address, Loop
-
-
-class Order:
-    """What is to be measured, as it came from the parent."""
-
-    def __init__(self, fields: dict[str, Any], tell: Tell) -> None:
-        self.address = Address(**fields["address"])
-        self.url: str = fields["url"]
-        self.kind: str = fields["kind"]
-        self.parts: list[str] = fields["parts"]  # names of the results
-        self.settings: dict[str, Any] = fields["settings"]
-        self.prefix: str = fields["prefix"]  # for names of queues that no other measurement uses
-        self.warmup: float = fields["warmup"]  # seconds
-        self.seconds: float = fields["seconds"]
-        self.backlog: int = fields["backlog"]  # messages
-        self.tell = tell
-
-    def destination(self, kind: str) -> str:
-        """Return a destination of our own."""
-        return f"/{kind}/{self.prefix}"
-
-
-AnyLoad = TypeVar("AnyLoad", bound=Load)
-
-
-def measure(
-    order: Order,
-    result: Result,
-    build: Callable[[Loop], AnyLoad],
-    warmup: float,
-    seconds: float | None,
-) -> AnyLoad:
-    """Run one load from connecting to disconnecting. Raises `MeasurementError`."""
-    loop = Loop()
-    try:
-        load = build(loop)
-        drive(loop, load, result, order.address.pids, order.tell, warmup, seconds)
-        loop.close()
-    except MeasurementError:
-        loop.abandon()
-        raise
-    return load
+from broker.bench.scheduling import schedule
+from broker.bench.selecting import selector
+from broker.bench.stream import Consumer, Drain, Stream, Traffic
+from broker.bench.timing import Result
+from broker.bench.wire import subscription
 
 
 def reqrep(order: Order, results: list[Result]) -> None:
@@ -110,9 +74,13 @@ def fill(order: Order, results: list[Result], total: int | None = None) -> None:
     measure(
         order,
         results[1],
-        lambda loop: Drain(loop, order.address, traffic, load.sent),
-        0.0,
-        None,
+        lambda loop: Drain(
+            loop,
+            order.address,
+            load.sent,
+            subscription(traffic.destination, traffic.ack),
+            partial(Consumer, traffic=traffic),
+        ),
     )
 
 
@@ -149,6 +117,10 @@ KINDS: dict[str, Callable[[Order, list[Result]], None]] = {
     "backlog": backlog,
     "held": held,
     "rpc": remote,
+    "selector": selector,
+    "durable-topic": durable_topic,
+    "schedule": schedule,
+    "queues": queues,
 }
 
 
@@ -165,6 +137,9 @@ def main() -> None:
     gc.disable()
     try:
         KINDS[order.kind](order, results)
+    except Unsupported as reason:
+        for result in results:
+            result.skipped = str(reason)
     except MeasurementError as failure:
         for result in results:
             if not result.operations:

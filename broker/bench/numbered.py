@@ -2,7 +2,8 @@
 
 A frame is written once as a pattern with a place for its number (`PLACE`, in a header, in the body, or
 both). A block of up to a thousand frames is then one `bytes.replace`, and any run of frames one slice:
-about 0.1 µs a frame, where formatting each costs several times that.
+about 0.1 µs a frame, where formatting each costs several times that. Several patterns make a round of
+frames that share a number: what they differ in is written in the patterns.
 
 Knows nothing of sockets or brokers.
 """
@@ -29,24 +30,29 @@ def filler(size: int) -> bytes:
 
 
 class Numbered:
-    """The endless sequence of frames that one pattern gives, as bytes."""
+    """The endless sequence of frames that one pattern gives, or several in turn, as bytes.
 
-    def __init__(self, pattern: bytes) -> None:
-        self.size = len(pattern)  # bytes of one frame: all are equally long
+    With several patterns the first round has the number 0 in all its frames, the second the number 1.
+    """
+
+    def __init__(self, *patterns: bytes) -> None:
+        """All patterns must be equally long."""
+        self.size = len(patterns[0])  # bytes of one frame
+        round_ = b"".join(patterns)
         digits = LARGEST_BLOCK
-        while digits and 10**digits * self.size > BLOCK_BYTES:
+        while digits and 10**digits * len(round_) > BLOCK_BYTES:
             digits -= 1
-        self.block_length = 10**digits  # frames
-        self._pieces = pattern.split(PLACE)
+        self.block_length = 10**digits * len(patterns)  # frames
+        self._pieces = round_.split(PLACE)
         self._epoch_mark = b"#" * (DIGITS - digits)
         self._block = b""
         if digits:
-            numbers = [self._epoch_mark + b"%0*d" % (digits, i) for i in range(self.block_length)]
+            numbers = [self._epoch_mark + b"%0*d" % (digits, i) for i in range(10**digits)]
             self._block = b"".join([item.join(self._pieces) for item in numbers])
         self._made: dict[int, bytes] = {}  # the two blocks made last, by epoch
 
     def slice(self, start: int, stop: int) -> bytes:
-        """Return the frames numbered `start` to `stop - 1`, one after the other."""
+        """Return the frames from the one at `start` to the one before `stop`, counted from 0."""
         length = self.block_length
         epoch, first = divmod(start, length)
         if stop <= (epoch + 1) * length:

@@ -21,7 +21,7 @@ from broker.bench.measure import Step
 STOLEN_WORTH_SAYING = 0.05  # of the machine's CPU time while measuring
 
 
-def table(rows: list[dict[str, Any]], cores: int = 1) -> Table:
+def table(rows: list[dict[str, Any]]) -> Table:
     """Return the table of all figures."""
     drawn = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     drawn.add_column("")
@@ -30,14 +30,16 @@ def table(rows: list[dict[str, Any]], cores: int = 1) -> Table:
     for row in rows:
         drawn.add_row(Text(f"{row['title']} ({row['unit']})", style="bold"))
         for name, figure in row["figures"].items():
-            drawn.add_row(*cells(name, figure))
+            drawn.add_row(*cells(name, figure, row["ceiling"]))
     return drawn
 
 
-def cells(name: str, figure: Figure) -> list[Text]:
-    """Return one line of the table."""
+def cells(name: str, figure: Figure, ceiling: bool) -> list[Text]:
+    """Return one line of the table; `ceiling`: whether its row can have one."""
     if figure.get("failure"):
         return [Text(f"  {name}: FAILED, {figure['failure']}", style="bold red")]
+    if figure.get("skipped"):
+        return [Text(f"  {name}: –, {figure['skipped']}", style="yellow")]
     note = f" ({figure['note']})" if figure["note"] else ""
     latency = figure["latency_ms"] or {}
     used = figure["cpu_seconds"]
@@ -45,7 +47,7 @@ def cells(name: str, figure: Figure) -> list[Text]:
     return [
         Text(f"  {name}{note}"),
         Text(f"{figure['rate']:,.0f}", style="green"),
-        Text("" if share is None else f"{share:.2f}"),
+        Text(f"{share:.2f}" if share is not None else "" if ceiling else "–"),
         *(Text(f"{latency[key]:,.2f}" if latency else "") for key in ("p50", "p99", "max")),
         Text("" if used["target"] is None else f"{used['target']:.2f}"),
         Text(f"{used['generator']:.2f}"),

@@ -8,14 +8,16 @@ each consumer must get every number once, in order. Receipts may come in any ord
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-from broker.bench.checks import AnyOrder, InOrder, MeasurementError
+from broker.bench.checks import AnyOrder, Check, InOrder, MeasurementError
 from broker.bench.numbered import DIGITS, PLACE, Numbered, filler, number
 from broker.bench.reqrep import acknowledge
 from broker.bench.timing import Latencies
-from broker.bench.wire import Address, Link, Loop, subscription
+from broker.bench.wire import Address, Link, Loop
 from broker.stomp import Frame
 
 RECEIPT = re.compile(rb"\nreceipt-id:([0-9]{10})\n")
@@ -37,17 +39,35 @@ class Traffic:
     consumers: int = 1
     window: int = 10_000  # messages that may be under way
 
-    def pattern(self) -> bytes:
-        """Return the SEND as a pattern for `Numbered`."""
-        lines = f"destination:{self.destination}\n"
-        if self.receipts:
-            lines += f"receipt:{PLACE.decode()}\n"
-        lines += f"persistent:{'true' if self.durable else 'false'}\ncontent-length:{self.body}\n"
-        return b"SEND\n%b\n%b\0" % (lines.encode(), self.body_pattern())
+    def frames(self) -> Numbered:
+        """Return the SENDs."""
+        receipt = f"receipt:{PLACE.decode()}\n" if self.receipts else ""
+        return Numbered(send_frame(self.destination, self.durable, self.body_pattern(), receipt))
 
-    def body_pattern(self) -> bytes:
-        """Return the body as a pattern for `Numbered`."""
-        return PLACE + filler(self.body - DIGITS)
+    def body_pattern(self, key: bytes = b"") -> bytes:
+        """Return the body as a pattern for `Numbered`: its number, a key, and letters."""
+        return PLACE + key + filler(self.body - DIGITS - len(key))
+
+
+def send_frame(destination: str, durable: bool, body: bytes, lines: str = "") -> bytes:
+    """Return a SEND; `lines` are further headers."""
+    persistent = "true" if durable else "false"
+    head = (
+        f"destination:{destination}\n{lines}persistent:{persistent}\ncontent-length:{len(body)}\n"
+    )
+    return b"SEND\n%b\n%b\0" % (head.encode(), body)
+
+
+class Taker(Protocol):
+    """A connection that takes messages, and what it finds out about them."""
+
+    @property
+    def link(self) -> Link:
+        """The connection."""
+
+    @property
+    def check(self) -> Check:
+        """What must come, and has come."""
 
 
 class Consumer:
@@ -74,11 +94,28 @@ class Consumer:
         self.load.came(len(frames))
 
 
+def subscribed(load: Stream, address: Address, name: str, traffic: Traffic) -> Consumer:
+    """Return a consumer of the destination."""
+    link = Link(address, name)
+    topic = traffic.destination.startswith("/topic/")
+    link.subscribe(traffic.destination, traffic.ack, TOPIC_PREFETCH if topic else 1000)
+    return Consumer(load, link, traffic)
+
+
+#: Connects a consumer under a name, and subscribes it.
+Connect = Callable[["Stream", Address, str, Traffic], Taker]
+
+
 class Stream:
     """A producer that keeps `window` messages under way to its consumers."""
 
     def __init__(
-        self, loop: Loop, address: Address, traffic: Traffic, total: int | None = None
+        self,
+        loop: Loop,
+        address: Address,
+        traffic: Traffic,
+        total: int | None = None,
+        connect: Connect = subscribed,
     ) -> None:
         """`total`: how many messages there are; None means as many as the time allows."""
         self.latencies = Latencies(SAMPLE_EVERY)
@@ -87,19 +124,17 @@ class Stream:
         self.traffic = traffic
         self.total = total
         self.receipts = AnyOrder("receipts") if traffic.receipts and not address.copies else None
-        self.consumers: list[Consumer] = []
+        self.consumers: list[Taker] = []
         names = [f"consumer{index}" for index in range(traffic.consumers)]
-        topic = traffic.destination.startswith("/topic/")
         for name in names:
-            link = Link(address, name)
-            link.subscribe(traffic.destination, traffic.ack, TOPIC_PREFETCH if topic else 1000)
-            loop.add(link)
-            self.consumers.append(Consumer(self, link, traffic))
+            consumer = connect(self, address, name, traffic)
+            loop.add(consumer.link)
+            self.consumers.append(consumer)
         self.producer = Link(address, "producer", tuple(names))
         if self.receipts is not None:
             self.producer.take = partial(self.take_receipts, self.receipts)
         loop.add(self.producer)
-        self.frames = Numbered(traffic.pattern())
+        self.frames = traffic.frames()
         self.batch = max(1, SEND_BYTES // self.frames.size)
 
     def turn(self, sending: bool) -> bool:
@@ -117,8 +152,12 @@ class Stream:
         if self.receipts is not None:
             self.receipts.expect([number(value) for value in range(start, stop)])
             self.latencies.sent(start, stop)
-        self.producer.send(self.frames.slice(start, stop))
+        self.producer.send(self.cut(start, stop))
         return stop < limit
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """Return the frames that leave now."""
+        return self.frames.slice(start, stop)
 
     def settled(self) -> int:
         """Return how many messages have been through all they must go through."""
@@ -153,17 +192,24 @@ class Stream:
 
 
 class Drain:
-    """A consumer that empties a queue of `total` messages, as `Stream` has filled it."""
+    """A consumer that takes `total` messages out of a queue, as `Stream` has filled it."""
 
-    def __init__(self, loop: Loop, address: Address, traffic: Traffic, total: int) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        address: Address,
+        total: int,
+        subscription: dict[str, str],
+        taker: Callable[[Drain, Link], Taker],
+    ) -> None:
+        """`subscription`: the headers of SUBSCRIBE; `taker` makes what takes the messages from a link."""
         self.latencies = Latencies(1)
         self.done = 0
         self.total = total
         self.link = Link(address, "consumer")
-        self.consumer = Consumer(self, self.link, traffic)
+        self.taker = taker(self, self.link)
         # Without a receipt: the messages come at once, perhaps before it.
-        headers = subscription(traffic.destination, traffic.ack)
-        self._subscribe = Frame("SUBSCRIBE", headers).encode(self.link.version)
+        self._subscribe = Frame("SUBSCRIBE", subscription).encode(self.link.version)
         loop.add(self.link)
 
     def turn(self, sending: bool) -> bool:
@@ -179,4 +225,4 @@ class Drain:
 
     def missing(self) -> str:
         """Say what has not come yet."""
-        return self.consumer.check.missing(self.total)
+        return self.taker.check.missing(self.total)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from broker.bench.checks import MeasurementError
+from broker.bench.checks import Stalled
 from broker.bench.numbered import number
 from broker.bench.process import ProcessError, cpu_seconds, stolen_seconds
 from broker.bench.wire import Loop
@@ -37,6 +37,7 @@ class Result:
     stolen: float | None = None  # CPU seconds the host of a virtual machine gave to others
     note: str = ""
     failure: str = ""  # not empty: there is no figure
+    skipped: str = ""  # not empty: the broker cannot do this, and there is no figure either
 
     @property
     def rate(self) -> float:
@@ -151,7 +152,8 @@ def drive(
 
     Fills `result`. Raises `MeasurementError` if something is lost or wrong.
     """
-    now = progressed = time.perf_counter()
+    now = time.perf_counter()
+    progressed = float("inf")  # patience begins with the clock
     next_tell = now + TELL_EVERY
     ends = now + warmup
     progress = counted_from = 0
@@ -161,6 +163,7 @@ def drive(
         if sending and now >= ends:
             if watch is None:
                 watch = Stopwatch(pids)
+                progressed = now
                 counted_from = load.done
                 load.latencies.counting = True
                 ends = now + seconds if seconds is not None else float("inf")
@@ -177,7 +180,7 @@ def drive(
             if load.done != progress:
                 progress, progressed = load.done, now
             elif now - progressed > PATIENCE:
-                raise MeasurementError(f"{load.missing()} within {PATIENCE:.0f} s")
+                raise Stalled(f"{load.missing()} within {PATIENCE:.0f} s")
         if not busy and (seconds is None or not sending) and not load.missing():
             break
         loop.wait(0.0 if busy else max(0.0, min(next_tell, ends if sending else next_tell) - now))

@@ -43,9 +43,12 @@ class Address:
 class Link:
     """One connection to the broker, or to the ceiling."""
 
-    def __init__(self, address: Address, name: str, peers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, address: Address, name: str, peers: tuple[str, ...] = (), client_id: str = ""
+    ) -> None:
         """Connect. `name` and `peers` are used by the ceiling: who gets what is sent here.
 
+        `client_id`: who we are to a broker that keeps durable subscriptions; empty: nobody.
         Raises `MeasurementError` if the target refuses.
         """
         self.address = address
@@ -67,25 +70,36 @@ class Link:
             self.socket.sendall(" ".join((name, *peers)).encode() + b"\n")
             self.socket.recv(RECEIVE)
         else:
-            self._connect()
+            self._connect({"client-id": client_id} if client_id else {})
 
-    def _connect(self) -> None:
+    def _connect(self, headers: dict[str, str]) -> None:
         session = ClientSession()
-        request = session.request(self.address.vhost, self.address.login, self.address.passcode)
+        address = self.address
+        request = session.request(address.vhost, address.login, address.passcode, headers)
         self.socket.sendall(request.encode("1.0"))
         try:
-            session.accept(self._next_frame())
+            session.accept(self.next_frame())
         except StompError as error:
             raise MeasurementError(f"CONNECT was refused: {error} {error.hint}") from error
         self.version = self._parser.version = session.version or "1.0"
 
-    def _next_frame(self) -> Frame:
-        """Wait for the next frame, before the link is driven by a loop or after."""
+    def next_frame(self) -> Frame:
+        """Wait for the next frame, after which no other may come. Raises `MeasurementError`."""
+        frames = self.next_frames()
+        if len(frames) > 1:
+            raise MeasurementError(f"{len(frames)} frames came, where one was due: {frames[:3]}")
+        return frames[0]
+
+    def next_frames(self) -> list[Frame]:
+        """Wait for the next frame, or several, before the link is driven by a loop or after.
+
+        Raises `MeasurementError` if none comes in time.
+        """
         while True:
             try:
                 data = self.socket.recv(RECEIVE)
             except TimeoutError:
-                raise MeasurementError(f"no answer in {HANDSHAKE_PATIENCE:.0f} s") from None
+                raise MeasurementError(f"no answer in {self.socket.gettimeout():.0f} s") from None
             except OSError as error:
                 raise MeasurementError(f"the connection broke: {error.strerror}") from error
             if not data:
@@ -93,12 +107,13 @@ class Link:
             frames = self._parser.feed(data)
             if self._parser.error:
                 raise MeasurementError(f"the broker's bytes make no sense: {self._parser.error}")
-            if len(frames) == 1:
-                return frames[0]
             if frames:
-                raise MeasurementError(
-                    f"{len(frames)} frames came, where one was due: {frames[:3]}"
-                )
+                return frames
+
+    def say(self, command: str, headers: dict[str, str]) -> None:
+        """Send a frame at once, without waiting for anything."""
+        if not self.address.copies:
+            self.socket.sendall(Frame(command, headers).encode(self.version))
 
     def ask(self, command: str, headers: dict[str, str]) -> None:
         """Send a frame with a receipt and wait for it; nothing else may come meanwhile.
@@ -109,8 +124,8 @@ class Link:
             return
         self._receipts += 1
         receipt = f"{command.lower()}-{self._receipts}"
-        self.socket.sendall(Frame(command, headers | {"receipt": receipt}).encode(self.version))
-        answer = self._next_frame()
+        self.say(command, headers | {"receipt": receipt})
+        answer = self.next_frame()
         if answer.command != "RECEIPT" or answer.headers.get("receipt-id") != receipt:
             raise MeasurementError(f"{command} was answered with {words(answer)}")
 

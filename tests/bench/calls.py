@@ -23,8 +23,8 @@ from broker.stomp import Frame
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
-from tests.outside import outside
 from broker.turn import Turn
+from tests.outside import outside
 
 CHUNK = 64  # messages that arrive together
 

@@ -241,8 +241,11 @@ def test_the_list_names_every_row(capsys: pytest.CaptureFixture[str]) -> None:
         (("--url", "fresh", "--url", "fresh"), "two targets have the same name"),
         (("--url", "a=fresh", "--url", "a=stomp://localhost"), "two targets have the same name"),
         (("--read", "missing.json"), "missing.json"),
-        (("--read", "other.json"), "other.json holds no figures of format 1"),
+        (("--read", "other.json"), "other.json holds no figures of format 2"),
         (("--read", "broken.json"), "broken.json is no file of figures"),
+        (("--json", "missing/found.json"), "No such file or directory: 'missing/found.json'"),
+        (("--json", "."), "Is a directory: '.'"),
+        (("--plot", "missing/found.png"), "No such file or directory: 'missing/found.png'"),
         (("--seconds", "0"), "0 is not a positive number"),
         (("--seconds", "nan"), "nan is not a positive number"),
         (("--seconds", "some"), "'some'"),
@@ -282,11 +285,19 @@ def test_a_broker_that_is_not_there_is_told_at_once(bench: Bench, broker: Broker
 def run_of(**figures: dict[str, Any]) -> dict[str, Any]:
     """Return an earlier run with one row."""
     return {
-        "format": 1,
+        "format": 2,
         "machine": {"processor": "Z80", "cores": 1, "system": "CP/M 3", "python": "3.11.0"},
         "settings": {"seconds": 2.0, "rounds": 1},
         "targets": [{"name": name, "copies": False} for name in figures],
-        "rows": [{"name": "plain", "title": "plain", "unit": "messages", "figures": figures}],
+        "rows": [
+            {
+                "name": "plain",
+                "title": "plain",
+                "unit": "messages",
+                "ceiling": True,
+                "figures": figures,
+            }
+        ],
     }
 
 
@@ -309,6 +320,16 @@ def test_earlier_figures_are_shown_and_drawn(
     assert "4,321" in out
     assert errors == ""
     assert (tmp_path / "a.svg").exists()
+
+
+def test_what_is_written_is_there_only_after_the_run(tmp_path: Path) -> None:
+    """That it can be written is tried before, which changes no file that is there."""
+    kept = tmp_path / "kept.json"
+    kept.write_text("earlier")
+    assert ended("--read", "missing", "--json", str(tmp_path / "new.json")) == 2
+    assert ended("--read", "missing", "--json", str(kept)) == 2
+    assert list(tmp_path.iterdir()) == [kept]
+    assert kept.read_text() == "earlier"
 
 
 def test_an_earlier_failure_is_still_one(

@@ -54,9 +54,9 @@ def test_rates_are_medians_of_the_rounds_and_max_is_the_largest() -> None:
         replace(RESULT, operations=100, latency=(9.0, 8.0, 99.0)),
         replace(RESULT, operations=200, latency=(5.0, 7.0, 8.0), note="last"),
     ]
-    found = figure(rounds, ceiling=1000.0)
+    found = figure(rounds, ceiling=[])
     assert found["rate"] == 100.0
-    assert found["share"] == 0.1
+    assert found["share"] is None
     assert found["latency_ms"] == {"p50": 5.0, "p99": 7.0, "max": 99.0}
     assert found["rounds"] == [200.0, 50.0, 100.0]
     assert found["operations"] == 700
@@ -64,13 +64,29 @@ def test_rates_are_medians_of_the_rounds_and_max_is_the_largest() -> None:
     assert found["note"] == "last"
 
 
+def test_the_share_is_the_median_of_the_rounds_own_shares() -> None:
+    """A machine that is slow in one round is slow for both; the medians would come from different rounds."""
+    rates, ceilings = (100, 200, 50), (1000, 1600, 200)
+    rounds = [replace(RESULT, operations=rate) for rate in rates]
+    ceiling = [replace(RESULT, operations=rate) for rate in ceilings]
+    assert figure(rounds, ceiling)["share"] == pytest.approx(0.125)  # of 0.1, 0.125 and 0.25
+    assert figure(rounds[:2], ceiling)["share"] == pytest.approx((0.1 + 0.125) / 2)
+
+
 def test_a_failure_in_any_round_is_the_figure_s_failure() -> None:
-    found = figure([RESULT, replace(RESULT, failure="2 of 5 never came"), RESULT], ceiling=1000.0)
+    rounds = [replace(RESULT, skipped="it cannot"), replace(RESULT, failure="2 of 5 never came")]
+    found = figure([RESULT, *rounds], ceiling=[])
     assert found == {"failure": "2 of 5 never came", "rounds": [500.0, 500.0, 500.0]}
 
 
+def test_what_a_broker_cannot_do_is_no_figure_and_no_failure() -> None:
+    found = figure([replace(RESULT, operations=0, skipped="it cannot"), RESULT], ceiling=[])
+    assert found == {"skipped": "it cannot", "rounds": [0.0, 500.0]}
+    assert failures(collected(replace(RESULT, skipped="it cannot")).as_rows()) == []
+
+
 def test_what_is_not_known_is_none() -> None:
-    found = figure([replace(RESULT, latency=None, cpu_target=None, stolen=None)], ceiling=None)
+    found = figure([replace(RESULT, latency=None, cpu_target=None, stolen=None)], ceiling=[])
     assert (found["share"], found["latency_ms"]) == (None, None)
     assert found["cpu_seconds"] == {"target": None, "generator": 0.5, "stolen": None}
     assert median_if_known([3.0, 1.0, 2.0]) == 2.0
@@ -94,6 +110,7 @@ def test_rows_are_ready_for_json_with_the_ceiling_first() -> None:
     [plain] = collected(RESULT).as_rows()
     assert json.loads(json.dumps(plain)) == plain
     assert (plain["name"], plain["title"], plain["unit"]) == ("plain", "plain messages", "messages")
+    assert plain["ceiling"] is True
     assert list(plain["figures"]) == ["copying", "hoofbeat"]
     assert plain["figures"]["copying"]["share"] is None
     assert plain["figures"]["hoofbeat"]["share"] == 0.5
@@ -113,6 +130,7 @@ def test_a_row_may_have_several_results() -> None:
     found = collected(replace(RESULT, row="drain"), replace(RESULT, row="fill")).as_rows()
     assert [row["name"] for row in found] == ["plain", "fill", "drain"]
     assert [list(row["figures"]) for row in found[1:]] == [["hoofbeat"], ["hoofbeat"]]
+    assert [row["ceiling"] for row in found] == [True, False, False]
 
 
 def test_without_a_ceiling_there_is_no_share() -> None:

@@ -26,12 +26,13 @@ FIGURE = {
 }
 CEILING = FIGURE | {"rate": 48225.0, "share": None, "latency_ms": None}
 FAILED = {"failure": "1 of 5 messages never came", "rounds": [0.0]}
+SKIPPED = {"skipped": "it does not know selectors", "rounds": [0.0]}
 
 
-def found(**figures: Any) -> dict[str, Any]:
+def found(ceiling: bool = True, **figures: Any) -> dict[str, Any]:
     """Return a run with one row."""
     return {
-        "format": 1,
+        "format": 2,
         "when": "2026-01-01T00:00:00+00:00",
         "machine": {"processor": "Z80", "cores": 2, "system": "CP/M 3", "python": "3.11.0"},
         "settings": {"seconds": 2.0, "warmup": 0.5, "rounds": 3, "backlog": 1, "connections": 1},
@@ -40,7 +41,13 @@ def found(**figures: Any) -> dict[str, Any]:
             for name in figures
         ],
         "rows": [
-            {"name": "plain", "title": "plain messages", "unit": "messages", "figures": figures}
+            {
+                "name": "plain",
+                "title": "plain messages",
+                "unit": "messages",
+                "ceiling": ceiling,
+                "figures": figures,
+            }
         ],
     }
 
@@ -76,9 +83,22 @@ def test_a_failure_stands_where_the_figure_would() -> None:
     assert " ".join(" ".join(lines[2:4]).split()) == "hoofbeat: FAILED, 1 of 5 messages never came"
 
 
+def test_what_a_broker_cannot_do_is_said() -> None:
+    lines = printed(found(hoofbeat=SKIPPED))
+    assert " ".join(" ".join(lines[2:4]).split()) == "hoofbeat: –, it does not know selectors"
+
+
+@pytest.mark.parametrize(("ceiling", "shown"), [(True, ["12,346"]), (False, ["12,346", "–"])])
+def test_a_row_that_copying_cannot_do_has_no_share(ceiling: bool, shown: list[str]) -> None:
+    """And says so; where the ceiling only was not measured, nothing stands."""
+    line = printed(found(ceiling, hoofbeat=FIGURE | {"share": None}))[2]
+    assert line.split()[1 : 1 + len(shown)] == shown
+    assert line.split()[1 + len(shown)] == "1.23"
+
+
 def test_a_note_stands_behind_the_name_and_the_unknown_is_left_empty() -> None:
     unknown = FIGURE | {"cpu_seconds": {"target": None, "generator": 0.25, "stolen": None}}
-    texts = [text.plain for text in cells("hoofbeat", unknown | {"note": "35 MB/s"})]
+    texts = [text.plain for text in cells("hoofbeat", unknown | {"note": "35 MB/s"}, True)]
     assert texts[0] == "  hoofbeat (35 MB/s)"
     assert texts[-2:] == ["", "0.25"]
 
