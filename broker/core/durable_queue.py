@@ -1,0 +1,514 @@
+"""Durable topic subscriptions: what comes while the subscriber is away waits for it.
+
+Such a subscription is a queue whose messages lie in its topic's log (`broker.core.log`), once for all
+subscriptions. Its own state is how far it has come:
+
+    in the log:   … done | high | fresh: in the head, or behind it …  last
+                     ↑ `open`: at or below high, handed out and not done; bounded by what may be in flight
+
+1. While there is no consumer nothing happens to it at all. Memory holds `open`, and numbers.
+2. With a consumer it is *current* as long as its head holds, or it handed out, all there is: a message is then
+   handed over as it comes. When the head is full it is not current, and reads the log on from there.
+3. What the subscription does not want (selector, own messages) is passed over, when it comes or is read.
+4. When the consumer has gone, what it had and what was in the head is in the log only, as before. What is
+   `open` is read again, record by record, when the next one comes, and comes first.
+
+How far it has come goes to the store as a mark (`broker.core.progress`), once a batch however much has changed,
+together with the deletions in the log that follow from it. What was handed out since is not in it: after a crash
+it comes again.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from functools import partial
+
+from broker.core.lane import WINDOW, WINDOW_BYTES, Read, sequence
+from broker.core.log import LANE, Log, read_record
+from broker.core.message import Message
+from broker.core.progress import Progress, What, progress_key, what_key
+from broker.core.queue import ONE_GO, Queue
+from broker.core.routes import TOPIC
+from broker.core.subscription import Subscription, Wants
+
+MOST_OPEN = 50_000  # messages not done, beyond which no fresh ones are handed out: they are written each time
+FEW, FEW_BYTES = 16, 64 * 1024  # read at once where most is not wanted
+
+
+class DurableQueue(Queue):
+    """The messages of one durable subscription."""
+
+    grouping = False
+
+    def __init__(
+        self, log: Log, number: int, what: What, progress: Progress, wants: Wants | None
+    ) -> None:
+        """`number` is its own for ever; `wants` is what the selector means."""
+        super().__init__(log.broker, log.number, what.topic, log.policy)
+        self.log = log
+        self.what = what
+        self.left = progress.left  # when the last consumer went, ms since 1970; 0: one is there
+        self.open = (
+            progress.open
+        )  # seq → times given back, of what is not done up to high; ascending
+        self.high = progress.high  # all up to here was handed out, passed over or done
+        self.spared: set[object] = set()  # connections whose messages it is not to get
+        self._number = number
+        self._passed = progress.passed  # messages of the log up to high
+        self._came_before = log.count
+        self._wants = wants
+        self._noted = False  # the state will be written
+        self._removed = False
+        # What of it is in memory.
+        self._head: deque[Message] = deque()  # given back ones, then fresh ones; by seq
+        self._head_bytes = 0
+        self._ordinals: deque[int] = deque()  # of the fresh ones: their places in the log
+        self._to_read = [*progress.open]  # given back, and only in the log; ascending
+        self._current = False  # everything fresh is in the head
+        self._edge, self._edge_passed = (
+            progress.high,
+            progress.passed,
+        )  # if not: up to where it was read
+        self._braked = False  # there would be more to hand out, were less of it open
+        self._shortening = False  # the oldest are being given up
+        log.add(self)
+
+    @property
+    def destination(self) -> str:
+        """What clients call its topic."""
+        return TOPIC + self.name
+
+    @property
+    def waiting(self) -> int:
+        """Messages that no consumer has.
+
+        With a selector some of those that were not looked at yet may not be for it.
+        """
+        if self._removed:
+            return 0
+        behind = 0 if self._current else self.log.count - self._edge_passed
+        return len(self._head) + len(self._to_read) + behind
+
+    @waiting.setter
+    def waiting(self, value: int) -> None:
+        """It follows from the log, whatever the queue would have it begin with."""
+
+    @property
+    def enqueued(self) -> int:
+        """Messages that came to its topic, since the start."""
+        return self.log.count - self._came_before
+
+    @enqueued.setter
+    def enqueued(self, value: int) -> None:
+        """It follows from the log too."""
+
+    @property
+    def low(self) -> int:
+        """It needs nothing of the log up to here."""
+        for seq in self.open:
+            return seq - 1
+        return self.high
+
+    def is_own(self, sender: str) -> bool:
+        """Tell whether it is not to get what a client sends."""
+        return self.what.no_local and sender == self.what.client_id
+
+    def spare(self, sender: object) -> None:
+        """Do not take what its consumer's connection sends (no-local), as long as it has a consumer."""
+        self.spared.add(sender)
+        self.log.spare()
+
+    # Messages come.
+
+    def put(self, message: Message) -> None:
+        """Take the newest message of the log; only while there is a consumer."""
+        if not self._current:
+            return
+        line = self._line
+        if (
+            not line
+            or self._head
+            or self._wants is not None
+            or self._to_read
+            or len(self.open) >= MOST_OPEN
+        ):
+            self._keep(message)
+            return
+        subscription = line.popleft()
+        self.high = message.seq
+        self._passed = self.log.count
+        if subscription.auto:
+            line.append(subscription)
+            if not self._noted:
+                self._note()
+            subscription.deliver(message)
+            return
+        self.open[message.seq] = 0
+        subscription.in_flight[subscription.deliver(message)] = message
+        subscription.credit -= 1
+        if subscription.credit > 0:
+            line.append(subscription)
+        else:
+            subscription.in_line = False
+
+    def pass_over(self, message: Message) -> None:
+        """The newest message of the log is not for this subscription."""
+        if self._current and not self._ordinals:
+            self.high, self._passed = message.seq, self.log.count
+            self._note()
+
+    def _keep(self, message: Message) -> None:
+        if self._wants is not None and not self._wants(message):
+            self.pass_over(message)
+            return
+        if len(self._head) >= WINDOW or self._head_bytes >= WINDOW_BYTES:
+            self._current = False
+            self._edge, self._edge_passed = message.seq - 1, self.log.count - 1
+            return
+        self._add(message, self.log.count)
+        if self._line:
+            self.dispatch()
+
+    # Consumers come and go.
+
+    def join(self, subscription: Subscription) -> None:
+        """A consumer comes; it is served after `feed`."""
+        if not self.subscriptions:
+            self.left = 0
+            self._current = self._edge == self.log.last
+            self.log.wakes(self)
+            self._note()
+        self.subscriptions[subscription] = None
+
+    def leave(self, subscription: Subscription) -> None:
+        """A consumer goes; with the last one everything is in the log only."""
+        super().leave(subscription)
+        if self.subscriptions or self._removed:
+            return
+        self.left = self.broker.now
+        given_back = [m.seq for m in self._head][: len(self._head) - len(self._ordinals)]
+        self._to_read = sorted([*self._to_read, *given_back])
+        self._head.clear()
+        self._ordinals.clear()
+        self._head_bytes = 0
+        self._current = self._braked = False
+        self._edge, self._edge_passed = self.high, self._passed
+        self.spared.clear()
+        self.log.sleeps(self)
+        self._note()
+
+    def dispatch(self) -> None:
+        """Hand out what waits, as long as somebody is in line; ask for another go if more remains."""
+        line, head, now = self._line, self._head, self.broker.now
+        served = 0
+        while line:
+            if self._to_read and (not head or head[0].seq > self._to_read[0]):
+                self.ask()
+                return
+            if not head:
+                break
+            if served >= ONE_GO:
+                self.ask()
+                return
+            if len(head) == len(self._ordinals):
+                if len(self.open) >= MOST_OPEN:
+                    self._braked = True
+                    return
+                message = head.popleft()
+                self._advance(message.seq)
+            else:
+                message = head.popleft()
+            self._head_bytes -= len(message.tail)
+            if message.expires and message.expires <= now:
+                self._expire(message)
+                continue
+            served += 1
+            subscription = line.popleft()
+            if subscription.auto:
+                line.append(subscription)
+                self.done(message)
+                subscription.deliver(message)
+                continue
+            self.open[message.seq] = message.returns
+            subscription.in_flight[subscription.deliver(message)] = message
+            subscription.credit -= 1
+            if subscription.credit > 0:
+                line.append(subscription)
+            else:
+                subscription.in_line = False
+        if self._runs_low:
+            self.ask()
+
+    # What becomes of what was handed out. Messages are shared with other subscriptions: copies are marked.
+
+    def done(self, message: Message) -> None:
+        """A consumer has acknowledged it."""
+        self.open.pop(message.seq, None)
+        if not self._noted:
+            self._note()
+        if self._braked:
+            self._braked = False
+            self.ask()
+
+    def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
+        """A consumer failed on it; how often is nothing to other subscriptions."""
+        if not self._removed:
+            super().refuse(message.copy(), requeue, delay)
+
+    def postpone(self, message: Message, due: int) -> None:
+        """Let a message come again later; after a restart it comes at once."""
+        self.open[message.seq] = message.returns
+        self._note()
+        self.broker.schedule.call_at(due, partial(self._come_again, message.seq))
+
+    def give_back(self, messages: list[Message]) -> None:
+        """A consumer had these and will not finish them: back to their places."""
+        if self._removed or not messages:
+            return
+        for message in messages:
+            self.open[message.seq] = message.returns
+        self._note()
+        if not self.subscriptions:
+            self._to_read = sorted([*self._to_read, *(message.seq for message in messages)])
+            return
+        self._put_back([message.copy() for message in messages])
+        if self._line:
+            self.broker.again[self] = None
+
+    def expire(self) -> None:
+        """Give up what has expired, or is more than the policy lets wait, from the oldest on."""
+        if not self.subscriptions:
+            if self.log.expiring or self._is_too_long:
+                self.ask()
+            return
+        head = self._head
+        while head and self._is_over(head[0]):
+            message = head.popleft()
+            self._head_bytes -= len(message.tail)
+            if len(head) < len(self._ordinals):
+                self._advance(message.seq)
+            self._give_up(message)
+        if self._runs_low:
+            self.ask()
+
+    def remove(self) -> None:
+        """The subscription ends: all it holds is nothing to it any more."""
+        self._removed = True
+        for key in (what_key(self._number), progress_key(self._number)):
+            self.broker.journal.mark(key, lambda: None)
+        self.open.clear()
+        self._to_read.clear()
+        self.log.remove(self)
+
+    def is_forgotten(self, now: int) -> bool:
+        """Tell whether nobody has used it for as long as the policy allows."""
+        timeout = self.policy.offline_timeout
+        if self.subscriptions or not timeout:
+            return False
+        if not self.left:  # it had a consumer when the broker was killed
+            self.left = now
+            self._note()
+        return now - self.left >= timeout * 1000
+
+    # The other go that was asked for.
+
+    def go_on(self, read: Read) -> None:
+        """Read what follows, then dispatch."""
+        if self._removed:
+            return
+        if not self.subscriptions:
+            self._shorten(read)
+            return
+        if self._to_read:
+            self._read_again(read)
+        elif self._runs_low:
+            self._read_on(read)
+        self.dispatch()
+
+    @property
+    def _runs_low(self) -> bool:
+        """True when the log should be read on."""
+        return (
+            not self._current
+            and len(self._head) < WINDOW // 2
+            and self._head_bytes < WINDOW_BYTES // 2
+        )
+
+    def _read_on(self, read: Read) -> None:
+        """Read the next fresh messages into the head."""
+        log = self.log
+        room = WINDOW - len(self._head), WINDOW_BYTES - self._head_bytes
+        rows = read(log.number, LANE, self._edge, *room)
+        if not rows:
+            self._find_end()
+        for seq, meta, tail in rows:
+            message = self._look_at(seq, meta, tail)
+            if message is None:
+                continue
+            if not self._ordinals and self._is_over(message):
+                self._catch_up()
+                self._give_up(message)
+            else:
+                self._add(message, self._edge_passed)
+        self._current = self._edge == log.last
+        if not self._ordinals:
+            self._catch_up()
+            self._note()
+
+    def _read_again(self, read: Read) -> None:
+        """Read what was handed out before into the head, where it comes first."""
+        to_read = self._to_read
+        found: list[Message] = []
+        size = self._head_bytes
+        while to_read and len(self._head) + len(found) < WINDOW and size < WINDOW_BYTES:
+            rows = read(self.number, LANE, to_read[0] - 1, FEW, FEW_BYTES)
+            if not rows and self.broker.committed < to_read[0]:
+                self.broker.starving[self] = None  # it is still being written
+                break
+            by_seq = {seq: (meta, tail) for seq, meta, tail in rows}
+            reach = rows[-1][0] if rows else to_read[-1]
+            while to_read and to_read[0] <= reach:
+                seq = to_read.pop(0)
+                if seq in by_seq:
+                    message, _ = read_record(seq, *by_seq[seq])
+                    message.returns = self.open[seq]
+                    size += len(message.tail)
+                    found.append(message)
+                else:
+                    self.open.pop(seq, None)
+        if found:
+            self._put_back(found)
+
+    def _shorten(self, read: Read) -> None:
+        """Without a consumer: give up the oldest as long as they are over."""
+        self._shortening = self._shorten_open(read) if self._to_read else self._shorten_fresh(read)
+        if self._shortening:
+            self.ask()
+
+    def _shorten_open(self, read: Read) -> bool:
+        """Give up the oldest of what was handed out before if it is over; tell whether it was."""
+        rows = read(self.number, LANE, self._to_read[0] - 1, 1, FEW_BYTES)
+        if not rows:
+            return False  # it is still being written
+        message, _ = read_record(*rows[0])
+        if not self._is_over(message):
+            return False
+        del self._to_read[0]
+        self._give_up(message)
+        return True
+
+    def _shorten_fresh(self, read: Read) -> bool:
+        """Give up fresh ones as long as they are over; tell whether all that were read are."""
+        rows = read(self.number, LANE, self._edge, ONE_GO if self._shortening else 1, WINDOW_BYTES)
+        for seq, meta, tail in rows:
+            message = self._look_at(seq, meta, tail)
+            if message is not None and not self._is_over(message):
+                self._edge, self._edge_passed = self.high, self._passed
+                return False
+            self._catch_up()
+            self._note()
+            if message is not None:
+                self._give_up(message)
+        return bool(rows)
+
+    def _look_at(self, seq: int, meta: bytes, tail: bytes) -> Message | None:
+        """Return the message of the record that is read next, or None if the subscription does not want it."""
+        self._edge = seq
+        self._edge_passed += 1
+        message, sender = read_record(seq, meta, tail)
+        if seq < self.broker.suspect_before:
+            message.mark_redelivered()
+        if self.is_own(sender) or (self._wants is not None and not self._wants(message)):
+            return None
+        return message
+
+    def _find_end(self) -> None:
+        """Nothing was read: what there is is still being written, or it was all."""
+        if self.broker.committed < self.log.last:
+            self.broker.starving[self] = None
+        else:
+            self._edge, self._edge_passed = self.log.last, self.log.count
+
+    # The head.
+
+    def _add(self, message: Message, ordinal: int) -> None:
+        self._head.append(message)
+        self._head_bytes += len(message.tail)
+        self._ordinals.append(ordinal)
+
+    def _put_back(self, messages: list[Message]) -> None:
+        head = self._head
+        given_back = []
+        while len(head) > len(self._ordinals):
+            given_back.append(head.popleft())
+        for message in messages:
+            message.mark_redelivered()
+            self._head_bytes += len(message.tail)
+        head.extendleft(sorted(given_back + messages, key=sequence, reverse=True))
+
+    def _advance(self, seq: int) -> None:
+        """The first fresh message leaves the head."""
+        ordinal = self._ordinals.popleft()
+        if self._ordinals:
+            self.high, self._passed = seq, ordinal
+        else:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """No fresh message is in the head: all that was looked at is handed out or passed over."""
+        if self._current:
+            self.high, self._passed = self.log.last, self.log.count
+        else:
+            self.high, self._passed = self._edge, self._edge_passed
+
+    def _come_again(self, seq: int) -> None:
+        """A message that was postponed is due."""
+        if seq in self.open:
+            insort(self._to_read, seq)
+            if self.subscriptions:
+                self.broker.again[self] = None
+
+    # Giving up.
+
+    @property
+    def _is_too_long(self) -> bool:
+        return bool(self._most) and self.waiting > self._most
+
+    def _is_over(self, message: Message) -> bool:
+        expired = bool(message.expires) and message.expires <= self.broker.now
+        return expired or self._is_too_long
+
+    def _give_up(self, message: Message) -> None:
+        if message.expires and message.expires <= self.broker.now:
+            self._expire(message)
+        else:
+            self.dropped += 1
+            self.done(message)
+            self.broker.discarded(self, message)
+
+    def _expire(self, message: Message) -> None:
+        if self.log.is_first_to_bury(message.seq):
+            self.broker.expire(self, message)
+        else:
+            self.expired += 1
+            self.done(message)
+
+    # Marks.
+
+    def describe(self, what: What) -> None:
+        """See to it that who it is is stored, and how far it has come."""
+        self.what = what
+        self.broker.journal.mark(what_key(self._number), what.encode)
+        self._note()
+
+    def _note(self) -> None:
+        """See to it that the state is stored, once with the next batch."""
+        if not (self._noted or self._removed):
+            self._noted = True
+            self.broker.journal.mark(progress_key(self._number), self._encode)
+            self.log.note(self)
+
+    def _encode(self) -> bytes:
+        self._noted = False
+        return Progress(self.high, self._passed, self.left, self.open).encode()
