@@ -132,7 +132,9 @@ class Connection:
             except StompError as error:
                 self._error(error, frame)
             except Blocked as blocked:
-                self._hold(frames[frames.index(frame) :], blocked.queue)
+                # Not `index`: an equal frame may stand before it.
+                done = next(number for number, each in enumerate(frames) if each is frame)
+                self._hold(frames[done:], blocked.queue)
                 return
             if self.closing:
                 return
@@ -288,7 +290,7 @@ class Connection:
         receipt = None if frame is None else frame.headers.get("receipt")
         data = error_frame(error, receipt, self.session.version or "1.0")
         if error.fatal or self._dialect.error_policy == "strict":
-            self._end(data)
+            self._end(data, died=True)  # perhaps of a message that it was given
         else:
             self.say(data)
 
@@ -301,7 +303,9 @@ class Connection:
         """The client is gone or going: what it held is free before it hears the last word."""
         self.closing = True
         self._parser.forget()
-        self._held.clear()
+        if self._held:
+            self._held = []
+            self._broker.wait_no_longer(self._take_up)
         if self._conversation is not None:
             self._conversation.leave(died)
 

@@ -169,8 +169,9 @@ class Conversation:
         client = self._client
         name = transaction_name(frame.headers, "committing")
         transaction = client.transaction(frame.headers)
+        transaction.check()  # else it stays open: try again, or ABORT
         if transaction.size:  # acknowledgements alone are taken however full the store is
-            self._broker.admit(True, transaction.size)  # else it stays open: try again, or ABORT
+            self._broker.admit(True, transaction.size)
         del client.transactions[name]
         transaction.commit()
         client.promise_receipt(frame.headers)

@@ -55,11 +55,6 @@ def next_cron(text: str, after_ms: int) -> int:
     return _next(text, after_ms // MINUTE)
 
 
-def check_cron(text: str) -> None:
-    """Raise `ValueError`, in words for whoever wrote the text, unless it means some moment."""
-    next_cron(text, 0)
-
-
 @lru_cache(maxsize=1024)  # many jobs have the same text and are due in the same minute
 def _next(text: str, minute: int) -> int:
     if len(text) > LONGEST or len(text.split()) != FIELDS:

@@ -75,7 +75,16 @@ class Options:
         1000, "messages", "unacknowledged per subscription, as in ActiveMQ", least=1
     )
     max_redeliveries: int = setting(
-        6, "times", "a consumer may give a message back before it is a dead letter"
+        6,
+        "times",
+        "a message may fail and come again before it is a dead letter; -1: as often as it takes",
+        least=-1,
+    )
+    sweep_every: float = setting(
+        30.0,
+        "seconds",
+        "between two looks for what has expired or is not used any more, as in ActiveMQ",
+        least=0.01,
     )
     populate_user_id: bool = setting(
         False,

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
+from typing import NamedTuple
 
 from broker.answers import receipt_frame
 from broker.client import OWN_QUEUE, Client, Producer, first, number
 from broker.core.event import Event
+from broker.core.job import LAST_DUE
 from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.queue import Blocked
-from broker.core.routes import Route
-from broker.cron import check_cron
+from broker.core.routes import Route, TempQueue, TempTopic
+from broker.cron import next_cron
 from broker.errors import Refusal
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
@@ -27,14 +29,14 @@ IDS = ("dedup-id", "_AMQ_DUPL_ID")
 DELAY, TIME = "AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_TIME"
 PERIOD, REPEAT, CRON = "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"
 JOB = "scheduledJobId"
-SCHEDULED = (DELAY, TIME, PERIOD, REPEAT, CRON)
+TIMES = (DELAY, TIME, PERIOD, CRON)  # with one of these a message is scheduled
 GROUP, GROUP_SEQ = "JMSXGroupID", "JMSXGroupSeq"
 GROUP_BYTES = 200  # a longer name of a group is remembered by its hash
 RETAIN = "ActiveMQ.Retain"
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(
-    ("expires", "priority", "transaction", GROUP, RETAIN, *LIFETIMES, *IDS, *SCHEDULED)
+    ("expires", "priority", "transaction", GROUP, RETAIN, *LIFETIMES, *IDS, *TIMES)
 )
 #: Headers whose value decides what becomes of a SEND.
 INTERPRETED = UNCOMMON | {"destination", "message-id", "persistent", "reply-to", "timestamp"}
@@ -139,16 +141,19 @@ class Sending:
         return routes.get(destination) or routes.find(destination)
 
     def _read(self, frame: Frame, route: Route, changed: dict[str, str]) -> Meaning:
-        """Return what a SEND means, but for what is uncommon. `changed`: headers as they are to be."""
-        headers = frame.headers
-        persistent = headers.get("persistent")
-        durable = route.durable and (
-            self._client.options.default_persistent if persistent is None else persistent != "false"
-        )
+        """Return what a common SEND means. `changed`: headers as they are to be."""
         put: Put = route.put_from(self._client)
         if "reply-to" in changed:
             put = marks_reply(put)
-        return put, middle(frame, changed), durable, "timestamp" not in headers
+        durable = route.durable and self._is_persistent(frame.headers)
+        return put, middle(frame, changed), durable, "timestamp" not in frame.headers
+
+    def _is_persistent(self, headers: dict[str, str]) -> bool:
+        """Tell whether the message is to be stored where messages are stored."""
+        persistent = headers.get("persistent")
+        return (
+            self._client.options.default_persistent if persistent is None else persistent != "false"
+        )
 
     def _changed_headers(self, headers: dict[str, str]) -> dict[str, str]:
         """Return the headers of a MESSAGE that are not as the sender wrote them."""
@@ -172,59 +177,80 @@ class Sending:
     def _send_uncommon(self, frame: Frame, route: Route) -> None:
         """A SEND that asks for more than to be put, or goes where more is to be asked."""
         headers, broker, client = frame.headers, self._broker, self._client
-        policy, changed = route.policy, self._changed_headers(headers)
-        expires = policy.expiry(read_expiry(headers, broker.now), broker.now)
+        destination, now = route.destination, broker.now
+        expires = route.policy.expiry(read_expiry(headers, now), now)
+        priority = read_priority(headers)
+        group, closes_group = read_group(headers)
+        timing = read_timing(headers, now)
+        dedup_id = first(headers, IDS)
+        transaction = client.transaction(headers) if "transaction" in headers else None
+        persistent = self._is_persistent(headers)
+        plain = frame.plain and self._is_plain()
+        changed = self._changed_headers(headers)
         if expires:
             changed["expires"] = str(expires)
-        put, lines, durable, stamped = self._read(frame, route, changed)
+        lines, stamp = middle(frame, changed), self._stamp.line
+        if "timestamp" in headers:
+            stamp = b"\n"
         size = len(frame.body) + len(lines)
-        message = Message(0, b"", durable, frame.plain and self._is_plain(), expires=expires)
-        priority = number(headers, "priority", DEFAULT_PRIORITY, "a whole number from 0 to 9")
-        if policy.priorities:
-            message.priority = min(9, max(0, priority))
-        read_group(message, headers)
-        if headers.get(RETAIN) == "true":
-            message.mark().retained = True
-        schedule = read_schedule(headers, broker.now)
-        dedup_id = first(headers, IDS)
-        destination = client.resolve(headers["destination"])
-        stamp = self._stamp.line if stamped else b"\n"
 
-        def send(put: Put) -> None:
+        def is_stored(route: Route) -> bool:
+            if timing is not None and not isinstance(route, TempQueue | TempTopic):
+                return persistent  # in the schedule, whoever gets it then
+            return persistent and route.durable
+
+        def send(route: Route) -> None:
+            """Do it, at once or at COMMIT; it gets its place then."""
+            policy, durable = route.policy, is_stored(route)
             if dedup_id is not None and broker.dedup.seen(destination, dedup_id, policy, durable):
                 return
-            message.seq = broker.next_seq
+            seq = broker.next_seq
             broker.next_seq += 1
-            message.tail = b"".join(
-                (self._id_start, b"%d" % message.seq, stamp, lines, frame.body, END)
-            )
-            if schedule is not None:
-                broker.schedule.add(destination, message, *schedule)
-            elif not message.expires or message.expires > broker.now:
-                put(message)
+            tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, frame.body, END))
+            rank = priority if policy.priorities else DEFAULT_PRIORITY
+            message = Message(seq, tail, durable, plain, rank, expires)
+            if group:
+                extra = message.mark()
+                extra.group, extra.closes_group = group, closes_group
+            if "reply-to" in changed:
+                message.mark().reply = True
+            if headers.get(RETAIN) == "true":
+                message.mark().retained = True
+            if timing is not None:
+                broker.schedule.add(destination, message, *timing.from_now(broker.now))
+                return
+            if 0 < expires <= broker.now:
+                message.special = True  # nobody is handed it, it only takes the way of what expires
+            route.put_from(client)(message)
 
-        if "transaction" in headers:
-            transaction = client.transaction(headers)
-            broker.admit(False, size)
-
-            def at_commit() -> None:
-                # Meanwhile the destination may have been removed as idle, and made anew.
-                try:
-                    send(broker.routes.find(destination).put_from(client))
-                except Refusal:
-                    return  # as a temporary one whose owner has gone; the rest is done
-
-            transaction.send(at_commit, size, durable)
-            if client.dialect.receipts_at_commit:
-                transaction.then(lambda: client.promise_receipt(headers))
-            else:
-                client.say_receipt(headers)  # as ActiveMQ: taken into the transaction
+        if transaction is None:
+            broker.admit(is_stored(route), size)
+            if timing is None:
+                self._respect_limits(route)
+            send(route)
+            (client.promise_receipt if is_stored(route) else client.say_receipt)(headers)
             return
-        broker.admit(durable, size)
-        if schedule is None:
+
+        def at_commit() -> None:
+            # Meanwhile the destination may have been removed as idle, and made anew.
+            try:
+                send(broker.routes.find(destination))
+            except Refusal:
+                return  # as a temporary one whose owner has gone; the rest is done
+
+        broker.admit(False, size)
+        transaction.send(at_commit, size, is_stored(route))
+        if timing is None:
+            transaction.require(destination, lambda: self._respect_limits_of(destination))
+        if client.dialect.receipts_at_commit:
+            transaction.then(lambda: client.promise_receipt(headers))
+        else:
+            client.say_receipt(headers)  # as ActiveMQ: taken into the transaction
+
+    def _respect_limits_of(self, destination: str) -> None:
+        route = self._broker.routes.get(destination)
+        if route is not None:  # else nothing waits there
             self._respect_limits(route)
-        send(put)
-        client.promise_receipt(headers)
 
     def _respect_limits(self, route: Route) -> None:
         for queue in route.limits():
@@ -257,43 +283,60 @@ def marks_reply(put: Put) -> Put:
 
 def read_expiry(headers: dict[str, str], now: int) -> int:
     """Return when a message expires, in milliseconds since 1970; 0: never. Raises `Refusal`."""
-    expires = number(headers, "expires", 0, "milliseconds since 1970")
-    if "expires" in headers:
-        return expires
     lifetimes = [number(headers, name, 0, "milliseconds") for name in LIFETIMES]
+    if "expires" in headers:
+        return max(0, number(headers, "expires", 0, "milliseconds since 1970"))
     return next((now + lifetime for lifetime in lifetimes if lifetime > 0), 0)
 
 
-def read_group(message: Message, headers: dict[str, str]) -> None:
-    """Note the group of a message."""
-    group = headers.get(GROUP)
-    if not group:
-        return
+def read_priority(headers: dict[str, str]) -> int:
+    """Return the priority of a message, 0 to 9. Raises `Refusal`."""
+    priority = number(headers, "priority", DEFAULT_PRIORITY, "a whole number from 0 to 9")
+    return min(9, max(0, priority))
+
+
+def read_group(headers: dict[str, str]) -> tuple[str, bool]:
+    """Return the group of a message, or "", and whether it is the last of it. Raises `Refusal`."""
+    group = headers.get(GROUP, "")
     if len(group.encode()) > GROUP_BYTES:
         group = sha256(group.encode()).hexdigest()
-    extra = message.mark()
-    extra.group = group
-    extra.closes_group = number(headers, GROUP_SEQ, 0, "a whole number, -1 for the last") < 0
+    return group, number(headers, GROUP_SEQ, 0, "a whole number, -1 for the last") < 0
 
 
-def read_schedule(headers: dict[str, str], now: int) -> tuple[int, int, int, str] | None:
-    """Return delay, period, repetitions and cron text of a SEND that is not for now. Raises `Refusal`."""
-    if JOB in headers or not any(name in headers for name in SCHEDULED):
+class Timing(NamedTuple):
+    """When a message is to be delivered, if not now. In milliseconds."""
+
+    delay: int
+    moment: int  # since 1970, instead of the delay; 0: there is none
+    period: int
+    repeat: int
+    cron: str
+
+    def from_now(self, now: int) -> tuple[int, int, int, str]:
+        """Return what the schedule asks for: delay, period, repetitions and cron text."""
+        delay = max(0, self.moment - now) if self.moment else self.delay
+        return delay, self.period, self.repeat, self.cron
+
+
+def read_timing(headers: dict[str, str], now: int) -> Timing | None:
+    """Return when a message is to be delivered, None for now. Raises `Refusal`."""
+    if JOB in headers or not any(name in headers for name in TIMES):
         return None  # what was scheduled before is sent now, as with ActiveMQ
-    delay = number(headers, DELAY, 0, "milliseconds")
-    moment = number(headers, TIME, 0, "milliseconds since 1970")
-    period = number(headers, PERIOD, 0, "milliseconds")
-    repeat = number(headers, REPEAT, 0, "how often it is sent again, -1 without end")
-    cron = headers.get(CRON, "")
-    if delay < 0 or moment < 0 or period < 0 or repeat < -1:
+    timing = Timing(
+        number(headers, DELAY, 0, "milliseconds"),
+        number(headers, TIME, 0, "milliseconds since 1970"),
+        number(headers, PERIOD, 0, "milliseconds"),
+        number(headers, REPEAT, 0, "how often it is sent again, -1 without end"),
+        headers.get(CRON, ""),
+    )
+    delay, period, repeat, cron = timing.from_now(now)
+    if min(timing.delay, timing.moment, period) < 0 or repeat < -1:
         raise Refusal("A schedule cannot lie in the past", "Delays and periods are milliseconds.")
-    if repeat and not period:
-        raise Refusal(f"{REPEAT} needs {PERIOD}", "Say how many milliseconds lie between two.")
+    if now + max(delay, period) > LAST_DUE:
+        raise Refusal("The message is scheduled too late", "It must be due before 2109.")
     if cron:
         try:
-            check_cron(cron)
+            next_cron(cron, now)
         except ValueError as error:
             raise Refusal(f"Invalid {CRON}: {cron}", str(error)) from None
-    if moment:
-        delay = max(0, moment - now)
-    return delay, period, repeat, cron
+    return timing

@@ -29,7 +29,7 @@ from broker.advisories import Advisories
 from broker.agenda import Agenda
 from broker.author import Author
 from broker.connection import Connection
-from broker.core.broker import SWEEP_EVERY, Broker, Outside
+from broker.core.broker import Broker, Outside
 from broker.core.policy import Policies
 from broker.cron import next_cron
 from broker.dialect import Dialect
@@ -162,7 +162,7 @@ class BrokerService(Service):
                     f"cannot listen on {listener.host}:{listener.port}: {reason}"
                 ) from None
             self._ports.append(port)
-        self._agenda.add(time.monotonic() + SWEEP_EVERY, self._sweep)
+        self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
         urls = [url_of(port) for port in self._ports]
         self.presence.url = urls[0]
         return urls
@@ -252,7 +252,7 @@ class BrokerService(Service):
 
     def _sweep(self, now: float) -> float:
         self.broker.sweep()
-        return now + SWEEP_EVERY
+        return now + self.options.sweep_every
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""

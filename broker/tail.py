@@ -70,14 +70,19 @@ def middle(frame: Frame, changed: Mapping[str, str]) -> bytes:
 def middle_form(template: Template, changed: Mapping[str, str]) -> bytes:
     """Return the same for every SEND of a template: bytes to be filled with its values and the length."""
     form = b""
+    rest = dict(changed)
     for name, value in template.headers.items():
-        if name in OURS or name in changed:
-            form += b"%.0b" if name in template.holes else b""  # takes a value and writes nothing
-        elif name in template.holes:
+        is_hole = name in template.holes
+        if is_hole and (name in OURS or name in changed):
+            form += b"%.0b"  # takes a value and writes nothing
+        if name in OURS:
+            continue
+        if is_hole and name not in changed:
             form += b"%b:%%b\n" % name.replace("%", "%%").encode()
         else:
-            form += f"{name}:{value}\n".replace("%", "%%").encode()
-    form += header_lines(changed.items(), TAIL_VERSION).replace(b"%", b"%%")
+            item = name, rest.pop(name, value)
+            form += header_lines([item], TAIL_VERSION).replace(b"%", b"%%")
+    form += header_lines(rest.items(), TAIL_VERSION).replace(b"%", b"%%")
     return form + b"content-length:%d\n\n"
 
 
@@ -132,7 +137,17 @@ def unescape(value: str) -> str:
     return ESCAPED.sub(lambda found: MEANING[found[0]], value)
 
 
-def annotate(tail: bytes, headers: dict[str, str]) -> bytes:
-    """Return a tail with more headers behind its message-id."""
-    end = tail.index(b"\n") + 1
-    return tail[:end] + header_lines(headers.items(), TAIL_VERSION) + tail[end:]
+def annotate(tail: bytes, headers: Mapping[str, str | None]) -> bytes:
+    """Return a tail with these headers behind its message-id, without those of the same names it had.
+
+    None stands for a header that is only taken out.
+    """
+    end = tail.index(b"\n\n")
+    first, *lines = tail[:end].split(b"\n")
+    marks = tuple(header_lines([(name, "")], TAIL_VERSION)[:-1] for name in headers)
+    kept = [line for line in lines if not line.startswith(marks)]
+    new = [(name, value) for name, value in headers.items() if value is not None]
+    head = b"\n".join(
+        (first, header_lines(new, TAIL_VERSION)[:-1], *kept) if new else (first, *kept)
+    )
+    return b"".join((head, memoryview(tail)[end:]))

@@ -10,20 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from broker.core.dedup import STORED_AS as DEDUP
+from broker.core.dedup import Dedup
+from broker.core.durable import Durables
 from broker.core.each import for_each
 from broker.core.event import Event
+from broker.core.expiry import Expiry
 from broker.core.journal import Batch, Journal, Memory
 from broker.core.lane import Read
-from broker.core.message import Message
-from broker.core.policy import Policies
+from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.policy import DEFAULT, Policies, Policy
 from broker.core.queue import EXPIRED, Queue
-from broker.core.routes import HIDDEN, Routes
-from broker.core.schedule import STORED_AS, Schedule
+from broker.core.routes import HIDDEN, Routes, TempQueue
+from broker.core.schedule import STORED_AS as SCHEDULE
+from broker.core.schedule import Schedule
 from broker.core.subscription import Wants
 from broker.core.topic import Topic
 from broker.errors import Refusal
-
-SWEEP_EVERY = 30.0  # seconds between two looks for what has expired or is idle
 
 
 class Goes(Protocol):
@@ -73,8 +76,8 @@ class Kept(Protocol):
 class Outside:
     """What the core needs of the floors above, as functions, because it knows neither STOMP nor clocks."""
 
-    #: Adds headers to a message's tail.
-    annotate: Callable[[bytes, dict[str, str]], bytes]
+    #: Gives headers of a message's tail other values, adds those it has not, takes out those that are None.
+    annotate: Callable[[bytes, Mapping[str, str | None]], bytes]
     #: Makes of a selector's text what tells which messages match. Raises `Refusal`.
     make_filter: Callable[[str], Wants]
     #: Returns the next moment (ms since 1970) that a cron text means after another.
@@ -113,7 +116,10 @@ class Broker:
         self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows
         self.routes = Routes(self, policies or Policies())
         self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)
-        self.blocked: dict[Queue, list[Callable[[], None]]] = {}  # full → who waits for room
+        self.dedup = Dedup(self)
+        self.durables = Durables(self)
+        self.expiry = Expiry(self)
+        self.blocked: dict[Queue, dict[Callable[[], None], None]] = {}  # full → who waits for room
         self._idle: set[Queue | Topic] = set()
         self._on_the_way = 0  # highest seq of the batch that is being written
         self._deleted: set[int] = set()  # by that batch, if anybody wants to know
@@ -132,11 +138,16 @@ class Broker:
                 queue = self.routes.load(each.number, each.name)
                 for priority, count in each.lanes.items():
                     queue.load(priority, count)
-        if lanes := hidden.get(STORED_AS):
-            self.schedule.load(self.routes.hidden(STORED_AS), sum(lanes.values()), read)
+        for name, lanes in hidden.items():
+            if name == SCHEDULE:
+                self.schedule.load(self.routes.hidden(name), sum(lanes.values()), read)
+            elif name.startswith(DEDUP):
+                self.dedup.load(name, self.routes.hidden(name), read)
+        self.durables.load(kept.marks, hidden)
 
     def take(self) -> Batch:
         """Return what must go to disk now."""
+        self.durables.before_write()
         batch = self.journal.take(self.next_seq)
         self._on_the_way = self.next_seq - 1
         if self.choosing:
@@ -184,11 +195,23 @@ class Broker:
         twin.durable = durable
         return twin
 
+    def fit(self, message: Message, policy: Policy) -> None:
+        """Change a copy as the policy of the queue that it goes to demands."""
+        if policy is DEFAULT:
+            return
+        if not policy.priorities:
+            message.priority = DEFAULT_PRIORITY
+        expires = policy.expiry(message.expires, self.now)
+        if expires != message.expires:
+            message.expires = expires
+            message.tail = self.annotate(message.tail, {"expires": str(expires)})
+
     def bury(self, queue: Queue, message: Message, cause: str) -> None:
         """Move a copy of a message to the dead letters; the caller ends the original.
 
         As ActiveMQ: with its message-id, where it came from and why; only durable ones unless the policy
-        says otherwise, and a dead letter that fails once more is gone. It does not expire.
+        says otherwise, and a dead letter that fails once more is gone. It does not expire, unless the policy
+        of the dead letters gives it a new lifetime, and it begins anew to count who failed on it.
         """
         policy = queue.policy
         name = policy.dead_letters_of(queue.name)
@@ -197,13 +220,27 @@ class Broker:
         if not message.durable and not policy.dead_letter_non_persistent:
             return
         letters = self.routes.queue(name)
+        if letters is queue:
+            return
         letter = self.twin(message, durable=True)
+        origin, extra = queue.destination, letter.extra
+        if extra is not None:
+            origin = extra.destination or origin
+            extra.destination = ""
+            extra.retained = False
         letter.tail = self.annotate(
             message.tail,
-            {"original-destination": queue.destination, "dlqDeliveryFailureCause": cause},
+            {
+                "original-destination": origin,
+                "dlqDeliveryFailureCause": cause,
+                "expires": None,
+                "originalExpiration": str(message.expires) if message.expires else None,
+                "originalDeliveryMode": None if message.durable else "NON_PERSISTENT",
+            },
         )
         letter.expires = letter.returns = 0
         letter.redelivered = False
+        self.fit(letter, letters.policy)
         letters.put(letter)
         self.tell(Event("MessageDLQd", queue, message))
 
@@ -223,20 +260,29 @@ class Broker:
         """Give those who asked for it another go."""
         again, self.again = self.again, {}
         for_each(again, lambda each: each.go_on(read))
+        if self.blocked:
+            self.relieve()
 
     def wait_for_room(self, queue: Queue, go_on: Callable[[], None]) -> None:
         """Call `go_on` once a queue that is full takes messages again."""
-        self.blocked.setdefault(queue, []).append(go_on)
+        self.blocked.setdefault(queue, {})[go_on] = None
+
+    def wait_no_longer(self, go_on: Callable[[], None]) -> None:
+        """Whoever waits for room has gone."""
+        for waiting in self.blocked.values():
+            waiting.pop(go_on, None)
 
     def relieve(self) -> None:
         """Let those go on whose queue has room."""
-        for queue in [queue for queue in self.blocked if not queue.full(0)]:
+        for queue in [queue for queue in self.blocked if not queue.full]:
             for_each(self.blocked.pop(queue), lambda go_on: go_on())
 
     def sweep(self) -> None:
         """Drop what has expired, forget destinations that are no longer used."""
-        for queue in list(self.routes.queues.values()):
-            if queue.waiting:
-                queue.expire()
+        routes = self.routes
+        temporary = [each for each in routes.temporaries() if isinstance(each, TempQueue)]
+        self.expiry.sweep([*routes.queues.values(), *temporary])
         self.schedule.sweep()
-        self._idle = self.routes.remove_idle(self._idle)
+        self.dedup.sweep()
+        self.durables.sweep(self.now)
+        self._idle = routes.remove_idle(self._idle)

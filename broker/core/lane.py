@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 
 from broker.core.message import Message
 
@@ -26,6 +26,7 @@ Read = Callable[[int, int, int, int, int], list[tuple[int, bytes, bytes]]]
 
 WINDOW = 1000  # messages of a lane that are kept in memory
 WINDOW_BYTES = 4 * 1024 * 1024  # bytes of them
+NEVER = 1 << 63  # a moment that does not come
 
 
 class Lane:
@@ -37,10 +38,10 @@ class Lane:
         "behind",
         "bytes",
         "edge",
-        "expiring",
         "head",
         "last",
         "priority",
+        "soonest",
     )
 
     def __init__(self, priority: int, behind: int = 0, last: int = -1) -> None:
@@ -51,7 +52,8 @@ class Lane:
         self.behind = behind  # messages that are only in the store or on the way there
         self.edge = -1  # while behind: seq that all durable messages in memory are at or below
         self.aside: deque[Message] = deque()  # in memory, newer than edge
-        self.expiring = behind > 0  # some message may have an expiry
+        # No message expires before, in milliseconds since 1970; 0: nobody has looked.
+        self.soonest = 0 if behind else NEVER
         self.last = last  # seq of the newest
         self.apart: set[int] = set()  # taken from beyond the edge, and perhaps still in the store
 
@@ -59,7 +61,7 @@ class Lane:
         """Add the newest message."""
         self.last = message.seq
         if message.expires:
-            self.expiring = True
+            self.expects(message)
         if not self.behind and (
             not message.durable or (len(self.head) < WINDOW and self.bytes < WINDOW_BYTES)
         ):
@@ -74,8 +76,8 @@ class Lane:
 
     def put_back(self, messages: list[Message]) -> None:
         """Return messages, sorted by seq, to their places in memory."""
-        if any(message.expires for message in messages):
-            self.expiring = True
+        for message in messages:
+            self.expects(message)
         if self.behind and messages[-1].seq > self.edge:
             beyond = [message for message in messages if message.seq > self.edge]
             self.aside = deque(sorted([*self.aside, *beyond], key=sequence))
@@ -106,13 +108,33 @@ class Lane:
                 self.apart.discard(seq)
                 continue
             message = self._message(seq, meta, tail, suspect_before)
-            if message.expires:
-                self.expiring = True
             self.head.append(message)
             self.bytes += len(tail)
             self.behind -= 1
         self._merge_aside()
         return bool(rows)
+
+    # For those who look for what has expired.
+
+    def expects(self, message: Message) -> None:
+        """Note when a message expires."""
+        if 0 < message.expires < self.soonest:
+            self.soonest = message.expires
+
+    def take_expired(self, now: int) -> list[Message]:
+        """Take out what has expired of all that is in memory, and note when the next of it does."""
+        expired = []
+        for message in chain(self.head, self.aside):
+            if 0 < message.expires <= now:
+                expired.append(message)
+            else:
+                self.expects(message)
+        if expired:
+            gone = set(map(sequence, expired))
+            self.bytes -= sum(len(m.tail) for m in self.head if m.seq in gone)
+            self.head = deque(m for m in self.head if m.seq not in gone)
+            self.aside = deque(m for m in self.aside if m.seq not in gone)
+        return expired
 
     # For those who choose.
 

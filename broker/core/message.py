@@ -19,7 +19,9 @@ import struct
 RECORD_FORMAT = 2
 KNOWN_FORMATS = (1, 2)
 META = struct.Struct(">BBBQ")
-PLAIN, REDELIVERED, CLOSES_GROUP = 1, 2, 4  # flags
+PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAINED = 1, 2, 4, 8, 16  # flags
+EXTRAS = CLOSES_GROUP | REPLY | RETAINED
+MOST_RETURNS = 255  # that a record can count
 
 BULKY = 256 * 1024  # bytes of a tail that is handled with care
 DEFAULT_PRIORITY = 4  # of 0 to 9, as in JMS
@@ -111,11 +113,14 @@ class Message:
     def meta(self) -> bytes:
         """Return the record's first piece; the second is `tail`."""
         flags = (PLAIN if self.plain else 0) | (REDELIVERED if self.redelivered else 0)
-        group = b""
-        if self.extra is not None:
-            group = self.extra.group.encode()
-            flags |= CLOSES_GROUP if self.extra.closes_group else 0
-        return META.pack(RECORD_FORMAT, flags, min(self.returns, 255), self.expires) + group
+        group, extra = b"", self.extra
+        if extra is not None:
+            group = extra.group.encode()
+            flags |= CLOSES_GROUP if extra.closes_group else 0
+            flags |= REPLY if extra.reply else 0
+            flags |= RETAINED if extra.retained else 0
+        returns = min(self.returns, MOST_RETURNS)
+        return META.pack(RECORD_FORMAT, flags, returns, self.expires) + group
 
     @classmethod
     def from_record(cls, seq: int, priority: int, meta: bytes, tail: bytes) -> Message:
@@ -128,8 +133,10 @@ class Message:
         message.returns = returns
         if flags & REDELIVERED:
             message.mark_redelivered()
-        if len(meta) > META.size:
+        if len(meta) > META.size or flags & EXTRAS:
             extra = message.mark()
             extra.group = meta[META.size :].decode()
             extra.closes_group = bool(flags & CLOSES_GROUP)
+            extra.reply = bool(flags & REPLY)
+            extra.retained = bool(flags & RETAINED)
         return message

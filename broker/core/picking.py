@@ -120,6 +120,18 @@ class Picker:
                 if consumer.wants is None or consumer.wants(message):
                     insort(missed, (-message.priority, message.seq))
 
+    def take_expired(self, lane: Lane) -> list[Message]:
+        """Take out what has expired of what was given back to a lane; note when the next of it does."""
+        expired = []
+        for message in list(self.returned.values()):
+            if message.priority != lane.priority:
+                continue
+            if 0 < message.expires <= self._queue.broker.now:
+                expired.append(self.returned.pop(message.seq))
+            else:
+                lane.expects(message)
+        return expired
+
     def _in_charge(self) -> list[Subscription]:
         """Return the consumers that are served, first who comes first."""
         for consumer in self._consumers:
@@ -196,9 +208,7 @@ class Picker:
             if message is None or not self._wants(consumer, message):
                 continue
             del self.returned[message.seq]
-            queue.waiting -= 1
-            if not message.durable:
-                queue.charge(-len(message.tail))
+            queue.waits_no_longer(message)
             if message.expires and message.expires <= queue.broker.now:
                 queue.broker.expire(queue, message)
                 continue

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from broker.core.advised import advise
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 ONE_GO = 1000  # messages handed over before others get their turn
 #: Why a message is a dead letter.
-REFUSED, TOO_OFTEN, EXPIRED = "refused by a consumer (NACK)", "redelivered too often", "expired"
+REFUSED, EXPIRED = "refused by a consumer (NACK)", "expired"
+TOO_OFTEN = "delivered {} times and never acknowledged"
 
 
 class Blocked(Exception):
@@ -142,7 +144,9 @@ class Queue:
         """A consumer failed on it: it comes again, after `delay` ms, or is a dead letter."""
         broker, policy = self.broker, self.policy
         most = policy.max_redeliveries
-        if requeue and message.returns < (broker.max_redeliveries if most < 0 else most):
+        if most < 0:
+            most = broker.max_redeliveries
+        if requeue and (most < 0 or message.returns < most):
             message.returns += 1
             delay = delay or int(policy.delay(message.returns) * 1000)
             if delay:
@@ -151,7 +155,8 @@ class Queue:
             else:
                 self.give_back([message])
         else:
-            broker.bury(self, message, TOO_OFTEN if requeue else REFUSED)
+            cause = TOO_OFTEN.format(message.returns + 1) if requeue else REFUSED
+            broker.bury(self, message, cause)
             self.done(message)
 
     def postpone(self, message: Message, due: int) -> None:
@@ -176,6 +181,8 @@ class Queue:
                 self.charge(len(message.tail))
         self.waiting += len(messages)
         if self._picker is not None:
+            for message in messages:
+                self._lane(message.priority).expects(message)
             self._picker.give_back(messages)
             self.broker.again[self] = None
             return
@@ -194,7 +201,7 @@ class Queue:
     def join(self, subscription: Subscription) -> None:
         """A consumer comes; it is served after `feed`."""
         self.subscriptions[subscription] = None
-        if self.policy.exclusive:
+        if self.policy.exclusive and self.grouping:  # else it is alone anyway
             subscription.exclusive = True
         if self._picker is not None:
             self._picker.join(subscription)
@@ -274,6 +281,8 @@ class Queue:
 
     def go_on(self, read: Read) -> None:
         """The other go that was asked for: refill the windows, then dispatch."""
+        if self._most:
+            self._shorten(read)
         if self._picker is not None:
             self._picker.go_on(read)
             return
@@ -284,26 +293,22 @@ class Queue:
                 break  # lanes below this one are not asked before it is empty
         self.dispatch()
 
-    def expire(self) -> None:
-        """Drop what has expired while it waited in memory."""
-        now = self.broker.now
-        for lane in self.lanes:
-            if not lane.expiring or not lane.head:
-                continue
-            kept = [m for m in lane.head if not m.expires or m.expires > now]
-            expired = [m for m in lane.head if m.expires and m.expires <= now]
-            lane.head = deque(kept)
-            lane.expiring = bool(lane.behind or lane.aside) or any(m.expires for m in kept)
-            for message in expired:
-                lane.bytes -= len(message.tail)
-                if not message.durable:
-                    self.charge(-len(message.tail))
-                self.waiting -= 1
-                self.broker.expire(self, message)
+    def drop_expired(self, lane: Lane) -> None:
+        """Drop what has expired of a lane's messages, as far as they are in memory."""
+        expired = lane.take_expired(self.broker.now)
+        if self._picker is not None:
+            expired += self._picker.take_expired(lane)
+        for message in expired:
+            self.waits_no_longer(message)
+            self.broker.expire(self, message)
 
     def taken(self, lane: Lane, message: Message) -> None:
         """Take one message out of a lane, wherever it is."""
         lane.take(message)
+        self.waits_no_longer(message)
+
+    def waits_no_longer(self, message: Message) -> None:
+        """Count one message less that waits."""
         self.waiting -= 1
         if not message.durable:
             self.charge(-len(message.tail))
@@ -313,12 +318,13 @@ class Queue:
         self.charged += size
         self.broker.memory.room -= size
 
-    def full(self, size: int) -> bool:
-        """Tell whether a message of `size` bytes is too much for the limits of the policy."""
+    @property
+    def full(self) -> bool:
+        """True when as much waits as the policy allows. What came last may be more than that, as in ActiveMQ."""
         policy = self.policy
         return bool(
             (policy.max_messages and self.waiting >= policy.max_messages)
-            or (policy.memory_limit and self.charged + size > policy.memory_limit)
+            or (policy.memory_limit and self.charged >= policy.memory_limit)
         )
 
     def ask(self) -> None:
@@ -326,16 +332,53 @@ class Queue:
         if self not in self.broker.starving:
             self.broker.again[self] = None
 
-    def drop_oldest(self) -> None:
-        """Give up the oldest of the least urgent messages; those in memory are the oldest."""
-        lane = next((lane for lane in reversed(self.lanes) if lane.head), None)
+    def drop_oldest(self) -> bool:
+        """Give up the oldest of the least urgent messages; False if it must be read first."""
+        lane = self._last_lane()
         if lane is None:
-            return
-        oldest = lane.head[0]
-        self.taken(lane, oldest)
-        self.done(oldest)
+            return False
+        if not lane.head:
+            self.ask()
+            return False
+        self._drop(lane, lane.head[0])
+        return True
+
+    def _drop(self, lane: Lane, message: Message) -> None:
+        self.taken(lane, message)
+        self.done(message)
         self.dropped += 1
-        self.broker.discarded(self, oldest)
+        self.broker.discarded(self, message)
+
+    def _make_room(self, newest: Message) -> None:
+        """Give up the oldest messages for the newest one, if more wait than the policy allows."""
+        if self._most:
+            while self.waiting > self._most and self.drop_oldest():
+                pass
+        if self._most_charged:
+            while self.charged > self._most_charged:
+                oldest = self._oldest_in_memory_only()
+                if oldest is None or oldest is newest:
+                    return
+                self._drop(self._lane(oldest.priority), oldest)
+
+    def _oldest_in_memory_only(self) -> Message | None:
+        for lane in reversed(self.lanes):
+            for message in chain(lane.head, lane.aside):
+                if not message.durable:
+                    return message
+        return None
+
+    def _shorten(self, read: Read) -> None:
+        """Read the oldest messages to give them up, as long as more wait than the policy allows."""
+        for _ in range(ONE_GO):
+            lane = self._last_lane()
+            if self.waiting <= self._most or lane is None:
+                return
+            if not (lane.head or lane.refill(self.number, read, self.broker.suspect_before)):
+                self.broker.starving[self] = None  # it is still being written
+                return
+            self.drop_oldest()
+        self.ask()
 
     def _keep(self, message: Message) -> None:
         """Let a message wait, unless somebody who chooses takes it at once."""
@@ -356,10 +399,8 @@ class Queue:
             picker.note(lane, message)
         elif self._line:
             self.dispatch()
-        if (self._most and self.waiting > self._most) or (
-            self._most_charged and self.charged > self._most_charged
-        ):
-            self.drop_oldest()
+        if self._most or self._most_charged:
+            self._make_room(message)
 
     def _choose(self) -> None:
         """From now on consumers are served by what they choose."""
@@ -394,6 +435,10 @@ class Queue:
             if lane.behind:
                 return None
         return None
+
+    def _last_lane(self) -> Lane | None:
+        """Return the lane of the least urgent messages that wait; not those given back to who chooses."""
+        return next((lane for lane in reversed(self.lanes) if lane.head or lane.behind), None)
 
     def _lane(self, priority: int) -> Lane:
         lane = self._lane_of.get(priority)

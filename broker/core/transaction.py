@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broker.core.each import for_each
 from broker.core.journal import Memory
 from broker.core.subscription import Subscription
 
@@ -15,13 +16,14 @@ from broker.core.subscription import Subscription
 class Transaction:
     """What COMMIT will do."""
 
-    __slots__ = ("_acks", "_held", "_memory", "_steps", "size")
+    __slots__ = ("_acks", "_held", "_memory", "_required", "_steps", "size")
 
     def __init__(self, memory: Memory) -> None:
         """`memory` is what the messages that are held take from."""
         self.size = 0  # bytes of the messages held that will go to disk
         self._held = 0  # bytes of all messages held
         self._memory = memory
+        self._required: dict[str, Callable[[], None]] = {}
         self._steps: list[Callable[[], None]] = []
         self._acks: list[tuple[Subscription, list[str]]] = []
 
@@ -32,6 +34,10 @@ class Transaction:
         if durable:
             self.size += size
         self._steps.append(put)
+
+    def require(self, what: str, check: Callable[[], None]) -> None:
+        """Let `check` be called before COMMIT, once for the same thing. It may raise `Refusal`, and `Blocked`."""
+        self._required.setdefault(what, check)
 
     def then(self, step: Callable[[], None]) -> None:
         """Hold something else that is to happen at its place in the order."""
@@ -58,11 +64,15 @@ class Transaction:
             self._acks.append((subscription, keys))
             self._steps.append(lambda: subscription.settle_refusal(keys, requeue, delay))
 
+    def check(self) -> None:
+        """Raise `Refusal`, or `Blocked`, unless everything can be done now."""
+        for check in self._required.values():
+            check()
+
     def commit(self) -> None:
         """Do everything, in the order it was asked for."""
         self._memory.room += self._held
-        for step in self._steps:
-            step()
+        for_each(self._steps, lambda step: step())
 
     def abort(self) -> None:
         """Do nothing: messages go unsent, acknowledgements are taken back."""

@@ -6,6 +6,7 @@ was committed and nothing else. `begin_write` and `end_write` are apart, as they
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.core.broker import Broker, Outside
@@ -21,9 +22,9 @@ from broker.store.memory import MemoryStore
 NODE = b"message-id:test-"
 
 
-def annotate(tail: bytes, headers: dict[str, str]) -> bytes:
+def annotate(tail: bytes, headers: Mapping[str, str | None]) -> bytes:
     """Write headers before a tail, in a way that tests can read."""
-    return repr(headers).encode() + tail
+    return repr(dict(headers)).encode() + tail
 
 
 def rename(tail: bytes, seq: int) -> bytes:

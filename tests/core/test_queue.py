@@ -504,6 +504,7 @@ def test_a_sweep_drops_what_expired_in_memory(house: House) -> None:
     house.settle()
     house.broker.now = 6 * SECOND
     house.broker.sweep()
+    house.go_on()
     assert house.queue().waiting == 1
     assert house.in_memory() == 0
     house.settle()
@@ -516,6 +517,7 @@ def test_a_sweep_drops_what_was_given_back_and_expired_since(house: House) -> No
     consumer.close()
     house.broker.now = 6 * SECOND
     house.broker.sweep()
+    house.go_on()
     assert house.queue().waiting == 0
     assert house.in_memory() == 0
 
