@@ -104,6 +104,7 @@ class Fanout:
         for route, wants in self._members:
             if wants is None or wants(message):
                 twin = self._broker.twin(message, message.durable and route.durable)
+                self._broker.fit(twin, route.policy)
                 if self._origin and route.destination != self._origin:
                     twin.tail = self._broker.annotate(
                         twin.tail, {"original-destination": self._origin}
@@ -150,6 +151,7 @@ class Forward:
     def put(self, message: Message) -> None:
         """Take a message of the topic."""
         twin = self._broker.twin(message, message.durable)
+        self._broker.fit(twin, self.queue.policy)
         twin.tail = self._broker.annotate(twin.tail, self._note)
         self.queue.put(twin)
 

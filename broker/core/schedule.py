@@ -43,6 +43,7 @@ from broker.errors import Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
+    from broker.core.routes import Route
 
 STORED_AS = "\0schedule"  # no destination has a name with NUL
 ONE_GO = 1000  # deliveries before others get their turn
@@ -94,14 +95,14 @@ class Search:
         self.found = 0
         self.hint = number_in(id)  # where to look first; 0: nowhere
         self.place = first - 1  # stored ones up to here have been looked at
-        self.in_memory: list[Job] | None = None  # the others that are still to be looked at
+        self.in_memory: list[str] | None = None  # ids of the others, still to be looked at
         self.waits = False  # what comes next is not on disk yet
 
     def wants(self, job: Job) -> bool:
         """Tell whether this is one of them. What was given back is nobody's to manage."""
-        if job.ended or not job.plan.id:
-            return False
-        return job.plan.id == self.id if self.id else self.first <= job.number <= self.last
+        if self.id:
+            return job.plan.id == self.id
+        return self.first <= job.number <= self.last and bool(job.plan.id)
 
     @property
     def at_end(self) -> bool:
@@ -131,6 +132,7 @@ class Schedule:
         self._heap: list[tuple[int, int, Job | Call]] = []
         self._came = count()
         self._husks = 0  # jobs in the heap that have ended
+        self._in_memory: dict[str, Job] = {}  # those in the heap that have an id
         self._searches: deque[Search] = deque()
 
     @property
@@ -265,10 +267,11 @@ class Schedule:
         search = self._searches[0]
         complete = True
         if search.in_memory is None:
-            search.in_memory = [each for _, _, each in self._heap if isinstance(each, Job)]
+            search.in_memory = [search.id] if search.id else list(self._in_memory)
         if search.in_memory:
-            jobs = search.in_memory[-ONE_LOOK:]
+            ids = search.in_memory[-ONE_LOOK:]
             del search.in_memory[-ONE_LOOK:]
+            jobs = [self._in_memory[id] for id in ids if id in self._in_memory]
         elif search.hint:
             jobs, _, complete = self._stored.walk(read, search.hint - 1, 1)
             if complete:
@@ -354,7 +357,9 @@ class Schedule:
             if expires and expires <= now:
                 return  # sent too late, whenever it is delivered
             tail = broker.annotate(tail, {"scheduledJobId": plan.id})
-        route = broker.routes.find(plan.destination)
+        # What was given back returns to its queue; whoever else it was sent to has it.
+        find = broker.routes.find if plan.id else broker.routes.source
+        route: Route = find(plan.destination)
         seq = broker.next_seq
         broker.next_seq += 1
         if plan.id and not plan.first:
@@ -388,11 +393,14 @@ class Schedule:
         else:
             broker.memory.room -= job.size
             heapq.heappush(self._heap, (number, next(self._came), job))
+            if plan.id:
+                self._in_memory[plan.id] = job
         return job
 
     def _end_in_memory(self, job: Job) -> None:
         job.ended = True
         self._broker.memory.room += job.size
+        self._in_memory.pop(job.plan.id, None)
 
     # When it must be looked at.
 

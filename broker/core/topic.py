@@ -77,6 +77,7 @@ class TopicQueue(Queue):
         self._pending = pending
         self._prefetch = self._slow_at = UNLIMITED  # messages that wait for a slow consumer
         self._bindings: list[tuple[Topic, Receiver]] = []
+        self._later: dict[int, Message] = {}  # by seq: given back, to come again at a moment
 
     @property
     def destination(self) -> str:
@@ -113,6 +114,7 @@ class TopicQueue(Queue):
         for topic, receiver in self._bindings:
             topic.unbind(receiver)
         self._bindings.clear()
+        self._later.clear()
         self.broker.memory.room += self.charged
         self.charged = 0
         self.lanes.clear()
@@ -125,7 +127,20 @@ class TopicQueue(Queue):
 
     def postpone(self, message: Message, due: int) -> None:
         """Let it come again later, if the consumer is still there then."""
-        self.broker.schedule.call_at(due, partial(self.give_back, [message]))
+        if not self.subscriptions:
+            return
+        self._later[message.seq] = message
+        self.charge(len(message.tail))
+        if len(self._later) > self._pending:
+            self._take_up(next(iter(self._later)))
+        self.broker.schedule.call_at(due, partial(self._take_up, message.seq))
+
+    def _take_up(self, seq: int) -> None:
+        """The moment has come, or too many wait for theirs."""
+        message = self._later.pop(seq, None)
+        if message is not None:
+            self.charge(-len(message.tail))
+            self.give_back([message])
 
     def give_back(self, messages: list[Message]) -> None:
         """The consumer wants them again; the message itself is shared with other subscribers."""
