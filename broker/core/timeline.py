@@ -20,7 +20,7 @@ that `go_on` or `load` brought: nobody lies behind the edge before either was ca
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING
 
 from broker.core.job import FIRST, ORDINAL_BITS, PRIORITY, Job, number_at
@@ -165,12 +165,14 @@ class Timeline:
     def walk(self, read: Read, after: int, count: int) -> tuple[list[Job], int, bool]:
         """Return the next jobs behind a place, the place up to which that is all, and if it can go on at once.
 
-        They are copies of those in the head. Nothing is taken out. The last place is `END`; where it cannot
-        go on at once, what follows is not on disk yet.
+        Nothing is taken out. The last place is `END`; where it cannot go on at once, what follows is not on
+        disk yet.
         """
         self._settle()
-        if not self._queue:
-            return [], END, True
+        if after < self._edge:
+            start = bisect_right(self._head, after, key=place)
+            jobs = self._head[start : start + count]
+            return jobs, jobs[-1].number if jobs else self._edge, True
         return self._read_on(read, after, count, WINDOW_BYTES)
 
     def _read_on(
