@@ -76,6 +76,11 @@ class Advisories:
         self._watchers: dict[Consumer, Watcher] = {}
         self._wanted: set[str] = set()  # kinds of events that somebody listens to, or ANY
         self._telling = False
+        #: What is to be known whoever listens.
+        self._notes: dict[str, Callable[[Event], None]] = {
+            **presence.notes,
+            "Consumer": self._note_consumer,
+        }
         self._advisories: dict[str, Callable[[Event], Iterator[Advisory]]] = {
             "Connection": self._of_connection,
             "Consumer": self._of_consumer,
@@ -90,21 +95,32 @@ class Advisories:
 
     def tell(self, event: Event) -> None:
         """Something has happened."""
-        self._presence.note(event)
-        is_consumer = event.kind == "Consumer"
-        if is_consumer and event.gone and event.source in self._watchers:
-            del self._watchers[event.source]
-            self._note_wanted()
-        if self._wanted and not self._telling:
+        note = self._notes.get(event.kind)
+        if note is not None:
+            note(event)
+        wanted = self._wanted
+        if wanted and not self._telling and (event.kind in wanted or ANY in wanted):
             self._telling = True  # what comes of telling is not told
             try:
-                if event.kind in self._wanted or ANY in self._wanted:
-                    for advisory in self._of(event):
-                        self._publish(advisory, list(self._watchers.values()))
+                watchers = [
+                    watcher
+                    for consumer, watcher in self._watchers.items()
+                    if consumer is not event.source  # who comes is told of itself with the others
+                ]
+                for advisory in self._of(event):
+                    self._publish(advisory, watchers)
             finally:
                 self._telling = False
-        if is_consumer and not event.gone:
-            self._meet(cast(Consumer, event.source))
+
+    def _note_consumer(self, event: Event) -> None:
+        """A consumer has come or gone; perhaps it listens."""
+        consumer = cast(Consumer, event.source)
+        self._presence.note_consumer(consumer, event.gone)
+        if not event.gone:
+            self._meet(consumer)
+        elif consumer in self._watchers:
+            del self._watchers[consumer]
+            self._note_wanted()
 
     def _note_wanted(self) -> None:
         self._wanted = {kind for watcher in self._watchers.values() for kind in watcher.kinds}
@@ -135,7 +151,6 @@ class Advisories:
     # Who listens.
 
     def _meet(self, consumer: Consumer) -> None:
-        """A consumer has come; perhaps it listens."""
         wish = consumer.wish
         names = [
             element.removeprefix(TOPIC)

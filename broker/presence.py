@@ -17,7 +17,7 @@ from broker.core.subscription import Subscription
 from broker.core.topic import Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from broker.core.broker import Broker
 
@@ -35,20 +35,14 @@ class Presence:
         self.gone = Counts()  # of queues that are no more
         self.published = 0  # messages that came to topics that are no more
         self._broker = broker
-        self._notes = {
+        #: Kind of event → what learns from it.
+        self.notes: dict[str, Callable[[Event], None]] = {
             "Connection": self._note_client,
-            "Consumer": self._note_consumer,
             "Queue": self._note_queue,
             "TempQueue": self._note_queue,
             "Topic": self._note_topic,
             "TempTopic": self._note_topic,
         }
-
-    def note(self, event: Event) -> None:
-        """Learn from an event."""
-        note = self._notes.get(event.kind)
-        if note is not None:
-            note(event)
 
     def _note_client(self, event: Event) -> None:
         client = cast(Client, event.source)
@@ -57,9 +51,9 @@ class Presence:
         else:
             self.clients[client] = None
 
-    def _note_consumer(self, event: Event) -> None:
-        consumer = cast(Consumer, event.source)
-        if event.gone:
+    def note_consumer(self, consumer: Consumer, gone: bool) -> None:
+        """A consumer has come or gone."""
+        if gone:
             self.consumers.pop(consumer.subscription, None)
         else:
             self.consumers[consumer.subscription] = consumer

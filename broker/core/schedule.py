@@ -66,6 +66,7 @@ class Search:
     """A look through all jobs, continued from turn to turn."""
 
     __slots__ = (
+        "before",
         "done",
         "each",
         "first",
@@ -85,8 +86,14 @@ class Search:
         last: int,
         each: Callable[[Job], object],
         done: Callable[[int], object],
+        before: int,
     ) -> None:
-        """For the job of an id, or if that is empty for all with a number from `first` to `last`."""
+        """For the job of an id, or if that is empty for all with a number from `first` to `last`.
+
+        These were made before the sequence number `before` was given: what comes while a look goes on is not
+        meant by whoever asked for it.
+        """
+        self.before = before
         self.id = id
         self.first = first
         self.last = last
@@ -102,7 +109,11 @@ class Search:
         """Tell whether this is one of them. What was given back is nobody's to manage."""
         if self.id:
             return job.plan.id == self.id
-        return self.first <= job.number <= self.last and bool(job.plan.id)
+        return (
+            bool(job.plan.id)
+            and self.first <= job.number <= self.last
+            and made_at(job.plan.id) < self.before
+        )
 
     @property
     def at_end(self) -> bool:
@@ -243,14 +254,15 @@ class Schedule:
         may be met twice. First come those in memory, in no order, then those that are stored, in the order in
         which they are due.
         """
-        self._search(Search("", number_at(start), number_at(end + 1) - 1, each, done))
+        first, last = number_at(start), number_at(end + 1) - 1
+        self._search(Search("", first, last, each, done, self._broker.next_seq))
 
     def remove(self, id: str, done: Callable[[int], object]) -> None:
         """Remove the job of an id, then call `done` with 1, or with 0 if there is none.
 
         The series that its cron has begun are jobs of their own.
         """
-        self._search(Search(id, FIRST, END, self._remove, done))
+        self._search(Search(id, FIRST, END, self._remove, done, self._broker.next_seq))
 
     def remove_range(self, start: int, end: int, done: Callable[[int], object]) -> None:
         """Remove all jobs that are next due from `start` to `end`, then call `done` with their number."""
@@ -446,3 +458,8 @@ def number_in(id: str) -> int:
         return 0
     number = int(digits)
     return number if FIRST <= number < END else 0
+
+
+def made_at(id: str) -> int:
+    """Return the sequence number that was given when the job of an id of ours was made."""
+    return int(id.rpartition("-")[2])
