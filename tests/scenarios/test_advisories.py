@@ -28,6 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
         {
             'destination."told.>".advise_consumed': True,
             'destination."told.>".advise_delivered': True,
+            'destination."told.again.>".redelivery_delay': 0.05,
             'destination."narrow.>".max_messages': 1,
             'destination."narrow.drop".at_limit': "drop-oldest",
             'destination."narrow.error".at_limit': "error",
@@ -304,6 +305,70 @@ def test_each_subscriber_of_a_topic_consumes_a_message_that_is_delivered_once(
     told(watcher, "MessageConsumed.Topic.told.t")
     told(watcher, "MessageConsumed.Topic.told.t")
     assert is_served(watcher)
+
+
+def test_what_comes_again_later_is_not_consumed_yet(connect: Connect, watch: Any) -> None:
+    name = "told.again.q"
+    watcher = watch(f"MessageConsumed.Queue.{name}")
+    client = connect()
+    put(client, f"/queue/{name}", b"1")
+    subscribe(client, f"/queue/{name}", ack="client-individual")
+    nack(client, take(client, 1)[0], requeue="true")
+    [again] = take(client, 1)
+    assert watcher.silent()
+    ack(client, again)
+    told(watcher, f"MessageConsumed.Queue.{name}")
+
+
+def test_what_is_refused_for_good_is_consumed(connect: Connect, watch: Any, queue: str) -> None:
+    """As with ActiveMQ: it is a dead letter, and gone from its queue."""
+    place = f"Queue.told.{queue.removeprefix('/queue/')}"
+    watcher = watch(f"*.{place}")
+    client = connect()
+    put(client, queue.replace("/queue/", "/queue/told."), b"1")
+    told(watcher, f"MessageDelivered.{place}")
+    subscribe(client, queue.replace("/queue/", "/queue/told."), ack="client-individual")
+    told(watcher, f"Consumer.{place}")
+    nack(client, take(client, 1)[0])
+    told(watcher, f"MessageDLQd.{place}")
+    told(watcher, f"MessageConsumed.{place}")
+
+
+@pytest.mark.parametrize("mode", ["auto", "client"])
+def test_a_durable_subscriber_consumes_too(connect: Connect, watch: Any, mode: str) -> None:
+    """What it gets at once, and what has waited for it: each once."""
+    place = f"Topic.told.kept.{mode}"
+    watcher = watch(f"MessageConsumed.{place}")
+    client = connect(client_id=f"durable {mode}")
+    name = {"activemq.subscriptionName": "n"}
+    topic = f"/topic/told.kept.{mode}"
+    subscribe(client, topic, ack=mode, **name)
+    client.ask("UNSUBSCRIBE", id_="s")
+    put(connect(), topic, b"1")
+    subscribe(client, topic, ack=mode, **name)
+    messages = take(client, 1)
+    put(connect(), topic, b"2")
+    messages += take(client, 1)
+    if mode == "client":
+        ack(client, messages[1])
+    ids = [told(watcher, f"MessageConsumed.{place}")[0].headers for _ in range(2)]
+    assert [each["orignalMessageId"] for each in ids] == [
+        message.headers["message-id"] for message in messages
+    ]
+    assert watcher.silent()
+
+
+def test_everything_can_be_watched_by_a_wildcard(start_broker: StartBroker) -> None:
+    """As with ActiveMQ: also by whoever wants all topics."""
+    broker = start_broker("memory:")
+    with broker.connect() as watcher, broker.connect() as client:
+        subscribe(watcher, "/topic/>")
+        subscribe(client, "/queue/a")
+        told(watcher, "Queue")
+        told(watcher, "Consumer.Queue.a")
+        client.send("SEND", b"1", destination="/topic/t")
+        told(watcher, "Topic")
+        assert watcher.expect("MESSAGE", destination="/topic/t").body == b"1"
 
 
 def test_nothing_is_told_of_those_who_watch(start_broker: StartBroker) -> None:
