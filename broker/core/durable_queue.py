@@ -26,7 +26,7 @@ from functools import partial
 
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read, sequence
 from broker.core.log import LANE, Log, read_record
-from broker.core.message import Message
+from broker.core.message import MOST_RETURNS, Message
 from broker.core.progress import Progress, What, progress_key, what_key
 from broker.core.queue import ONE_GO, Queue
 from broker.core.routes import TOPIC
@@ -49,27 +49,23 @@ class DurableQueue(Queue):
         self.log = log
         self.what = what
         self.left = progress.left  # when the last consumer went, ms since 1970; 0: one is there
-        self.open = (
-            progress.open
-        )  # seq → times given back, of what is not done up to high; ascending
-        self.high = progress.high  # all up to here was handed out, passed over or done
+        # seq → times given back (255: or more), of what is not done up to high; ascending
+        self.open = progress.open
         self.spared: set[object] = set()  # connections whose messages it is not to get
         self._number = number
-        self._passed = progress.passed  # messages of the log up to high
         self._came_before = log.count
         self._wants = wants
-        self._noted = False  # the state will be written
+        self._noted = False  # the progress will be written
         self._removed = False
-        # What of it is in memory.
+        self._current = False  # all there is was looked at
+        self._plain = False  # what comes is handed over if nothing waits in the head
+        # If it is not: up to where it was looked at, and how many messages of the log that are.
+        self._edge, self._edge_passed = progress.high, progress.passed
         self._head: deque[Message] = deque()  # given back ones, then fresh ones; by seq
         self._head_bytes = 0
         self._ordinals: deque[int] = deque()  # of the fresh ones: their places in the log
+        self._high, self._passed = self._edge, self._edge_passed  # while there are fresh ones
         self._to_read = [*progress.open]  # given back, and only in the log; ascending
-        self._current = False  # everything fresh is in the head
-        self._edge, self._edge_passed = (
-            progress.high,
-            progress.passed,
-        )  # if not: up to where it was read
         self._braked = False  # there would be more to hand out, were less of it open
         self._shortening = False  # the oldest are being given up
         log.add(self)
@@ -108,9 +104,18 @@ class DurableQueue(Queue):
         """It needs nothing of the log up to here."""
         for seq in self.open:
             return seq - 1
-        return self.high
+        return self._place[0]
 
-    def is_own(self, sender: str) -> bool:
+    @property
+    def _place(self) -> tuple[int, int]:
+        """High, and how many messages of the log that are."""
+        if self._ordinals:
+            return self._high, self._passed
+        if self._current:
+            return self.log.last, self.log.count
+        return self._edge, self._edge_passed
+
+    def _is_own(self, sender: str) -> bool:
         """Tell whether it is not to get what a client sends."""
         return self.what.no_local and sender == self.what.client_id
 
@@ -123,21 +128,11 @@ class DurableQueue(Queue):
 
     def put(self, message: Message) -> None:
         """Take the newest message of the log; only while there is a consumer."""
-        if not self._current:
-            return
         line = self._line
-        if (
-            not line
-            or self._head
-            or self._wants is not None
-            or self._to_read
-            or len(self.open) >= MOST_OPEN
-        ):
+        if not (self._plain and line) or self._head or len(self.open) >= MOST_OPEN:
             self._keep(message)
             return
         subscription = line.popleft()
-        self.high = message.seq
-        self._passed = self.log.count
         if subscription.auto:
             line.append(subscription)
             if not self._noted:
@@ -152,18 +147,26 @@ class DurableQueue(Queue):
         else:
             subscription.in_line = False
 
-    def pass_over(self, message: Message) -> None:
+    def put_from_client(self, message: Message, client_id: str) -> None:
+        """Take the newest message of the log from a client that some subscription may not want it from."""
+        if self._is_own(client_id):
+            self._pass_over()
+        else:
+            self.put(message)
+
+    def _pass_over(self) -> None:
         """The newest message of the log is not for this subscription."""
         if self._current and not self._ordinals:
-            self.high, self._passed = message.seq, self.log.count
             self._note()
 
     def _keep(self, message: Message) -> None:
+        if not self._current:
+            return
         if self._wants is not None and not self._wants(message):
-            self.pass_over(message)
+            self._pass_over()
             return
         if len(self._head) >= WINDOW or self._head_bytes >= WINDOW_BYTES:
-            self._current = False
+            self._current = self._plain = False
             self._edge, self._edge_passed = message.seq - 1, self.log.count - 1
             return
         self._add(message, self.log.count)
@@ -177,6 +180,7 @@ class DurableQueue(Queue):
         if not self.subscriptions:
             self.left = 0
             self._current = self._edge == self.log.last
+            self._think()
             self.log.wakes(self)
             self._note()
         self.subscriptions[subscription] = None
@@ -187,13 +191,13 @@ class DurableQueue(Queue):
         if self.subscriptions or self._removed:
             return
         self.left = self.broker.now
+        self._edge, self._edge_passed = self._place
         given_back = [m.seq for m in self._head][: len(self._head) - len(self._ordinals)]
         self._to_read = sorted([*self._to_read, *given_back])
         self._head.clear()
         self._ordinals.clear()
         self._head_bytes = 0
-        self._current = self._braked = False
-        self._edge, self._edge_passed = self.high, self._passed
+        self._current = self._plain = self._braked = False
         self.spared.clear()
         self.log.sleeps(self)
         self._note()
@@ -217,6 +221,7 @@ class DurableQueue(Queue):
                     return
                 message = head.popleft()
                 self._advance(message.seq)
+                self.open[message.seq] = 0
             else:
                 message = head.popleft()
             self._head_bytes -= len(message.tail)
@@ -230,7 +235,6 @@ class DurableQueue(Queue):
                 self.done(message)
                 subscription.deliver(message)
                 continue
-            self.open[message.seq] = message.returns
             subscription.in_flight[subscription.deliver(message)] = message
             subscription.credit -= 1
             if subscription.credit > 0:
@@ -258,7 +262,7 @@ class DurableQueue(Queue):
 
     def postpone(self, message: Message, due: int) -> None:
         """Let a message come again later; after a restart it comes at once."""
-        self.open[message.seq] = message.returns
+        self.open[message.seq] = min(message.returns, MOST_RETURNS)
         self._note()
         self.broker.schedule.call_at(due, partial(self._come_again, message.seq))
 
@@ -267,7 +271,7 @@ class DurableQueue(Queue):
         if self._removed or not messages:
             return
         for message in messages:
-            self.open[message.seq] = message.returns
+            self.open[message.seq] = min(message.returns, MOST_RETURNS)
         self._note()
         if not self.subscriptions:
             self._to_read = sorted([*self._to_read, *(message.seq for message in messages)])
@@ -279,7 +283,7 @@ class DurableQueue(Queue):
     def expire(self) -> None:
         """Give up what has expired, or is more than the policy lets wait, from the oldest on."""
         if not self.subscriptions:
-            if self.log.expiring or self._is_too_long:
+            if self.log.expiring or self._is_too_long():
                 self.ask()
             return
         head = self._head
@@ -324,6 +328,7 @@ class DurableQueue(Queue):
             self._read_again(read)
         elif self._runs_low:
             self._read_on(read)
+        self._think()
         self.dispatch()
 
     @property
@@ -346,14 +351,12 @@ class DurableQueue(Queue):
             message = self._look_at(seq, meta, tail)
             if message is None:
                 continue
-            if not self._ordinals and self._is_over(message):
-                self._catch_up()
+            if not self._ordinals and self._is_over(message, 1):
                 self._give_up(message)
             else:
                 self._add(message, self._edge_passed)
         self._current = self._edge == log.last
         if not self._ordinals:
-            self._catch_up()
             self._note()
 
     def _read_again(self, read: Read) -> None:
@@ -402,11 +405,11 @@ class DurableQueue(Queue):
         """Give up fresh ones as long as they are over; tell whether all that were read are."""
         rows = read(self.number, LANE, self._edge, ONE_GO if self._shortening else 1, WINDOW_BYTES)
         for seq, meta, tail in rows:
+            before = self._edge, self._edge_passed
             message = self._look_at(seq, meta, tail)
-            if message is not None and not self._is_over(message):
-                self._edge, self._edge_passed = self.high, self._passed
+            if message is not None and not self._is_over(message, 1):
+                self._edge, self._edge_passed = before
                 return False
-            self._catch_up()
             self._note()
             if message is not None:
                 self._give_up(message)
@@ -419,7 +422,7 @@ class DurableQueue(Queue):
         message, sender = read_record(seq, meta, tail)
         if seq < self.broker.suspect_before:
             message.mark_redelivered()
-        if self.is_own(sender) or (self._wants is not None and not self._wants(message)):
+        if self._is_own(sender) or (self._wants is not None and not self._wants(message)):
             return None
         return message
 
@@ -433,6 +436,8 @@ class DurableQueue(Queue):
     # The head.
 
     def _add(self, message: Message, ordinal: int) -> None:
+        if not self._ordinals:
+            self._high, self._passed = message.seq - 1, ordinal - 1
         self._head.append(message)
         self._head_bytes += len(message.tail)
         self._ordinals.append(ordinal)
@@ -447,37 +452,33 @@ class DurableQueue(Queue):
             self._head_bytes += len(message.tail)
         head.extendleft(sorted(given_back + messages, key=sequence, reverse=True))
 
+    def _think(self) -> None:
+        self._plain = self._current and self._wants is None and not self._to_read
+
     def _advance(self, seq: int) -> None:
         """The first fresh message leaves the head."""
-        ordinal = self._ordinals.popleft()
-        if self._ordinals:
-            self.high, self._passed = seq, ordinal
-        else:
-            self._catch_up()
-
-    def _catch_up(self) -> None:
-        """No fresh message is in the head: all that was looked at is handed out or passed over."""
-        if self._current:
-            self.high, self._passed = self.log.last, self.log.count
-        else:
-            self.high, self._passed = self._edge, self._edge_passed
+        self._high, self._passed = seq, self._ordinals.popleft()
 
     def _come_again(self, seq: int) -> None:
         """A message that was postponed is due."""
         if seq in self.open:
             insort(self._to_read, seq)
+            self._plain = False
             if self.subscriptions:
                 self.broker.again[self] = None
 
     # Giving up.
 
-    @property
-    def _is_too_long(self) -> bool:
-        return bool(self._most) and self.waiting > self._most
+    def _is_too_long(self, others: int = 0) -> bool:
+        return bool(self._most) and self.waiting + others > self._most
 
-    def _is_over(self, message: Message) -> bool:
+    def _is_over(self, message: Message, others: int = 0) -> bool:
+        """Tell whether a message has expired, or more wait than the policy allows.
+
+        `others`: that wait and are not counted, because they have just been looked at.
+        """
         expired = bool(message.expires) and message.expires <= self.broker.now
-        return expired or self._is_too_long
+        return expired or self._is_too_long(others)
 
     def _give_up(self, message: Message) -> None:
         if message.expires and message.expires <= self.broker.now:
@@ -511,4 +512,4 @@ class DurableQueue(Queue):
 
     def _encode(self) -> bytes:
         self._noted = False
-        return Progress(self.high, self._passed, self.left, self.open).encode()
+        return Progress(*self._place, self.left, self.open).encode()

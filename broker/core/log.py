@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from broker.core.each import for_each
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.pattern import is_pattern
@@ -191,15 +192,16 @@ class Log:
             self._since = seq
         else:
             self._remember(record)
+        queues = iter(self.awake)
         if sender:
-            for queue in self.awake:
-                if queue.is_own(sender):
-                    queue.pass_over(twin)
-                else:
-                    queue.put(twin)
+            for_each(queues, lambda queue: queue.put_from_client(twin, sender))
             return
-        for queue in self.awake:
-            queue.put(twin)
+        try:
+            for queue in queues:
+                queue.put(twin)
+        except Exception:
+            for_each(queues, lambda queue: queue.put(twin))  # the others are not to miss it
+            raise
 
     # Who holds it.
 

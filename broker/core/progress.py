@@ -57,16 +57,18 @@ class Progress(NamedTuple):
     high: int  # all up to here was handed out, passed over or done
     passed: int  # messages of the log up to there
     left: int  # when the last consumer went, ms since 1970; 0: one is there
-    open: dict[int, int]  # seq → times given back, of what is not done up to high; ascending
+    #: seq → times given back (255: or more), of what is not done up to high; ascending
+    open: dict[int, int]
 
     def encode(self) -> bytes:
         """Return the mark."""
+        head = PROGRESS.pack(FORMAT, self.high, self.passed, self.left, len(self.open))
+        if not self.open:
+            return head
         open_ = array("Q", self.open)
         if sys.byteorder == "little":
             open_.byteswap()
-        returns = bytes([min(times, 255) for times in self.open.values()])
-        head = PROGRESS.pack(FORMAT, self.high, self.passed, self.left, len(open_))
-        return b"".join((head, open_.tobytes(), returns))
+        return b"".join((head, open_.tobytes(), bytes(self.open.values())))
 
     @classmethod
     def decode(cls, mark: bytes) -> Progress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 from broker.core import durable_queue, log
 from broker.core.durable import NAME_BYTES, Durables
 from broker.core.durable_queue import DurableQueue
-from broker.core.message import Message
+from broker.core.log import Inlet, Log
+from broker.core.message import Message, UnknownFormat
 from broker.core.policy import Policies
+from broker.core.progress import Progress, What
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription
 from broker.core.transaction import Transaction
 from broker.errors import Refusal
@@ -440,31 +444,405 @@ def test_a_selector_sees_what_the_sender_said(house: DurableHouse) -> None:
     assert seen == [(7, False)]
 
 
-def test_it_need_not_get_what_it_sends_itself(house: DurableHouse) -> None:
+def send(house: DurableHouse, log_: Log, sender: object, *bodies: str) -> None:
+    """Send to the topic of a log as somebody."""
+    for body in bodies:
+        log_.put_from(sender)(house.message(body))
+
+
+def test_it_need_not_get_what_its_own_client_sends(house: DurableHouse) -> None:
     me, somebody = object(), object()
     queue = house.subscription(no_local=True)
-    consumer = house.attend(queue, prefetch=1)
+    consumer, other = house.attend(queue, prefetch=1), house.come("other")
     queue.spare(me)
-    other = house.come("other")
-    log_ = queue.log
-
-    def send(sender: object, *bodies: str) -> None:
-        for body in bodies:
-            log_.put_from(sender)(house.message(body))
-
-    send(me, "1")
-    send(somebody, "2", "3")
-    send(me, "4")
-    send(somebody, "5")
-    assert consumer.bodies() == ["2"]
-    consumer.ack_all()
-    consumer.ack_all()
-    consumer.ack_all()
-    assert consumer.bodies() == ["3", "5"]
+    send(house, queue.log, me, "1")
+    send(house, queue.log, somebody, "2", "3")
+    send(house, queue.log, me, "4")
+    send(house, queue.log, somebody, "5")
+    for _ in range(3):
+        consumer.ack_all()
+    assert consumer.bodies() == ["2", "3", "5"]
     assert other.bodies() == ["1", "2", "3", "4", "5"]
     consumer.close()
-    send(me, "6")
+    send(house, queue.log, me, "6")
     assert queue.waiting == 1
+
+
+def test_what_its_own_client_sent_is_passed_over_after_a_restart_too(
+    house: DurableHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_queue, "WINDOW", 2)
+    me = object()
+    queue = house.subscription(no_local=True)
+    house.attend(queue, prefetch=1)
+    queue.spare(me)
+    house.publish("1", "2")
+    send(house, queue.log, me, "3")
+    house.publish("4")
+    send(house, queue.log, me, "5")
+    house = house.restart()
+    consumer = house.attend(house.subscription(no_local=True))
+    house.settle()
+    assert consumer.bodies() == ["1", "2", "4"]
+    consumer.ack_all()
+    house.settle()
+    assert house.records() == 0
+
+
+# Patterns.
+
+
+def destinations(consumer: Consumer) -> list[tuple[str, str]]:
+    """Return the topic and the body of all in flight."""
+    return [
+        (message.extra.destination if message.extra else "", message.tail.decode())
+        for message in consumer.in_flight.values()
+    ]
+
+
+def test_a_pattern_means_topics_that_are_there_and_that_are_not(house: DurableHouse) -> None:
+    house.put("1", to=house.topic("a.x"))
+    consumer = house.attend(house.subscription(topic="a.>"))
+    exact = house.attend(house.subscription("exact", topic="a.x"))
+    for topic, body in (("a.x", "2"), ("a.y.z", "3"), ("b", "4"), ("a", "5")):
+        house.put(body, to=house.topic(topic))
+    got = [("/topic/a.x", "2"), ("/topic/a.y.z", "3"), ("/topic/a", "5")]
+    assert destinations(consumer) == got
+    assert destinations(exact) == [("", "2")]
+    house = house.restart()
+    house.put("6", to=house.topic("a.y.z"))
+    consumer = house.attend(house.subscription(topic="a.>"))
+    house.settle()
+    assert destinations(consumer) == [*got, ("/topic/a.y.z", "6")]
+    consumer.ack_all()
+    house.settle()
+    assert (house.records("a.>"), house.records("a.x")) == (0, 1)
+
+
+def test_a_pattern_leaves_its_topics_when_it_ends(house: DurableHouse) -> None:
+    house.subscription(topic="a.*")
+    house.subscription("other", topic="a.x")
+    for name in ("a.x", "a.y"):
+        house.put("1", to=house.topic(name))
+    house.durables.unsubscribe("c", "s")
+    house.settle()
+    assert [keeper.roams for keeper in house.topic("a.x").keepers] == [False]  # type: ignore[attr-defined]
+    assert not house.topic("a.y").durable
+    assert not house.topic("a.z").durable
+    assert [queue.name for queue in house.store.load().queues] == ["\0log/a.x"]
+
+
+def test_the_own_messages_of_a_client_are_known_in_every_topic_of_a_pattern(
+    house: DurableHouse,
+) -> None:
+    me = object()
+    queue = house.subscription(topic="a.>", no_local=True)
+    consumer = house.attend(queue)
+    queue.spare(me)
+    [inlet] = house.topic("a.x").keepers
+    assert isinstance(inlet, Inlet)
+    for sender, body in ((me, "1"), (object(), "2")):
+        inlet.put_from(sender)(house.message(body))
+    assert destinations(consumer) == [("/topic/a.x", "2")]
+
+
+# What fails, and what comes too late.
+
+
+def test_failing_for_one_is_not_failing_for_another() -> None:
+    house = DurableHouse(max_redeliveries=1)
+    consumers = [house.come("one"), house.come("other")]
+    house.publish("1")
+    for consumer in consumers:
+        for _ in range(2):
+            [key_] = consumer.in_flight
+            consumer.nack(key_, True)
+            house.settle()
+        assert [each.redelivered for each in consumer.got] == [False, True]
+    letters = house.consume(of=house.queue("ActiveMQ.DLQ"))
+    house.settle()
+    assert [delivery.body for delivery in letters.got if delivery.body.endswith("1")] != []
+    assert len(letters.got) == 2
+    assert house.records() == 0
+
+
+def test_what_was_not_persistent_makes_no_dead_letter(house: DurableHouse) -> None:
+    consumer = house.come()
+    house.publish("1", durable=False)
+    consumer.nack(next(iter(consumer.in_flight)), False)
+    assert house.queue("ActiveMQ.DLQ").waiting == 0
+
+
+def test_a_message_that_failed_comes_again_later(house: DurableHouse) -> None:
+    consumer = house.come()
+    house.publish("1", "2")
+    house.write()
+    consumer.nack(next(iter(consumer.in_flight)), True, 500)
+    house.publish("3")
+    house.settle()
+    assert consumer.bodies() == ["1", "2", "3"]
+    house.broker.now = 500
+    house.broker.schedule.tick(500)
+    house.settle()
+    assert [(each.body, each.redelivered) for each in consumer.got] == [("1", True)]
+    assert next(reversed(consumer.in_flight.values())).returns == 1
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_it_comes_later_to_whoever_is_there_then(house: DurableHouse, is_there: bool) -> None:
+    consumer = house.come()
+    house.publish("1")
+    house.write()
+    consumer.nack(next(iter(consumer.in_flight)), True, 500)
+    consumer.close()
+    queue = house.subscription()
+    again = house.attend(queue) if is_there else None
+    house.settle()
+    assert queue.waiting == 0
+    house.broker.now = 500
+    house.broker.schedule.tick(500)
+    if again is None:
+        assert queue.waiting == 1
+        again = house.attend(queue)
+    house.settle()
+    assert again.bodies() == ["1"]
+
+
+def test_what_was_to_come_later_is_nothing_to_a_subscription_that_ended(
+    house: DurableHouse,
+) -> None:
+    consumer = house.come()
+    house.publish("1")
+    consumer.nack(next(iter(consumer.in_flight)), True, 500)
+    consumer.close()
+    house.durables.unsubscribe("c", "s")
+    again = house.come()
+    house.broker.now = 500
+    house.broker.schedule.tick(500)
+    house.settle()
+    assert again.bodies() == []
+
+
+def test_with_very_much_unfinished_nothing_new_comes(
+    house: DurableHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_queue, "MOST_OPEN", 2)
+    consumer = house.come()
+    house.publish("1", "2", "3", "4", "5")
+    assert consumer.bodies() == ["1", "2"]
+    consumer.ack([*consumer.in_flight][1])
+    house.settle()
+    assert consumer.bodies() == ["3"]
+    consumer.ack_all()
+    house.settle()
+    assert consumer.bodies() == ["4", "5"]
+
+
+def test_what_expired_while_nobody_was_there_is_given_up(house: DurableHouse) -> None:
+    for name in ("one", "other"):
+        consumer = house.come(name)
+        house.publish("before", expires=100)
+        consumer.close()
+    house.publish("1", "2", expires=100)
+    house.publish("3")
+    house.publish("4", expires=100)
+    house.settle()
+    house.broker.now = 100
+    house.broker.sweep()
+    house.settle()
+    waiting = {queue.what.name: queue.waiting for queue in house.durables.list()}
+    assert waiting == {"one": 2, "other": 2}
+    assert house.records() == 2
+    letters = house.consume(of=house.queue("ActiveMQ.DLQ"))
+    house.settle()
+    assert len(letters.got) == 4, "one for each message, not for each subscription"
+    again = house.come("one")
+    house.settle()
+    assert again.bodies() == ["3"]
+    assert house.durables.list()[0].expired == 5
+
+
+def test_what_expires_in_front_of_a_consumer_that_is_busy_is_given_up(house: DurableHouse) -> None:
+    consumer = house.come(prefetch=1)
+    house.publish("1")
+    house.publish("2", "3", expires=100)
+    house.publish("4")
+    house.broker.now = 100
+    house.broker.sweep()
+    house.settle()
+    queue = house.durables.list()[0]
+    assert (queue.waiting, queue.expired) == (1, 2)
+    consumer.ack_all()
+    assert consumer.bodies() == ["1", "4"]
+
+
+def test_what_is_not_wanted_is_no_reason_to_keep_it_when_the_rest_has_expired(
+    house: DurableHouse,
+) -> None:
+    house.subscription(selector="x")
+    house.publish("1", "2")
+    house.publish("x3", expires=100)
+    house.publish("4")
+    house.settle()
+    house.broker.now = 100
+    for _ in range(2):
+        house.broker.sweep()
+        house.settle()
+    assert house.records() == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_beyond_the_limit_the_oldest_are_dropped(is_there: bool) -> None:
+    policies = Policies([("a", {"max_messages": 2, "at_limit": "drop-oldest"})])
+    house = DurableHouse(policies=policies)
+    queue = house.subscription()
+    if is_there:
+        consumer = house.attend(queue, prefetch=1)
+    house.publish("1", "2", "3", "4", "5")
+    house.settle()
+    house.broker.sweep()
+    house.settle()
+    assert (queue.waiting, queue.dropped) == (2, 2 if is_there else 3)
+    if not is_there:
+        consumer = house.attend(queue)
+    for _ in range(3):
+        house.settle()
+        consumer.ack_all()
+    assert consumer.bodies() == ([*"145"] if is_there else [*"45"])
+
+
+def test_producers_respect_its_limit() -> None:
+    house = DurableHouse(policies=Policies([("a", {"max_messages": 2})]))
+    assert house.topic().limits() == []
+    queue = house.subscription()
+    house.subscription("b", topic="b")
+    house.publish("1")
+    assert [each.full for each in house.topic().limits()] == [False]
+    house.publish("2")
+    assert [each.full for each in house.topic().limits()] == [True]
+    assert house.topic("b").limits() == []
+    house.durables.unsubscribe("c", "s")
+    assert not queue.full
+
+
+# What it costs.
+
+
+def test_who_is_not_there_costs_a_message_nothing(house: DurableHouse) -> None:
+    def calls() -> int:
+        """Return how many calls of Python a message takes."""
+        count = 0
+
+        def profile(frame: object, event: str, arg: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(profile)
+        try:
+            house.publish("1")
+        finally:
+            sys.setprofile(None)
+        house.settle()
+        return count
+
+    house.subscription("first")
+    alone = calls()
+    for number in range(100):
+        house.subscription(f"s{number}")
+    house.settle()
+    assert calls() == alone
+
+
+def test_what_nobody_reads_takes_no_memory(house: DurableHouse) -> None:
+    for number in range(100):
+        house.subscription(f"s{number}")
+
+    def objects() -> int:
+        gc.collect()
+        return sum(isinstance(each, Message) for each in gc.get_objects())
+
+    house.settle()
+    before = objects()
+    for _ in range(10):
+        house.publish(*["x"] * 1000)
+        house.settle()
+    assert objects() == before
+    assert {queue.waiting for queue in house.durables.list()} == {10_000}
+
+
+def test_a_consumer_that_is_slow_takes_no_more_memory_than_one_of_a_queue(
+    house: DurableHouse,
+) -> None:
+    consumer = house.come(prefetch=1)
+    house.publish(*map(str, range(3000)))
+    house.settle()
+    queue = house.durables.list()[0]
+    assert queue.waiting == 2999
+    got = []
+    while consumer.in_flight:
+        held = {id(each) for each in gc.get_referents(*vars(queue).values())}
+        held |= {id(each) for each in gc.get_referents(*vars(queue.log).values())}
+        messages = [each for each in gc.get_objects() if isinstance(each, Message)]
+        assert sum(id(each) in held for each in messages) <= 2 * 1000 + 1
+        for _ in range(500):
+            consumer.ack_all()
+        house.settle()
+        got += consumer.bodies()
+    assert got == [*map(str, range(3000))]
+    assert house.records() == 0
+
+
+def test_a_fault_of_one_consumer_is_not_the_others(house: DurableHouse) -> None:
+    before, faulty, after = house.come("x"), house.come("y"), house.come("z")
+
+    def fail(message: Message) -> str:
+        raise RuntimeError("a fault of ours")
+
+    faulty.deliver = fail
+    with pytest.raises(RuntimeError):
+        house.publish("1")
+    assert (before.bodies(), after.bodies()) == (["1"], ["1"])
+
+
+# What is stored.
+
+
+def test_a_record_keeps_what_the_sender_said(house: DurableHouse) -> None:
+    house.subscription()
+    message = house.message("1", priority=8, expires=1000)
+    message.plain = False
+    extra = message.mark()
+    extra.group, extra.closes_group, extra.reply, extra.retained = "g", True, True, True
+    house.topic().put(message)
+    house = house.restart()
+    consumer = house.come()
+    house.settle()
+    [found] = consumer.in_flight.values()
+    assert (found.tail, found.priority, found.expires, found.plain) == (b"1", 8, 1000, False)
+    assert found.extra is not None
+    assert (found.extra.group, found.extra.closes_group, found.extra.reply) == ("g", True, True)
+    assert not found.extra.retained
+
+
+def test_progress_is_read_as_it_was_written() -> None:
+    open_ = {seq: seq % 256 for seq in range(1, 1 << 40, 1 << 32)}
+    for progress in (Progress(7, 5, 1 << 42, {}), Progress(1 << 40, 99, 0, open_)):
+        assert Progress.decode(progress.encode()) == progress
+    assert len(Progress(1, 1, 1, dict.fromkeys(range(durable_queue.MOST_OPEN), 0)).encode()) < 1e6
+
+
+def test_marks_of_an_unknown_format_are_not_read(house: DurableHouse) -> None:
+    what = house.subscription().what
+    with pytest.raises(UnknownFormat):
+        Progress.decode(b"\2" + Progress(1, 1, 1, {}).encode()[1:])
+    with pytest.raises(UnknownFormat):
+        What.decode(what.encode().replace(b": 1", b": 2", 1))
+
+
+def test_names_may_be_anything(house: DurableHouse) -> None:
+    what = house.subscription("/näme\0\n", client_id="ü").what
+    house = house.restart()
+    assert house.durables.list()[0].what == what
 
 
 # Whatever happens.
