@@ -45,15 +45,14 @@ class DurableQueue(Queue):
         self, log: Log, number: int, what: What, progress: Progress, wants: Wants | None
     ) -> None:
         """`number` is its own for ever; `wants` is what the selector means."""
-        super().__init__(log.broker, log.number, what.topic, log.policy)
         self.log = log
+        super().__init__(log.broker, log.number, what.topic, log.policy)
         self.what = what
         self.left = progress.left  # when the last consumer went, ms since 1970; 0: one is there
         # seq → times given back (255: or more), of what is not done up to high; ascending
         self.open = progress.open
         self.spared: set[object] = set()  # connections whose messages it is not to get
         self._number = number
-        self._came_before = log.count
         self._wants = wants
         self._noted = False  # the progress will be written
         self._removed = False
@@ -68,6 +67,7 @@ class DurableQueue(Queue):
         self._to_read = [*progress.open]  # given back, and only in the log; ascending
         self._braked = False  # there would be more to hand out, were less of it open
         self._shortening = False  # the oldest are being given up
+        self.before = self.waiting
         log.add(self)
 
     @property
@@ -92,12 +92,12 @@ class DurableQueue(Queue):
 
     @property
     def enqueued(self) -> int:
-        """Messages that came to its topic, since the start."""
-        return self.log.count - self._came_before
+        """Messages that came to its topic since the start, or since it was set."""
+        return self.log.count - self._uncounted
 
     @enqueued.setter
     def enqueued(self, value: int) -> None:
-        """It follows from the log too."""
+        self._uncounted = self.log.count - value
 
     @property
     def low(self) -> int:
@@ -114,10 +114,6 @@ class DurableQueue(Queue):
         if self._current:
             return self.log.last, self.log.count
         return self._edge, self._edge_passed
-
-    def _is_own(self, sender: str) -> bool:
-        """Tell whether it is not to get what a client sends."""
-        return self.what.no_local and sender == self.what.client_id
 
     def spare(self, sender: object) -> None:
         """Do not take what its consumer's connection sends (no-local), as long as it has a consumer."""
@@ -182,6 +178,7 @@ class DurableQueue(Queue):
             self._current = self._edge == self.log.last
             self._think()
             self.log.wakes(self)
+            self.log.spare()
             self._note()
         self.subscriptions[subscription] = None
 
@@ -432,6 +429,10 @@ class DurableQueue(Queue):
             self.broker.starving[self] = None
         else:
             self._edge, self._edge_passed = self.log.last, self.log.count
+
+    def _is_own(self, sender: str) -> bool:
+        """Tell whether it is not to get a message because of who sent it, "" if that is not noted."""
+        return self.what.no_local and bool(sender) and sender == self.what.client_id
 
     # The head.
 

@@ -145,22 +145,27 @@ class Log:
     def close(self) -> None:
         """Take nothing more; what is there is deleted."""
         routes = self.broker.routes
+        if not is_pattern(self.name):
+            routes.topic(self.name).release(self)
+            return
         routes.settle_down(self)
-        for topic in list(routes.topics.values()):
+        for topic in routes.topics.values():
             for keeper in list(topic.keepers):
-                if keeper is self or (isinstance(keeper, Inlet) and keeper.log is self):
+                if isinstance(keeper, Inlet) and keeper.log is self:
                     topic.release(keeper)
 
     def put(self, message: Message) -> None:
         """Take a message of the topic."""
         self.append(message)
 
-    def put_from(self, sender: object, destination: str = "") -> Callable[[Message], None]:
-        """Return the function that takes the messages of a sender, from a topic if there are several."""
-        client_id = self._spared.get(sender, "")
-        if not client_id and not destination:
-            return self.put
-        return partial(self.append, sender=client_id, destination=destination)
+    def put_from(self, sender: object) -> Callable[[Message], None]:
+        """Return the function that takes the messages of a sender."""
+        client_id = self.spared_client(sender)
+        return partial(self.append, sender=client_id) if client_id else self.put
+
+    def spared_client(self, sender: object) -> str:
+        """Return the client-id of a sender, if some subscription is not to get its messages, or ""."""
+        return self._spared.get(sender, "")
 
     def limits(self) -> Sequence[Queue]:
         """Return the queues whose limits a SEND must respect."""
@@ -348,12 +353,12 @@ class Inlet:
 
     def __init__(self, log: Log, topic: Topic) -> None:
         self.log = log
-        self._destination = topic.destination
-        self.put = partial(log.append, destination=self._destination)
+        self.put = partial(log.append, destination=topic.destination)
 
     def put_from(self, sender: object) -> Callable[[Message], None]:
         """Return the function that takes the messages of a sender."""
-        return self.log.put_from(sender, self._destination)
+        client_id = self.log.spared_client(sender)
+        return partial(self.put, sender=client_id) if client_id else self.put
 
     def limits(self) -> Sequence[Queue]:
         """Return the queues whose limits a SEND must respect."""

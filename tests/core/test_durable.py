@@ -261,6 +261,18 @@ def test_subscriptions_are_counted_right_after_a_restart(house: DurableHouse) ->
     assert (fast.bodies(), house.records()) == ([*"0123456"], 5)
 
 
+def test_what_came_is_counted(house: DurableHouse) -> None:
+    house.subscription()
+    house.publish("1", "2")
+    house = house.restart()
+    queue = house.subscription()
+    house.publish("3")
+    assert (queue.before, queue.enqueued, queue.waiting) == (2, 1, 3)
+    queue.enqueued = 0
+    house.publish("4")
+    assert (queue.enqueued, queue.waiting) == (1, 4)
+
+
 # Whose it is.
 
 
@@ -487,6 +499,18 @@ def test_what_its_own_client_sent_is_passed_over_after_a_restart_too(
     consumer.ack_all()
     house.settle()
     assert house.records() == 0
+
+
+def test_who_has_no_client_id_gets_everything(house: DurableHouse) -> None:
+    queue = house.subscription(client_id="", no_local=True, shared=True)
+    me = object()
+    consumer = house.attend(queue, prefetch=1)
+    queue.spare(me)
+    send(house, queue.log, me, "1", "2")
+    house.publish("3")
+    for _ in range(3):
+        consumer.ack_all()
+    assert consumer.bodies() == ["1", "2", "3"]
 
 
 # Patterns.
