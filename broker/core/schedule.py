@@ -285,9 +285,8 @@ class Schedule:
             del search.in_memory[-ONE_LOOK:]
             jobs = [self._in_memory[id] for id in ids if id in self._in_memory]
         elif search.hint:
-            jobs, _, complete = self._stored.walk(read, search.hint - 1, 1)
-            if complete:
-                search.hint = 0
+            jobs, _, _ = self._stored.walk(read, search.hint - 1, 1)
+            search.hint = 0
         else:
             jobs, search.place, complete = self._stored.walk(read, search.place, ONE_LOOK)
         search.waits = not complete

@@ -453,18 +453,43 @@ def test_a_job_that_goes_on_is_not_marked_for_ever() -> None:
     assert [each.redelivered for each in consumer.got] == [True, False]
 
 
-def test_numbers_given_out_before_a_restart_are_not_used_again() -> None:
+def test_numbers_given_out_before_a_restart_are_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Everything is due at the same moment, behind the window, and each run counts from the beginning."""
+    monkeypatch.setattr(timeline_module, "WINDOW", 20)
+    monkeypatch.setattr(timeline_module, "ORDINAL_BITS", 1)
     house = Clockwork()
     bodies = []
     for run in range(5):
-        for number in range(timeline_module.WINDOW // 2 + 100):
+        for number in range(50):
             bodies.append(f"{run} {number}")
             house.add(bodies[-1], NOW + 100_000 - house.broker.now)
         house.settle()
         house = house.restarted(now=house.broker.now + 1)
     house.turn_to(NOW + 100_100)
     assert sorted(house.bodies()) == sorted(bodies)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("written", [True, False])
+def test_a_number_is_not_used_again_in_the_batch_that_deletes_it(
+    house: Clockwork, written: bool
+) -> None:
+    """A store puts before it deletes: the new job would be gone with the old one."""
+    id = house.add("old", 100)
+    house.begin_write()
+    if written:
+        house.end_write()
+    house.schedule.remove(id, lambda found: None)
+    house.go_on()
+    assert house.schedule.pending == 0
+    house.broker.now += 1
+    house.add("new", 99)
+    house.settle()
+    house = house.restarted(clean=True)
+    house.pass_time(99)
+    assert house.bodies() == ["new"]
 
 
 def test_a_millisecond_that_is_full_spills_into_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -690,6 +715,7 @@ def spread(house: Clockwork) -> dict[str, str]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline_module, "WINDOW", 4)
+    monkeypatch.setattr(timeline_module, "ORDINAL_BITS", 1)  # so that many want the same number
     monkeypatch.setattr(schedule_module, "ONE_LOOK", 3)
     monkeypatch.setattr(schedule_module, "ONE_GO", 3)
 
