@@ -26,7 +26,7 @@ from broker.core.routes import NAME_BYTES
 from broker.dialect import DIALECTS
 from broker.options import FIELDS, Options, read_options
 from broker.sections import COMPOSITE, LISTENER, SECTIONS
-from broker.selector import LONGEST
+from broker.selector import LONGEST, compile_selector
 from broker.selector.parse import DEPTH
 from broker.setting import settings_of
 from broker.stomp import Frame
@@ -362,6 +362,14 @@ def test_the_names_that_selectors_know_are_on_the_page() -> None:
     assert set(filters.HEADERS.values()) <= headers_of("SEND")
 
 
+def test_the_selector_on_the_page_is_one() -> None:
+    [text] = re.findall(r"```\n(.*?)```", sections(PROTOCOL)["Selectors"], re.DOTALL)
+    selector = compile_selector(text)
+    order = {"type": "order", "amount": "100", "x-rush": "true", "name": "testing"}
+    assert selector.matches(order.get)
+    assert not selector.matches({**order, "name": "test_1"}.get)
+
+
 def test_the_limits_are_those_of_the_program() -> None:
     limits = {row[0]: row for row in rows(sections(PROTOCOL)["Limits"])}
     for _, limit, setting in limits.values():
@@ -432,7 +440,7 @@ def test_the_second_column_of_the_migration_names_settings() -> None:
 
 
 #: What the example's XML says that is no setting but a name.
-NAMES = {"brokerName", "name", "physicalName", "queue", "topic"}
+NAMES = {"name", "physicalName", "queue", "topic"}
 
 
 def test_everything_that_the_example_sets_is_in_the_table() -> None:
@@ -459,9 +467,9 @@ def test_a_broker_obeys_the_example(start_broker: StartBroker) -> None:
     with broker.connect() as client, broker.connect() as producer:
         for name in ("orders", "orders.archive", "orders.large"):
             subscribe(client, f"/queue/{name}", id=name, ack="client-individual")
-        put(producer, "/queue/orders", b"small", amount="5")
+        put(producer, "/queue/orders", b"small", size="small")
         small = take(client, 2)
-        put(producer, "/queue/orders", b"large", amount="2000")
+        put(producer, "/queue/orders", b"large", size="large")
         large = take(client, 3)
         came = [message.headers["subscription"] for message in small]
         assert sorted(came) == ["orders", "orders.archive"]
