@@ -1,26 +1,26 @@
 """What the verbs of one client share: who it is, how it is answered, what it holds.
 
 Temporary destinations are a client's own. `/temp-queue/x` means something to it alone; everybody else,
-and the core, knows the same by a name of its own, `/remote-temp-queue/…`. `resolve` changes the one into
-the other, and makes what is mentioned for the first time.
+and the core, knows the same by a name of its own, `/remote-temp-queue/…`. `resolve` and `resolve_reply_to`
+change the one into the other, and make what is mentioned for the first time; `own_names` changes it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from broker.answers import receipt_frame
 from broker.core.broker import Broker
-from broker.core.routes import QUEUE, TEMP_QUEUE, TEMP_TOPIC, TOPIC, TempQueue, TempTopic
+from broker.core.names import OWN_QUEUE, OWN_TOPIC, PREFIXES, no_name
+from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import Transaction
 from broker.dialect import Dialect
 from broker.errors import Refusal
 from broker.options import Options
 from broker.outbox import Outbox
 
-OWN_QUEUE, OWN_TOPIC = "/temp-queue/", "/temp-topic/"
-PREFIXES = (QUEUE, TOPIC, OWN_QUEUE, OWN_TOPIC, TEMP_QUEUE, TEMP_TOPIC)
+OWN = (OWN_QUEUE, OWN_TOPIC)
 
 
 class Producer(NamedTuple):
@@ -66,37 +66,53 @@ class Client:
         self.login = login
         self.client_id = client_id
         self.stamp = stamp
-        self.temporaries: dict[str, TempQueue | TempTopic] = {}  # by the name its owner uses
+        self.temporaries: dict[str, TempQueue | TempTopic] = {}  # by its own names for them
+        self.own_names: dict[str, str] = {}  # everybody's name for them → its own
         self.transactions: dict[str, Transaction] = {}
 
     # What it holds.
 
     def resolve(self, destination: str) -> str:
-        """Return a destination as everybody knows it. Raises `Refusal` where the dialect wants a prefix."""
-        if self.dialect.unprefixed_error:
+        """Return a destination as everybody knows it. Raises `Refusal` for what the dialect has not."""
+        dialect = self.dialect
+        if dialect.unprefixed_error:
             for element in destination.split(","):
                 if not element.strip().startswith(PREFIXES):
                     raise Refusal(
-                        self.dialect.unprefixed_error.format(element),
+                        dialect.unprefixed_error.format(element),
                         "A destination reads /queue/NAME or /topic/NAME.",
                     )
         if "/temp-" not in destination:
             return destination
-        return ",".join(map(self._resolve, destination.split(",")))
+        elements = [element.strip() for element in destination.split(",")]
+        if dialect.reply_to_subscribes and any(element.startswith(OWN) for element in elements):
+            raise Refusal(
+                "Invalid destination",
+                f"{destination} is for replies: name it in a reply-to, and they come.",
+            )
+        return ",".join(map(self._resolve, elements))
+
+    def resolve_reply_to(self, reply_to: str) -> str:
+        """Return what the receiver of a message sees: only a temporary destination has another name."""
+        if not reply_to.lstrip().startswith(OWN):
+            return reply_to
+        return ",".join(self._resolve(element.strip()) for element in reply_to.split(","))
+
+    def temporary(self, name: str) -> TempQueue | TempTopic:
+        """Return its temporary destination of this name, made on first use. Raises `Refusal`."""
+        temporary = self.temporaries.get(name)
+        if temporary is None:
+            if name in OWN:
+                raise no_name()
+            temporary = self.broker.routes.temporary(
+                f"{self.session}-{len(self.temporaries) + 1}", name.startswith(OWN_TOPIC)
+            )
+            self.temporaries[name] = temporary
+            self.own_names[temporary.destination] = name
+        return temporary
 
     def _resolve(self, element: str) -> str:
-        element = element.strip()
-        if not element.startswith((OWN_QUEUE, OWN_TOPIC)):
-            return element
-        own = self.temporaries.get(element)
-        if own is None:
-            is_topic = element.startswith(OWN_TOPIC)
-            if element in (OWN_QUEUE, OWN_TOPIC):
-                raise Refusal("Invalid empty or 'null' Destination header")
-            name = f"{self.session}-{len(self.temporaries) + 1}"
-            own = self.broker.routes.temporary(name, is_topic)
-            self.temporaries[element] = own
-        return own.destination
+        return self.temporary(element).destination if element.startswith(OWN) else element
 
     def transaction(self, headers: dict[str, str]) -> Transaction:
         """Return the open transaction that a frame names. Raises `Refusal`."""
@@ -111,6 +127,7 @@ class Client:
     def leave(self) -> None:
         """It is gone, and its temporary destinations with it."""
         temporaries, self.temporaries = self.temporaries, {}
+        self.own_names.clear()
         for each in temporaries.values():
             self.broker.routes.end(each)
 
@@ -129,7 +146,7 @@ class Client:
             self.promise(receipt_frame(receipt, self.version))
 
 
-def number(headers: dict[str, str], name: str, default: int, meaning: str) -> int:
+def number(headers: Mapping[str, str], name: str, default: int, meaning: str) -> int:
     """Return a header's whole number, or `default` if it is missing. Raises `Refusal`."""
     text = headers.get(name)
     if text is None:
@@ -140,6 +157,6 @@ def number(headers: dict[str, str], name: str, default: int, meaning: str) -> in
     return int(text)
 
 
-def first(headers: dict[str, str], names: Sequence[str]) -> str | None:
+def first(headers: Mapping[str, str], names: Sequence[str]) -> str | None:
     """Return the value of the first header of several names that mean the same, or None."""
     return next((headers[name] for name in names if name in headers), None)

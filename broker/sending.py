@@ -7,15 +7,16 @@ SEND can ask for (expiry, priority, transaction, schedule, group …) goes the u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
 from broker.answers import receipt_frame
-from broker.client import OWN_QUEUE, Client, Producer, first, number
+from broker.client import Client, Producer, first, number
 from broker.core.event import Event
 from broker.core.job import LAST_DUE
-from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
+from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
 from broker.core.queue import Blocked
 from broker.core.routes import Route, TempQueue, TempTopic
 from broker.cron import next_cron
@@ -32,11 +33,11 @@ JOB = "scheduledJobId"
 TIMES = (DELAY, TIME, PERIOD, CRON)  # with one of these a message is scheduled
 GROUP, GROUP_SEQ = "JMSXGroupID", "JMSXGroupSeq"
 GROUP_BYTES = 200  # a longer name of a group is remembered by its hash
-RETAIN = "ActiveMQ.Retain"
+RETAINED = "ActiveMQ.Retain"
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(
-    ("expires", "priority", "transaction", GROUP, RETAIN, *LIFETIMES, *IDS, *TIMES)
+    ("expires", "priority", "transaction", GROUP, RETAINED, *LIFETIMES, *IDS, *TIMES)
 )
 #: Headers whose value decides what becomes of a SEND.
 INTERPRETED = UNCOMMON | {"destination", "message-id", "persistent", "reply-to", "timestamp"}
@@ -143,7 +144,7 @@ class Sending:
     def _read(self, frame: Frame, route: Route, changed: dict[str, str]) -> Meaning:
         """Return what a common SEND means. `changed`: headers as they are to be."""
         put: Put = route.put_from(self._client)
-        if "reply-to" in changed:
+        if expects_reply(frame.headers, changed):
             put = marks_reply(put)
         durable = route.durable and self._is_persistent(frame.headers)
         return put, middle(frame, changed), durable, "timestamp" not in frame.headers
@@ -159,10 +160,12 @@ class Sending:
         """Return the headers of a MESSAGE that are not as the sender wrote them."""
         changed = {}
         reply_to = headers.get("reply-to", "")
-        if "/temp-" in reply_to and "/remote-" not in reply_to:
-            if self._client.dialect.reply_to_subscribes and reply_to.startswith(OWN_QUEUE):
-                self._subscribe_to_replies(reply_to)
-            changed["reply-to"] = self._client.resolve(reply_to)
+        resolved = self._client.resolve_reply_to(reply_to)
+        if resolved != reply_to:
+            changed["reply-to"] = resolved
+            own = reply_to.strip()
+            if self._client.dialect.reply_to_subscribes and own.startswith(OWN_QUEUE):
+                self._subscribe_to_replies(own)
         if self._client.options.populate_user_id and self._client.login:
             changed["JMSXUserID"] = self._client.login
         return changed
@@ -192,7 +195,7 @@ class Sending:
         lines, stamp = middle(frame, changed), self._stamp.line
         if "timestamp" in headers:
             stamp = b"\n"
-        size = len(frame.body) + len(lines)
+        size = (len(frame.body) + len(lines)) * route.copies
 
         def is_stored(route: Route) -> bool:
             if timing is not None and not isinstance(route, TempQueue | TempTopic):
@@ -212,10 +215,10 @@ class Sending:
             if group:
                 extra = message.mark()
                 extra.group, extra.closes_group = group, closes_group
-            if "reply-to" in changed:
+            if expects_reply(headers, changed):
                 message.mark().reply = True
-            if headers.get(RETAIN) == "true":
-                message.mark().retained = True
+            if headers.get(RETAINED) == "true":
+                message.mark().retain = RETAIN if frame.body else FORGET
             if timing is not None:
                 broker.schedule.add(destination, message, *timing.from_now(broker.now))
                 return
@@ -234,9 +237,9 @@ class Sending:
         def at_commit() -> None:
             # Meanwhile the destination may have been removed as idle, and made anew.
             try:
-                send(broker.routes.find(destination))
+                send(broker.routes.find_left(destination))
             except Refusal:
-                return  # as a temporary one whose owner has gone; the rest is done
+                return  # of one message; the rest is done
 
         broker.admit(False, size)
         transaction.send(at_commit, size, is_stored(route))
@@ -248,9 +251,7 @@ class Sending:
             client.say_receipt(headers)  # as ActiveMQ: taken into the transaction
 
     def _respect_limits_of(self, destination: str) -> None:
-        route = self._broker.routes.get(destination)
-        if route is not None:  # else nothing waits there
-            self._respect_limits(route)
+        self._respect_limits(self._broker.routes.find_left(destination))
 
     def _respect_limits(self, route: Route) -> None:
         for queue in route.limits():
@@ -279,6 +280,13 @@ def marks_reply(put: Put) -> Put:
         put(message)
 
     return put_marked
+
+
+def expects_reply(headers: Mapping[str, str], changed: Mapping[str, str]) -> bool:
+    """Tell whether a message's reply-to is a temporary destination: its owner calls it otherwise."""
+    return (changed.get("reply-to") or headers.get("reply-to", "")).startswith(
+        (TEMP_QUEUE, TEMP_TOPIC)
+    )
 
 
 def read_expiry(headers: dict[str, str], now: int) -> int:

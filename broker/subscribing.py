@@ -1,68 +1,94 @@
-"""SUBSCRIBE and UNSUBSCRIBE: what a client wants to get, and from where.
+"""SUBSCRIBE and UNSUBSCRIBE: who gets what from where.
 
     one queue                       → a consumer of it, or a browser (`browser:true`)
     one or more topics, wildcards   → a queue of its own that is bound to them
     several queues, wildcards       → one subscription that takes from all (`core.several`)
     a topic under a durable name    → the queue of its durable subscription (`core.durable`)
 
-Header names are ActiveMQ's; where others mean the same they are understood too.
+What a client may ask for is in `broker.wish`. A SUBSCRIBE is refused before it has changed anything; what is
+granted begins when its RECEIPT has been said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
+from typing import NamedTuple
 
-from broker.client import Client, first, number
+from broker.client import Client
 from broker.consumer import Consumer, end_of_browsing, message_writer, names_of
+from broker.core.broker import Broker
 from broker.core.browser import Browser
+from broker.core.durable_queue import DurableQueue
 from broker.core.event import ADVISORIES, Event
+from broker.core.lane import Read
+from broker.core.message import Message
+from broker.core.names import QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of
 from broker.core.pattern import is_pattern
-from broker.core.policy import DEFAULT
+from broker.core.policy import Policy
 from broker.core.queue import Queue
-from broker.core.routes import QUEUE, TOPIC, TempQueue, TempTopic, check_name, virtual_topic_of
 from broker.core.several import Several
-from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription, Wants
+from broker.core.subscription import AUTO, Subscription
 from broker.core.topic import Topic, TopicQueue
 from broker.errors import Refusal
-from broker.filters import make_filter
 from broker.stomp.frame import Frame
+from broker.wish import UNLIMITED, Wish, read_durable, read_wish
 
-UNLIMITED = 2**31
 DURABLE_PREFETCH = 100  # of a durable subscription, as in ActiveMQ
-#: A durable subscription's name: ActiveMQ's header, as it was misspelt for years, and Artemis's.
-DURABLE_NAMES = (
-    "activemq.subscriptionName",
-    "activemq.subcriptionName",
-    "durable-subscription-name",
-    "durable-subscriber-name",
-)
-#: RabbitMQ: the subscription's id is the name, and several connections may share it.
-SHARED = ("durable", "persistent")
-PREFETCH = ("activemq.prefetchSize", "prefetch-count", "credit")
-RANK = ("activemq.priority", "x-priority")
-NO_LOCAL = ("activemq.noLocal", "no-local")
 
 
 @dataclass(slots=True)
-class Wish:
-    """What a SUBSCRIBE asks for."""
+class Sources:
+    """What a SUBSCRIBE takes from."""
 
-    destination: str  # as the client wrote it
-    elements: list[str]  # as everybody knows them
-    mode: str
-    prefetch: int  # 0: it does not say
-    selector: str
-    wants: Wants | None
-    rank: int
-    exclusive: bool
-    no_local: bool
-    retroactive: bool
-    pending: int | None  # messages that may wait for a slow subscriber of a topic
-    browse: bool
-    durable_name: str
-    shared: bool
+    queues: list[Queue] = field(default_factory=list)
+    topics: list[Topic] = field(default_factory=list)
+    queue_patterns: list[str] = field(default_factory=list)  # names
+    topic_patterns: list[str] = field(default_factory=list)
+    policies: list[Policy] = field(default_factory=list)  # of all these
+
+    @property
+    def are_one(self) -> bool:
+        """True when it is one queue or topic: all messages say the same destination."""
+        return len(self.queues) + len(self.topics) == len(self.policies) == 1
+
+    @property
+    def have_queues(self) -> bool:
+        """True when there is any queue, or pattern of queues."""
+        return bool(self.queues or self.queue_patterns)
+
+    @property
+    def have_topics(self) -> bool:
+        """True when there is any topic, or pattern of topics."""
+        return bool(self.topics or self.topic_patterns)
+
+
+class Grant(NamedTuple):
+    """What becomes of a SUBSCRIBE."""
+
+    consumer: Consumer
+    begin: Callable[[], None]  # nothing has changed before
+    is_stored: bool = False  # the broker remembers it: its RECEIPT waits for the disk
+
+
+class Later:
+    """Calls something once everything done so far is on disk, and what was promised about it was said."""
+
+    def __init__(self, broker: Broker, call: Callable[[], None]) -> None:
+        self._broker = broker
+        self._call = call
+        self._seq = broker.next_seq
+        broker.next_seq += 1
+        broker.starving[self] = None
+
+    def go_on(self, read: Read) -> None:
+        """Something is on disk."""
+        if self._broker.committed < self._seq:
+            self._broker.starving[self] = None
+        else:
+            self._call()
 
 
 class Subscriptions:
@@ -70,6 +96,8 @@ class Subscriptions:
 
     def __init__(self, client: Client) -> None:
         self.consumers: dict[str, Consumer] = {}  # by number, hence in the order of SUBSCRIBE
+        self._by_id: dict[str, Consumer] = {}
+        self._unsaid: set[Consumer] = set()  # those whose RECEIPT waits for the disk
         self._client = client
         self._paused = False  # the client reads too slowly to be handed more
         self._numbers = count(1)
@@ -85,32 +113,33 @@ class Subscriptions:
                 "SUBSCRIBE received without a subscription id!",
                 f"STOMP {client.version} needs a header id, unique on the connection.",
             )
-        if id is not None and any(consumer.id == id for consumer in self.consumers.values()):
+        if id in self._by_id:
             raise Refusal(
                 f"Duplicated subscription identifier: {id}",
                 "Every subscription of a connection needs an id of its own.",
             )
-        start = self._make(id, read_wish(headers, client))
-        client.say_receipt(headers)  # before the first MESSAGE
-        self._begin(start)
+        grant = self._grant(id, read_wish(headers, client))
+        if grant.is_stored and "receipt" in headers:
+            self._unsaid.add(grant.consumer)
+            self._start(grant)
+            client.promise_receipt(headers)
+            Later(client.broker, partial(self._said, grant.consumer))
+        else:
+            client.say_receipt(headers)  # before the first MESSAGE
+            self._start(grant)
 
-    def subscribe_to_replies(self, destination: str) -> None:
-        """Subscribe a client to the replies that it expects, as RabbitMQ does for reply-to."""
-        if all(consumer.destination != destination for consumer in self.consumers.values()):
-            headers = {"destination": destination, "id": destination, "ack": AUTO}
-            self._begin(self._make(destination, read_wish(headers, self._client)))
+    def subscribe_to_replies(self, name: str) -> None:
+        """Subscribe the client to a temporary queue that it expects replies in, as RabbitMQ does."""
+        if name not in self._by_id:
+            queue = self._client.temporary(name)
+            wish = Wish(destination=name, elements=[queue.destination], mode=AUTO)
+            self._start(self._grant(name, wish))
 
     def unsubscribe(self, frame: Frame) -> None:
         """Do an UNSUBSCRIBE. Raises `Refusal`."""
         headers, client = frame.headers, self._client
         id, destination = headers.get("id"), headers.get("destination")
-        name = durable_name(headers, id)
-        if name:
-            client_id = "" if is_shared(headers) else client.client_id or name
-            if is_shared(headers):  # RabbitMQ: one frame ends the consumer and the subscription
-                self._end(lambda consumer: consumer.id == id)
-            client.broker.durables.unsubscribe(client_id, name)
-            client.promise_receipt(headers)
+        if self._end_durable(frame):
             return
         if id is None and client.version != "1.0":
             raise Refusal(
@@ -122,187 +151,151 @@ class Subscriptions:
                 "Must specify the subscriptionId or the destination you are unsubscribing from",
                 "Repeat the header id or destination of the SUBSCRIBE.",
             )
-        if not self._end(
-            lambda consumer: (
-                consumer.id == id if id is not None else consumer.destination == destination
-            )
-        ):
+        consumer = self._taking_from(destination) if id is None else self._by_id.get(id)
+        if consumer is None:
             raise Refusal(
                 "No subscription matched.",
                 f"This connection has no subscription {id or destination}.",
             )
+        self._end(consumer)
         client.say_receipt(headers)
+
+    def _end_durable(self, frame: Frame) -> bool:
+        """End a durable subscription if that is what an UNSUBSCRIBE names. Raises `Refusal`."""
+        headers, client = frame.headers, self._client
+        consumer = self._by_id.get(headers.get("id", ""))
+        is_plain = consumer is not None and not consumer.wish.durable_name
+        name, shared = read_durable(headers, topics=not is_plain)
+        if not name:
+            return False
+        if shared and consumer is not None:  # RabbitMQ: one frame ends the consumer as well
+            self._end(consumer)
+        client.broker.durables.unsubscribe("" if shared else client.client_id or name, name)
+        client.promise_receipt(headers)
+        return True
+
+    def _taking_from(self, destination: str | None) -> Consumer | None:
+        """Return the first consumer of a destination: 1.0 need not have ids."""
+        return next((c for c in self.consumers.values() if c.destination == destination), None)
 
     # What becomes of the link.
 
     def pause(self, paused: bool) -> None:
         """Hand over no more messages, or go on."""
         self._paused = paused
-        for consumer in list(self.consumers.values()):
+        for consumer in [*self.consumers.values()]:
             if paused:
                 consumer.subscription.pause()
-            else:
+            elif consumer not in self._unsaid:
                 consumer.subscription.resume()
 
     def stop(self) -> list[Consumer]:
         """Take no more messages; return who must be closed."""
-        consumers = list(self.consumers.values())
+        consumers = [*self.consumers.values()]
         self.consumers.clear()
+        self._by_id.clear()
+        self._unsaid.clear()
         for consumer in consumers:
-            self._settle(consumer)
+            self._client.broker.routes.settle_down(consumer.subscription)
             consumer.subscription.stop()
-            self._client.broker.tell(Event("Consumer", consumer, gone=True))
+            self._tell(consumer, gone=True)
         return consumers
 
-    def _begin(self, start: Callable[[], None]) -> None:
-        """Begin the deliveries of the newest consumer."""
-        start()
-        consumer = next(reversed(self.consumers.values()))
-        self._client.broker.tell(Event("Consumer", consumer))
+    def _start(self, grant: Grant) -> None:
+        consumer = grant.consumer
+        self.consumers[consumer.number] = consumer
+        if consumer.id is not None:
+            self._by_id[consumer.id] = consumer
+        consumer.subscription.paused = self._paused or consumer in self._unsaid
+        grant.begin()
+        self._tell(consumer)
 
-    def _end(self, meant: Callable[[Consumer], bool]) -> bool:
-        for consumer in self.consumers.values():
-            if meant(consumer):
-                del self.consumers[consumer.number]
-                self._settle(consumer)
-                consumer.subscription.close()
-                self._client.broker.tell(Event("Consumer", consumer, gone=True))
-                return True
-        return False
+    def _said(self, consumer: Consumer) -> None:
+        """The RECEIPT is on its way: messages may follow."""
+        if consumer in self._unsaid:
+            self._unsaid.discard(consumer)
+            if not self._paused:
+                consumer.subscription.resume()
 
-    def _settle(self, consumer: Consumer) -> None:
-        if consumer.roams:
-            self._client.broker.routes.settle_down(consumer.subscription)
+    def _end(self, consumer: Consumer) -> None:
+        del self.consumers[consumer.number]
+        if consumer.id is not None:
+            del self._by_id[consumer.id]
+        self._unsaid.discard(consumer)
+        self._client.broker.routes.settle_down(consumer.subscription)
+        consumer.subscription.close()
+        self._tell(consumer, gone=True)
 
-    # How a wish is granted. Each returns what begins the deliveries.
+    def _tell(self, consumer: Consumer, gone: bool = False) -> None:
+        self._client.broker.tell(Event("Consumer", consumer, gone=gone))
 
-    def _make(self, id: str | None, wish: Wish) -> Callable[[], None]:
+    # How a wish is granted. Each raises `Refusal`, or has not changed anything yet.
+
+    def _grant(self, id: str | None, wish: Wish) -> Grant:
         if wish.durable_name:
-            return self._make_durable(id, wish)
-        patterns = [element for element in wish.elements if means_others(element)]
-        sources = [
-            self._client.broker.routes.source(element)
-            for element in wish.elements
-            if element not in patterns
-        ]
-        for source in sources:
-            self._check_owner(source)
-        queues = [source for source in sources if isinstance(source, Queue)]
-        topics = [source for source in sources if isinstance(source, Topic)]
+            return self._grant_durable(id, wish)
+        sources = find_sources(wish.elements, self._client)
         if wish.browse:
-            if len(wish.elements) > 1 or not queues:
-                raise Refusal(
-                    "Only a queue can be browsed", "browser:true needs the destination of a queue."
-                )
-            return self._make_browser(id, wish, queues[0])
-        roaming_topics = [each for each in patterns if each.startswith(TOPIC)]
-        roaming_queues = [each for each in patterns if not each.startswith(TOPIC)]
-        own: TopicQueue | None = None
-        if topics or roaming_topics:
-            own = self._own_queue(wish, topics, roaming_topics)
-            if not queues and not roaming_queues:
-                several_topics = len(wish.elements) > 1 or bool(roaming_topics)
-                return self._make_simple(
-                    id, wish, own, "" if several_topics else wish.destination, roaming_topics
-                )
-        if len(wish.elements) == 1 and queues:
-            return self._make_simple(id, wish, queues[0], wish.destination)
-        return self._make_several(id, wish, queues, roaming_queues, own, roaming_topics)
+            return self._grant_browser(id, wish, sources)
+        return self._grant_plain(id, wish, sources)
 
-    def _make_simple(
-        self,
-        id: str | None,
-        wish: Wish,
-        queue: Queue,
-        destination: str,
-        patterns: Sequence[str] = (),
-    ) -> Callable[[], None]:
-        subscription = self._join(id, wish, queue, destination)
-        if isinstance(queue, TopicQueue):
-            for pattern in patterns:
-                self._roam_topics(subscription, pattern, queue, wish)
-        return lambda: queue.feed(subscription)
+    def _grant_plain(self, id: str | None, wish: Wish, sources: Sources) -> Grant:
+        """A consumer of queues and topics, and of whatever patterns mean."""
+        own = self._own_queue(wish, sources) if sources.have_topics else None
+        queues = [*sources.queues, own] if own is not None else sources.queues
+        several = None if len(queues) == 1 and not sources.queue_patterns else Several()
+        consumer = self._consumer(id, wish, several or queues[0], sources.policies, sources.are_one)
+        subscription, routes = consumer.subscription, self._client.broker.routes
 
-    def _make_several(
-        self,
-        id: str | None,
-        wish: Wish,
-        queues: list[Queue],
-        roaming_queues: list[str],
-        own: TopicQueue | None,
-        roaming_topics: list[str],
-    ) -> Callable[[], None]:
-        several = Several()
-        subscription = self._subscription(id, wish, several, "", DEFAULT.prefetch)
-        routes = self._client.broker.routes
-
-        def start() -> None:
+        def begin() -> None:
+            if several is None:
+                join(queues[0], subscription)
+            else:
+                for queue in queues:
+                    several.add(subscription, queue)
+                take = partial(several.add, subscription, roams=True)
+                for pattern in sources.queue_patterns:
+                    routes.roam_queues(subscription, pattern, take)
             if own is not None:
-                several.add(subscription, own)
-                for pattern in roaming_topics:
-                    self._roam_topics(subscription, pattern, own, wish)
-            for queue in queues:
-                several.add(subscription, queue)
+                for topic in sources.topics:
+                    own.bind(topic)
+                for pattern in sources.topic_patterns:
+                    routes.roam_topics(subscription, pattern, partial(own.bind, roams=True))
 
-            for pattern in roaming_queues:
-                routes.roam_queues(
-                    subscription,
-                    pattern,
-                    lambda queue: several.add(subscription, queue, roams=True),
-                )
+        stays = any(virtual_topic_of(queue.name) for queue in sources.queues)
+        return Grant(consumer, begin, is_stored=stays)
 
-        return start
-
-    def _roam_topics(
-        self, subscription: Subscription, pattern: str, own: TopicQueue, wish: Wish
-    ) -> None:
-        sender = self._sender(wish)
-        self._client.broker.routes.roam_topics(
-            subscription,
-            pattern,
-            lambda topic: own.bind(topic, wish.wants, topic.destination, sender, wish.retroactive),
+    def _own_queue(self, wish: Wish, sources: Sources) -> TopicQueue:
+        """Return the queue of a subscriber to topics."""
+        broker = self._client.broker
+        name = [*(topic.name for topic in sources.topics), *sources.topic_patterns][0]
+        policy = broker.routes.policies.for_topic(name)
+        pending = policy.pending_limit
+        return TopicQueue(
+            broker,
+            name,
+            policy,
+            pending if wish.pending is None else min(pending, wish.pending),
+            wants=wish.wants,
+            sender=self._client if wish.no_local else None,
+            recent=wish.retroactive,
+            tells=not sources.are_one,
         )
 
-    def _own_queue(self, wish: Wish, topics: list[Topic], patterns: list[str]) -> TopicQueue:
-        """Make the queue of a subscriber to topics."""
-        broker = self._client.broker
-        policies = broker.routes.policies
-        name = topics[0].name if topics else patterns[0].removeprefix(TOPIC)
-        policy = policies.for_topic(name)
-        pending = policy.pending_limit if wish.pending is None else wish.pending
-        own = TopicQueue(broker, name, policy, pending)
-        several = len(wish.elements) > 1
-        for topic in topics:
-            own.bind(
-                topic,
-                wish.wants,
-                topic.destination if several or patterns else "",
-                self._sender(wish),
-                wish.retroactive,
+    def _grant_browser(self, id: str | None, wish: Wish, sources: Sources) -> Grant:
+        if not (sources.are_one and sources.queues):
+            raise Refusal(
+                "Only a queue can be browsed", "browser:true needs the destination of one queue."
             )
-        return own
-
-    def _make_browser(self, id: str | None, wish: Wish, queue: Queue) -> Callable[[], None]:
         client, number = self._client, str(next(self._numbers))
         names = names_of(id, wish.destination)
-        deliver = message_writer([*names, ("browser", "true")], AUTO, number, client)
-        browser = Browser(queue, deliver, end_of_browsing(names, client), wish.wants)
-        self._add(Consumer(client, browser, id, wish, number))
-        return browser.start
+        deliver = message_writer([*names, ("browser", "true")], AUTO, number, client, {})
+        end = end_of_browsing(names, client)
+        browser = Browser(sources.queues[0], deliver, end, wish.wants)
+        return Grant(Consumer(client, browser, id, wish, number), browser.start)
 
-    def _make_durable(self, id: str | None, wish: Wish) -> Callable[[], None]:
-        client = self._client
-        [element, *others] = wish.elements
-        if others or not element.startswith(TOPIC):
-            raise Refusal(
-                "Invalid Subscription: cannot durably subscribe to a Queue destination!",
-                "A queue keeps its messages anyway; a durable subscription is for one topic.",
-            )
-        topic = check_name(element.removeprefix(TOPIC))
-        if topic.startswith(ADVISORIES):
-            raise Refusal(
-                "Advisories are not stored", "Subscribe to them without a subscription's name."
-            )
+    def _grant_durable(self, id: str | None, wish: Wish) -> Grant:
+        client, topic = self._client, durable_topic(wish)
         client_id = "" if wish.shared else client.client_id
         if not wish.shared and not client_id:
             if client.version != "1.0":
@@ -314,133 +307,106 @@ class Subscriptions:
         queue = client.broker.durables.subscribe(
             client_id, wish.durable_name, topic, wish.selector, wish.no_local, wish.shared
         )
-        wish.wants = None  # the subscription's own affair
-        subscription = self._join(id, wish, queue, wish.destination, DURABLE_PREFETCH)
-        return lambda: queue.feed(subscription)
-
-    def _join(
-        self, id: str | None, wish: Wish, queue: Queue, destination: str, prefetch: int = 0
-    ) -> Subscription:
-        """Make the consumer of one queue. `destination`: what its messages say, "" if it differs."""
-        if not destination or isinstance(queue, TopicQueue):
-            wish.wants, wish.rank, wish.exclusive = None, 0, False  # the bindings', or pointless
-        subscription = self._subscription(
-            id, wish, queue, destination, queue.policy.prefetch or prefetch
+        consumer = self._consumer(
+            id, wish, queue, [queue.policy], not is_pattern(topic), DURABLE_PREFETCH
         )
-        queue.join(subscription)
-        return subscription
 
-    def _subscription(
+        def begin() -> None:
+            join(queue, consumer.subscription)
+            if wish.no_local:
+                queue.spare(client)
+
+        return Grant(consumer, begin, is_stored=True)
+
+    def _consumer(
         self,
         id: str | None,
         wish: Wish,
         queue: Queue | Several,
-        destination: str,
-        prefetch: int,
-    ) -> Subscription:
+        policies: Sequence[Policy],
+        are_one: bool,
+        default: int = 0,
+    ) -> Consumer:
+        """Make a consumer. `are_one`: its messages say the destination that it named."""
         client, number = self._client, str(next(self._numbers))
-        deliver = message_writer(names_of(id, destination), wish.mode, number, client)
-        if not wish.prefetch:
-            unlimited = client.dialect.prefetch_unlimited
-            wish.prefetch = UNLIMITED if unlimited else prefetch or client.options.prefetch
-        subscription = Subscription(
-            queue, wish.mode, wish.prefetch, deliver, wish.wants, wish.rank, wish.exclusive
-        )
-        self._add(Consumer(client, subscription, id, wish, number, roams=not destination))
-        return subscription
+        wish = replace(wish, prefetch=prefetch_for(wish, policies, client, default))
+        names = names_of(id, wish.destination if are_one else "")
+        in_flight: dict[str, Message] = {}
+        deliver = message_writer(names, wish.mode, number, client, in_flight)
+        subscription = Subscription(queue, wish.mode, wish.prefetch, deliver)
+        subscription.in_flight = in_flight
+        if not isinstance(queue, TopicQueue | DurableQueue):  # they choose what comes, for one
+            subscription.wants = wish.wants
+            subscription.rank, subscription.exclusive = wish.rank, wish.exclusive
+        return Consumer(client, subscription, id, wish, number)
 
-    def _add(self, consumer: Consumer) -> None:
-        consumer.subscription.paused = self._paused
-        self.consumers[consumer.number] = consumer
 
-    def _sender(self, wish: Wish) -> object:
-        return self._client if wish.no_local else None
+def join(queue: Queue, subscription: Subscription) -> None:
+    """Let a consumer be served."""
+    queue.join(subscription)
+    queue.feed(subscription)
 
-    def _check_owner(self, source: Queue | Topic) -> None:
-        if isinstance(source, TempQueue | TempTopic) and (
-            source not in self._client.temporaries.values()
-        ):
-            raise Refusal(
-                f"Cannot subscribe to a remote Temporary destination: {source.destination}",
-                "Only the connection that made it may consume from it.",
+
+def find_sources(elements: Sequence[str], client: Client) -> Sources:
+    """Return what destinations mean. Raises `Refusal`, having made none of them."""
+    routes, sources = client.broker.routes, Sources()
+    policies = routes.policies
+    for element in elements:
+        check_source(element, client)
+    for element in elements:
+        is_topic, name = element.startswith(TOPIC), split(element)[1]
+        if means_others(element):
+            (sources.topic_patterns if is_topic else sources.queue_patterns).append(name)
+            sources.policies.append(
+                policies.for_topic(name) if is_topic else policies.for_queue(name)
             )
-
-
-def read_wish(headers: dict[str, str], client: Client) -> Wish:
-    """Return what a SUBSCRIBE asks for. Raises `Refusal`."""
-    destination = headers.get("destination", "")
-    if not destination.strip():
-        raise Refusal(
-            "Invalid empty or 'null' Destination header",
-            "Add a header destination:/queue/NAME or destination:/topic/NAME.",
-        )
-    mode = headers.get("ack", AUTO)
-    if mode not in (AUTO, CLIENT, CLIENT_INDIVIDUAL):
-        if client.dialect.unknown_ack_refused:
-            raise Refusal(f"Invalid ack mode: {mode}", "ack is auto, client or client-individual.")
-        mode = AUTO
-    browse = headers.get("browser") == "true"
-    if browse and client.version == "1.0":
-        raise Refusal("Queue Browser feature only valid for Stomp v1.1+ clients!")
-    resolved = client.resolve(destination)
-    elements = [each.strip() for each in resolved.split(",") if each.strip()]
-    selector = headers.get("selector", "")
-    pending = number(
-        headers, "activemq.maximumPendingMessageLimit", -1, "a whole number of messages, -1: none"
-    )
-    return Wish(
-        destination=destination,
-        elements=elements,
-        mode=mode,
-        prefetch=read_prefetch(headers),
-        selector=selector,
-        wants=make_filter(selector, destination) if selector.strip() else None,
-        rank=next(
-            (number(headers, name, 0, "a whole number") for name in RANK if name in headers), 0
-        ),
-        exclusive=headers.get("activemq.exclusive") == "true",
-        no_local=first(headers, NO_LOCAL) == "true",
-        retroactive=headers.get("activemq.retroactive") == "true",
-        pending=None if pending < 0 else pending,
-        browse=browse,
-        durable_name=durable_name(headers, headers.get("id")),
-        shared=is_shared(headers),
-    )
-
-
-def read_prefetch(headers: dict[str, str]) -> int:
-    """Return how many messages a SUBSCRIBE wants unacknowledged, 0 if it does not say."""
-    for name in PREFETCH:
-        if name not in headers:
             continue
-        # Apollo's credit may go on with bytes.
-        text = headers[name].partition(",")[0] if name == "credit" else headers[name]
-        prefetch = number({name: text}, name, 0, "a whole number of messages")
-        if prefetch == 0 and name == "prefetch-count":  # RabbitMQ's word for no limit
-            return UNLIMITED
-        if prefetch < 1:
-            raise Refusal(f"{name} must be at least 1, not {prefetch}")
-        return prefetch
-    return 0
+        source = routes.source(element)
+        if isinstance(source, Topic):
+            sources.topics.append(source)
+        else:
+            sources.queues.append(source)
+        sources.policies.append(source.policy)
+    return sources
 
 
-def is_shared(headers: dict[str, str]) -> bool:
-    """Tell whether a frame means a durable subscription as RabbitMQ has them."""
-    return first(headers, DURABLE_NAMES) is None and any(
-        headers.get(name) == "true" for name in SHARED
-    )
+def check_source(element: str, client: Client) -> None:
+    """Raise `Refusal` unless a client may consume from a destination: from its own, if it is temporary."""
+    prefix, name = split(element)
+    if prefix in (QUEUE, TOPIC):
+        check_name(name)
+        return
+    client.broker.routes.source(element)
+    if element not in client.own_names:
+        raise Refusal(
+            f"Cannot subscribe to a remote Temporary destination: {element}",
+            "Only the connection that made it may consume from it.",
+        )
 
 
-def durable_name(headers: dict[str, str], id: str | None) -> str:
-    """Return the name of the durable subscription that a frame means, or "". Raises `Refusal`."""
-    if is_shared(headers):
-        if not id:
-            raise Refusal("Missing Header", "Header 'id' is required for durable subscriptions")
-        return id
-    return first(headers, DURABLE_NAMES) or ""
+def durable_topic(wish: Wish) -> str:
+    """Return the topic of a durable subscription. Raises `Refusal`."""
+    [element, *others] = wish.elements
+    if others or not element.startswith(TOPIC):
+        raise Refusal(
+            "Invalid Subscription: cannot durably subscribe to a Queue destination!",
+            "A queue keeps its messages anyway; a durable subscription is for one topic.",
+        )
+    topic = check_name(element.removeprefix(TOPIC))
+    if topic.startswith(ADVISORIES):
+        raise Refusal(
+            "Advisories are not stored", "Subscribe to them without a subscription's name."
+        )
+    return topic
 
 
-def means_others(element: str) -> bool:
-    """Tell whether a consumer's destination is a pattern; a virtual topic's consumer has one in its name."""
-    name = element.removeprefix(TOPIC).removeprefix(QUEUE)
-    return is_pattern(name) and not (not element.startswith(TOPIC) and virtual_topic_of(name))
+def prefetch_for(wish: Wish, policies: Sequence[Policy], client: Client, default: int) -> int:
+    """Return how many messages a consumer may have unacknowledged.
+
+    What it asks for; else the least that a policy of its destinations says; else what the dialect or the
+    options have, or `default`.
+    """
+    said = [policy.prefetch for policy in policies if policy.prefetch]
+    if wish.prefetch or said:
+        return wish.prefetch or min(said)
+    return UNLIMITED if client.dialect.prefetch_unlimited else default or client.options.prefetch

@@ -19,8 +19,8 @@ import struct
 RECORD_FORMAT = 2
 KNOWN_FORMATS = (1, 2)
 META = struct.Struct(">BBBQ")
-PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAINED = 1, 2, 4, 8, 16  # flags
-EXTRAS = CLOSES_GROUP | REPLY | RETAINED
+PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAIN, FORGET = 1, 2, 4, 8, 16, 32  # flags
+EXTRAS = CLOSES_GROUP | REPLY | RETAIN | FORGET
 MOST_RETURNS = 255  # that a record can count
 
 BULKY = 256 * 1024  # bytes of a tail that is handled with care
@@ -34,7 +34,15 @@ class UnknownFormat(Exception):
 class Extra:
     """What few messages have, so that the others need no room for it."""
 
-    __slots__ = ("closes_group", "destination", "first_of_group", "group", "reply", "retained")
+    __slots__ = (
+        "closes_group",
+        "destination",
+        "first_of_group",
+        "group",
+        "reply",
+        "retain",
+        "retained",
+    )
 
     def __init__(self) -> None:
         self.group = ""  # messages of a group go to one consumer (JMSXGroupID)
@@ -42,6 +50,7 @@ class Extra:
         self.first_of_group = False  # its consumer gets the group with this message
         self.destination = ""  # what its consumer is told, if not what it subscribed to
         self.reply = False  # its reply-to is a temporary destination
+        self.retain = 0  # RETAIN: its topic keeps it for those who come later; FORGET: or none
         self.retained = False  # was sent before its consumer subscribed
 
     def copy(self) -> Extra:
@@ -118,7 +127,7 @@ class Message:
             group = extra.group.encode()
             flags |= CLOSES_GROUP if extra.closes_group else 0
             flags |= REPLY if extra.reply else 0
-            flags |= RETAINED if extra.retained else 0
+            flags |= extra.retain
         returns = min(self.returns, MOST_RETURNS)
         return META.pack(RECORD_FORMAT, flags, returns, self.expires) + group
 
@@ -138,5 +147,5 @@ class Message:
             extra.group = meta[META.size :].decode()
             extra.closes_group = bool(flags & CLOSES_GROUP)
             extra.reply = bool(flags & REPLY)
-            extra.retained = bool(flags & RETAINED)
+            extra.retain = flags & (RETAIN | FORGET)
         return message

@@ -46,6 +46,7 @@ class Queue:
     """Messages for competing consumers."""
 
     durable = True
+    copies = 1  # records that a message becomes
     grouping = True  # a message of a group goes to the consumer that has the group
 
     def __init__(self, broker: Broker, number: int, name: str, policy: Policy) -> None:

@@ -1,23 +1,23 @@
 """A topic: every message to everybody who is bound to it when it comes.
 
-A subscriber of a topic is a queue of its own with one consumer, so acknowledgements, credit and
-redelivery are the queue's. Such a queue lives in memory and with its consumer. A consumer that is too
-slow loses its oldest messages at a limit, rather than the broker its memory or other subscribers theirs.
+A subscriber of topics is a queue of its own with one consumer, so acknowledgements, credit and redelivery
+are the queue's. Such a queue lives in memory and with its consumer. A consumer that is too slow loses its
+oldest messages at a limit, rather than the broker its memory or other subscribers theirs.
 
-Who keeps messages beyond that is a keeper: the queue of a virtual topic's consumer, the log of durable
+Who keeps messages beyond that is a keeper: the queues of a virtual topic's consumers, the log of durable
 subscriptions. A topic with keepers is durable. What a keeper stores is a message of its own, because
-records are known by their sequence number; the others share one.
+records are known by their sequence number; the others share one, which is never stored.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from broker.core.advised import DELIVERED
 from broker.core.event import Event
 from broker.core.message import Message
+from broker.core.past import Past
 from broker.core.queue import Queue
 from broker.core.subscription import Subscription, Wants
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 PENDING_BYTES = 64 * 1024 * 1024  # bytes that may wait for one slow subscriber
 UNLIMITED = 2**31
-RECOVER_BYTES = 16 * 1024 * 1024  # bytes that a topic keeps for those who come later
 
 
 class Receiver(Protocol):
@@ -42,16 +41,23 @@ class Receiver(Protocol):
 class Keeper(Receiver, Protocol):
     """Whoever stores what is sent to a topic."""
 
+    @property
+    def roams(self) -> bool:
+        """True when nobody misses the topic while it is idle."""
+
+    def put_from(self, sender: object) -> Callable[[Message], None]:
+        """Return the function that takes the messages of a sender."""
+
     def limits(self) -> Sequence[Queue]:
         """Return the queues whose limits a SEND must respect."""
 
 
 class Binding:
-    """Passes on what somebody is to get of a topic, if it is not simply everything."""
+    """Passes on what a subscriber is to get of a topic, if it is not simply everything."""
 
-    def __init__(self, target: Receiver, wants: Wants | None = None, destination: str = "") -> None:
-        """`destination`: what the consumer is told instead of what it subscribed to (a wildcard)."""
-        self._target = target
+    def __init__(self, queue: TopicQueue, wants: Wants | None, destination: str) -> None:
+        """`destination`: what the consumer is told instead of what it subscribed to, if not ""."""
+        self._queue = queue
         self._wants = wants
         self._destination = destination
 
@@ -62,7 +68,7 @@ class Binding:
         if self._destination:
             message = message.copy()
             message.mark().destination = self._destination
-        self._target.put(message)
+        self._queue.put(message)
 
 
 class TopicQueue(Queue):
@@ -71,12 +77,31 @@ class TopicQueue(Queue):
     durable = False
     grouping = False
 
-    def __init__(self, broker: Broker, name: str, policy: Policy, pending: int) -> None:
-        """`pending`: messages that may wait for its consumer."""
+    def __init__(
+        self,
+        broker: Broker,
+        name: str,
+        policy: Policy,
+        pending: int,
+        *,
+        wants: Wants | None = None,
+        sender: object = None,
+        recent: bool = False,
+        tells: bool = False,
+    ) -> None:
+        """`pending`: messages that may wait for its consumer.
+
+        It gets what it `wants`, nothing that `sender` sends, at first the `recent` messages too, and its
+        messages `tell` of which topic they are.
+        """
         super().__init__(broker, -1, name, policy)
         self._pending = pending
         self._prefetch = self._slow_at = UNLIMITED  # messages that wait for a slow consumer
-        self._bindings: list[tuple[Topic, Receiver]] = []
+        self._wants = wants
+        self._sender = sender
+        self._recent = recent
+        self._tells = tells
+        self._bindings: dict[Topic, Receiver] = {}
         self._later: dict[int, Message] = {}  # by seq: given back, to come again at a moment
 
     @property
@@ -84,35 +109,32 @@ class TopicQueue(Queue):
         """What clients call it."""
         return f"/topic/{self.name}"
 
-    def bind(
-        self,
-        topic: Topic,
-        wants: Wants | None = None,
-        destination: str = "",
-        sender: object = None,
-        recent: bool = False,
-    ) -> None:
-        """Get the messages of a topic from now on; not those of `sender`, if there is one.
-
-        `recent`: and those that it remembers.
-        """
+    def bind(self, topic: Topic, roams: bool = False) -> None:
+        """Get the messages of a topic from now on, and what it kept. `roams`: only because its name fits."""
+        if topic in self._bindings:
+            return
         receiver: Receiver = self
-        if wants is not None or destination:
-            receiver = Binding(self, wants, destination)
-        self._bindings.append((topic, receiver))
-        topic.bind(receiver, sender)
-        topic.recall(receiver, recent)
+        if self._wants is not None or self._tells:
+            receiver = Binding(self, self._wants, topic.destination if self._tells else "")
+        self._bindings[topic] = receiver
+        topic.bind(receiver, self._sender, partial(self.let_go, topic) if roams else None)
+        for message in topic.past.recall(self._recent):
+            receiver.put(message)
+
+    def let_go(self, topic: Topic) -> None:
+        """A topic is no more."""
+        del self._bindings[topic]
 
     def join(self, subscription: Subscription) -> None:
         """The one consumer comes."""
-        super().join(subscription)
+        self.subscriptions[subscription] = None
         self._prefetch = self._slow_at = subscription.credit
 
     def leave(self, subscription: Subscription) -> None:
         """The one consumer goes, and the queue with it."""
         super().leave(subscription)
-        for topic, receiver in self._bindings:
-            topic.unbind(receiver)
+        for topic, receiver in self._bindings.items():
+            topic.unbind(receiver, self._sender)
         self._bindings.clear()
         self._later.clear()
         self.broker.memory.room += self.charged
@@ -169,16 +191,19 @@ class Topic:
         self.name = name
         self.policy = policy
         self.enqueued = 0  # messages that came, since the start
-        self.bound: list[Receiver] = []  # they live in memory
+        self.past = Past(broker, policy)
+        self.bound: dict[Receiver, None] = {}  # they live in memory
         self.keepers: list[Keeper] = []  # they store messages of their own
         self._broker = broker
-        self._apart: list[tuple[object, Receiver]] = []  # who does not want whose messages
-        self._recent: deque[tuple[int, Message]] = deque()  # when it came, for who comes later
-        self._recent_bytes = 0
-        self._retained: Message | None = None
-        self._remembers = bool(policy.recover_messages or policy.recover_seconds)
+        self._copies = 0  # records that the keepers make of a message
+        self._roaming: dict[
+            Receiver, Callable[[], None]
+        ] = {}  # of these, who does not need the topic
+        self._spared: dict[
+            object, dict[Receiver, None]
+        ] = {}  # sender → who does not want what it sends
         self._advises = policy.advise_delivered
-        self._plain = not (self._remembers or self._advises)  # nothing to do but fan out
+        self._plain = self._is_plain()
 
     @property
     def durable(self) -> bool:
@@ -193,108 +218,115 @@ class Topic:
     @property
     def idle(self) -> bool:
         """True when nobody would miss it."""
-        return not (
-            self.bound
-            or self.keepers
-            or self._recent
-            or self._retained is not None
-            or self.policy.keep_idle
+        return (
+            len(self.bound) == len(self._roaming)
+            and all(keeper.roams for keeper in self.keepers)
+            and not self.past
+            and not self.policy.keep_idle
         )
 
     @property
     def common(self) -> bool:
-        """True when a SEND need not ask for the policy."""
-        return not (self.policy.ttl_default or self.limits())
+        """True when a SEND need not ask for policy, limits and copies."""
+        return not (self.policy.ttl_default or self._copies > 1 or self.limits())
+
+    @property
+    def copies(self) -> int:
+        """How many records a message may become."""
+        return max(1, self._copies)
 
     def put(self, message: Message) -> None:
         """Give a message to everybody who is there."""
         self.enqueued += 1
-        if not self._plain or message.special:
-            message = self._remember(message)
+        if message.durable or message.special or not self._plain:
+            message = self._keep(message, [keeper.put for keeper in self.keepers])
         for receiver in self.bound:
             receiver.put(message)
 
     def put_from(self, sender: object) -> Callable[[Message], None]:
         """Return the function that puts the messages of a sender."""
-        skipped = [receiver for who, receiver in self._apart if who is sender]
-        return partial(self._put_except, skipped) if skipped else self.put
+        skipped = [*self._spared.get(sender, ())]
+        keep = [keeper.put_from(sender) for keeper in self.keepers]
+        return partial(self.put_except, skipped, keep) if skipped or keep else self.put
+
+    def put_except(
+        self,
+        skipped: Sequence[Receiver],
+        keep: Sequence[Callable[[Message], None]],
+        message: Message,
+    ) -> None:
+        """Give a message to everybody but some; `keep` is what the keepers do about it."""
+        self.enqueued += 1
+        message = self._keep(message, keep)
+        for receiver in self.bound:
+            if receiver not in skipped:
+                receiver.put(message)
 
     def limits(self) -> Sequence[Queue]:
         """Return the queues whose limits a SEND must respect."""
         return [queue for keeper in self.keepers for queue in keeper.limits()]
 
-    def bind(self, receiver: Receiver, sender: object = None) -> None:
-        """Somebody gets everything from now on, but for what `sender` sends."""
-        self.bound.append(receiver)
+    def bind(
+        self, receiver: Receiver, sender: object = None, let_go: Callable[[], None] | None = None
+    ) -> None:
+        """Somebody gets everything from now on, but for what `sender` sends.
+
+        With `let_go` it does not need the topic, and is told by it when the topic ends.
+        """
+        self.bound[receiver] = None
+        if let_go is not None:
+            self._roaming[receiver] = let_go
         if sender is not None:
-            self._apart.append((sender, receiver))
+            self._spared.setdefault(sender, {})[receiver] = None
             self._broker.routes.changed()
 
-    def unbind(self, receiver: Receiver) -> None:
+    def unbind(self, receiver: Receiver, sender: object = None) -> None:
         """Somebody gets nothing any more."""
-        self.bound.remove(receiver)
-        if any(each is receiver for _, each in self._apart):
-            self._apart = [pair for pair in self._apart if pair[1] is not receiver]
+        del self.bound[receiver]
+        self._roaming.pop(receiver, None)
+        if sender is not None:
+            spared = self._spared[sender]
+            del spared[receiver]
+            if not spared:
+                del self._spared[sender]
             self._broker.routes.changed()
 
     def keep(self, keeper: Keeper) -> None:
-        """Somebody stores everything from now on."""
-        self.keepers.append(keeper)
+        """Somebody stores everything from now on; said again: and makes one record more of each."""
+        if keeper not in self.keepers:
+            self.keepers.append(keeper)
+        self._copies += 1
         self._plain = False
         self._broker.routes.changed()
 
     def release(self, keeper: Keeper) -> None:
         """Somebody stores nothing any more."""
         self.keepers.remove(keeper)
-        self._plain = not (self._remembers or self._advises or self.keepers)
+        self._copies -= 1
+        self._plain = self._is_plain()
         self._broker.routes.changed()
 
-    def recall(self, receiver: Receiver, recent: bool) -> None:
-        """Give a new subscriber what was kept for it: the retained message, or all `recent` ones."""
-        self._forget_old()
-        found = [message for _, message in self._recent] if recent else []
-        if not found and self._retained is not None:
-            found = [self._retained]
-        for message in found:
-            if not message.expires or message.expires > self._broker.now:
-                message = message.copy()
-                message.mark().retained = True
-                receiver.put(message)
+    def end(self) -> None:
+        """The topic is no more; it comes back as another."""
+        for let_go in self._roaming.values():
+            let_go()
+        self.past.clear()
 
-    def _put_except(self, skipped: list[Receiver], message: Message) -> None:
-        self.enqueued += 1
-        if not self._plain or message.special:
-            message = self._remember(message)
-        for receiver in self.bound:
-            if receiver not in skipped:
-                receiver.put(message)
+    def _is_plain(self) -> bool:
+        """Tell whether there is nothing to do but fan out."""
+        return not (self.keepers or self._advises or self.past.collects)
 
-    def _remember(self, message: Message) -> Message:
-        """Let it be kept by whoever does; return what those in memory get."""
+    def _keep(self, message: Message, keep: Sequence[Callable[[Message], None]]) -> Message:
+        """Let a message be kept by whoever does; return what those in memory get."""
         if self._advises:
             self._broker.tell(Event(DELIVERED, self, message))
-        for keeper in self.keepers:
-            keeper.put(message)
+        for put in keep:
+            put(message)
         if message.durable:
             message = message.copy()
             message.durable = False
-        extra = message.extra
-        if extra is not None and extra.retained:
-            extra.retained = False  # those who are there get it as any other
-            if self.policy.retain:
-                self._retained = message
-        if self._remembers:
-            self._recent.append((self._broker.now, message))
-            self._recent_bytes += len(message.tail)
-            self._forget_old()
+        if message.extra is not None and message.extra.retain:
+            self.past.retain(message, message.extra.retain)
+        if self.past.collects:
+            self.past.collect(message)
         return message
-
-    def _forget_old(self) -> None:
-        policy, recent = self.policy, self._recent
-        oldest = self._broker.now - policy.recover_seconds * 1000 if policy.recover_seconds else 0
-        while recent and (
-            (policy.recover_messages and len(recent) > policy.recover_messages)
-            or recent[0][0] < oldest
-            or self._recent_bytes > RECOVER_BYTES
-        ):
-            self._recent_bytes -= len(recent.popleft()[1].tail)

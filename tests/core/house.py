@@ -161,13 +161,23 @@ class House:
         rank: int = 0,
         exclusive: bool = False,
         pending: int = 100_000,
+        sender: object = None,
+        recent: bool = False,
     ) -> Consumer:
         """Subscribe, to queue `a` unless told otherwise."""
         queue = of or self.queue()
         if isinstance(queue, Topic):
             topic = queue
-            queue = own = TopicQueue(self.broker, topic.name, topic.policy, pending)
-            own.bind(topic, wants)
+            queue = own = TopicQueue(
+                self.broker,
+                topic.name,
+                topic.policy,
+                pending,
+                wants=wants,
+                sender=sender,
+                recent=recent,
+            )
+            own.bind(topic)
             wants = None
         consumer = Consumer(queue, mode, prefetch, wants, rank, exclusive)
         queue.join(consumer)
