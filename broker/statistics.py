@@ -318,7 +318,7 @@ def cached(queues: Iterable[Queue]) -> Map:
     lanes = [lane for queue in queues for lane in queue.lanes]
     count = sum(len(lane.head) for lane in lanes)
     return {
-        "messagesCached": count + sum(len(lane.aside) for lane in lanes),
+        "messagesCached": count + sum(len(lane.later) for lane in lanes),
         "averageMessageSize": sum(lane.bytes for lane in lanes) / count if count else 0.0,
     }
 

@@ -152,6 +152,10 @@ class Broker:
         self._on_the_way = self.next_seq - 1
         if self.choosing:
             self._deleted = {seq for _, _, seq, _ in batch.deletes}
+            written = {seq for _, _, seq, _, _ in batch.puts}
+            for queue in self.choosing:
+                for lane in queue.lanes:
+                    lane.note_written(written)
         return batch
 
     def written(self) -> None:
@@ -160,7 +164,7 @@ class Broker:
         if self._deleted:
             for queue in self.choosing:
                 for lane in queue.lanes:
-                    lane.apart -= self._deleted
+                    lane.note_deleted(self._deleted)
             self._deleted = set()
         self.choosing = {queue for queue in self.choosing if queue.looks_ahead}
 

@@ -1,8 +1,8 @@
 """Looking at a queue without taking anything: every message that waits, in order, then the end.
 
-A browser walks the lanes like a consumer who chooses, at a pace of its own and through the store as far
-as the backlog reaches, with nothing kept in memory. It sees what waited when it came; what comes later, or
-is in a consumer's hands, it does not.
+A browser goes from place to place like a consumer who chooses, at a pace of its own and through the store as
+far as the backlog reaches, with nothing kept in memory. It sees what waited when it came and still does when
+it gets there; what comes later, or is in a consumer's hands, it does not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from broker.core.subscription import AUTO, Deliver, Subscription, Wants
 if TYPE_CHECKING:
     from broker.core.queue import Queue
 
-ONE_GO = 1000  # messages shown before others get their turn
-FEW = 100  # messages read at once
+ONE_GO = 1000  # messages looked at before others get their turn
+BYTES = 4 * 1024 * 1024  # of them
+FEW = 200  # messages read at once
+FEW_BYTES = 1024 * 1024  # of them
 
 
 class Browser(Subscription):
@@ -36,10 +38,6 @@ class Browser(Subscription):
         self._priority = 9  # of the lane that is being shown
         self._place = -1  # seq up to which the present one was shown
         self._newest = queue.broker.next_seq - 1  # what is newer was not there when it came
-
-    def looking(self) -> bool:
-        """True when it may be shown a message."""
-        return not (self.paused or self.closed)
 
     def start(self) -> None:
         """Begin."""
@@ -60,33 +58,40 @@ class Browser(Subscription):
 
     def go_on(self, read: Read) -> None:
         """Show the next messages."""
-        if not self.looking():
-            return
-        queue, broker, shown = self._home, self._home.broker, 0
-        while shown < ONE_GO:
+        queue, broker = self._home, self._home.broker
+        looked = size = 0
+        while self.hungry:
             lane = next((each for each in queue.lanes if each.priority <= self._priority), None)
             if lane is None:
                 self.closed = True
                 self._say_end()
                 return
-            end = min(lane.last, self._newest)
+            self._priority = lane.priority  # whatever lanes come later
+            if looked >= ONE_GO or size >= BYTES:
+                self.start()
+                return
             some, reach = lane.after(
-                self._place, FEW, queue.number, read, broker.suspect_before, broker.committed
+                self._place,
+                FEW,
+                queue.number,
+                read,
+                broker.suspect_before,
+                broker.committed,
+                FEW_BYTES,
             )
+            end = min(lane.last, self._newest)
             if not some and reach == self._place < end:
                 broker.starving[self] = None  # the rest is on its way to the store
                 return
             for message in some:
-                if not self.looking():  # the connection is full: `resume` goes on from here
-                    return
-                self._place = message.seq
-                if message.seq <= end:
-                    shown += 1
-                    self._show(message)
+                if message.seq > end:
+                    break
+                looked += 1
+                size += len(message.tail)
+                self._show(message)
             self._place = reach
             if reach >= end:
                 self._priority, self._place = lane.priority - 1, -1
-        self.start()
 
     def _show(self, message: Message) -> None:
         expired = message.expires and message.expires <= self._home.broker.now

@@ -24,12 +24,13 @@ from bisect import insort
 from collections import deque
 from functools import partial
 
-from broker.core.lane import WINDOW, WINDOW_BYTES, Read, sequence
+from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.log import LANE, Log, read_record
 from broker.core.message import MOST_RETURNS, Message
 from broker.core.progress import Progress, What, progress_key, what_key
 from broker.core.queue import ONE_GO, Queue
 from broker.core.routes import TOPIC
+from broker.core.shelf import sequence
 from broker.core.subscription import Subscription, Wants
 
 MOST_OPEN = 50_000  # messages not done, beyond which no fresh ones are handed out: they are written each time

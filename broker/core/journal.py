@@ -149,6 +149,10 @@ class Journal:
         else:
             self.room += len(message.tail) + OVERHEAD
 
+    def holds(self, seq: int) -> bool:
+        """Tell whether a message waits here to be kept."""
+        return seq in self._puts
+
     def mark(self, key: bytes, value: Callable[[], bytes | None]) -> None:
         """Keep a small value under a name (at most 400 bytes): what `value` returns at the next `take`.
 

@@ -1,25 +1,32 @@
 """A lane: a queue's messages of one priority, oldest first, some of them in memory and the rest in the store.
 
-    head: seq 1 2 3 … edge | in the store or on the way there: `behind` messages, seq > edge
-                           | `aside`: messages newer than edge that are in memory: those that never go
-                           |          to disk, and those that a consumer took from there and gave back
+    in memory   head: the oldest, a window of them │ later: all others that are in memory
+    in the store, or on the way there              │           `behind` messages, all newer than edge
 
 Sequence numbers grow with the order of the journal, hence of the disk: whatever a lane has not read yet
-is newer than its edge, also what is not committed yet. That is why one number is enough.
+is newer than its edge, also what is not committed yet. That is why one number is enough. In memory and newer
+than the edge (`later` may hold both kinds) is what never goes to disk, and what a consumer took from beyond
+the edge and gave back.
 
-Consumers who take all messages in order take from the head, and `refill` moves the edge. Those who choose
-look past it: `after` returns what follows a place, without keeping it, and `take` takes one out. What was
-taken from beyond the edge is remembered (`apart`) until the edge has passed it or it is no longer in the store.
+Consumers who take all messages in order take from the head, and `refill` moves the edge. Those who choose, or
+only look, go from place to place: `in_memory` and `in_store` return what follows one, and keep nothing;
+`take` takes one out. What was taken from beyond the edge is remembered (`apart`) until the edge has passed it
+or it is no longer in the store, because there it looks like one that waits.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from broker.core.message import Message
+from broker.core.shelf import NEWEST, Shelf, sequence
+
+if TYPE_CHECKING:
+    from broker.core.journal import Journal
 
 #: Reads records of a lane from the store: (queue, priority, after seq, at most, bytes at most).
 Read = Callable[[int, int, int, int, int], list[tuple[int, bytes, bytes]]]
@@ -34,12 +41,13 @@ class Lane:
 
     __slots__ = (
         "apart",
-        "aside",
         "behind",
         "bytes",
         "edge",
+        "fresh",
         "head",
         "last",
+        "later",
         "priority",
         "soonest",
     )
@@ -47,50 +55,62 @@ class Lane:
     def __init__(self, priority: int, behind: int = 0, last: int = -1) -> None:
         """`behind` messages are in the store already, none of them newer than `last`."""
         self.priority = priority
-        self.head: deque[Message] = deque()
+        self.head: deque[Message] = deque()  # while behind: none newer than edge
         self.bytes = 0  # of the tails in head
+        self.later = Shelf()  # newer than all in head
         self.behind = behind  # messages that are only in the store or on the way there
-        self.edge = -1  # while behind: seq that all durable messages in memory are at or below
-        self.aside: deque[Message] = deque()  # in memory, newer than edge
+        self.edge = -1  # while behind: seq that all messages behind are newer than
         # No message expires before, in milliseconds since 1970; 0: nobody has looked.
         self.soonest = 0 if behind else NEVER
-        self.last = last  # seq of the newest
-        self.apart: set[int] = set()  # taken from beyond the edge, and perhaps still in the store
+        self.last = last  # seq of the newest that has waited here
+        self.apart: set[int] = set()  # newer than edge, not waiting, and perhaps still in the store
+        self.fresh: deque[int] = deque()  # the same, and only in the journal as yet, if anywhere
 
     def put(self, message: Message) -> None:
         """Add the newest message."""
         self.last = message.seq
         if message.expires:
             self.expects(message)
-        if not self.behind and (
-            not message.durable or (len(self.head) < WINDOW and self.bytes < WINDOW_BYTES)
-        ):
-            self.head.append(message)
-            self.bytes += len(message.tail)
-        elif message.durable:
-            if not self.behind:  # all older ones were in memory, though perhaps not in head
+        if not self.behind:
+            if not self.later and len(self.head) < WINDOW and self.bytes < WINDOW_BYTES:
+                self.head.append(message)
+                self.bytes += len(message.tail)
+                return
+            if message.durable:  # all older ones are in memory, or somebody has them
                 self.edge = message.seq - 1
+        if message.durable:
             self.behind += 1
         else:
-            self.aside.append(message)
+            self.later.add(message)
 
     def put_back(self, messages: list[Message]) -> None:
         """Return messages, sorted by seq, to their places in memory."""
         for message in messages:
             self.expects(message)
-        if self.behind and messages[-1].seq > self.edge:
-            beyond = [message for message in messages if message.seq > self.edge]
-            self.aside = deque(sorted([*self.aside, *beyond], key=sequence))
-            messages = messages[: -len(beyond)]
-            if not messages:
-                return
+        self.last = max(self.last, messages[-1].seq)  # it may have been handed over when it was new
+        limit = self._limit
+        if self.later:
+            limit = min(limit, self.later.oldest.seq)
+        end = bisect_right(messages, limit, key=sequence)
+        for message in messages[end:]:
+            self.later.add(message)
+        if not end:
+            return
         head = self.head
         passed = []
-        newest = messages[-1].seq
+        newest = messages[end - 1].seq
         while head and head[0].seq < newest:
             passed.append(head.popleft())
-        head.extendleft(sorted(passed + messages, key=sequence, reverse=True))
-        self.bytes += sum(len(message.tail) for message in messages)
+        head.extendleft(sorted(passed + messages[:end], key=sequence, reverse=True))
+        self.bytes += sum(len(message.tail) for message in messages[:end])
+        if len(head) > 2 * WINDOW:
+            self._shorten_head()
+
+    def fill(self) -> None:
+        """Fill the head with what comes next of what is in memory."""
+        for message in self.later.pop(WINDOW - len(self.head), self._limit):
+            self.head.append(message)
+            self.bytes += len(message.tail)
 
     @property
     def low(self) -> bool:
@@ -99,6 +119,10 @@ class Lane:
 
     def refill(self, queue: int, read: Read, suspect_before: int) -> bool:
         """Read the next messages into the window; False if they are not on disk yet."""
+        if self.later:
+            self.fill()
+            if not self.low:
+                return True
         rows = read(
             queue, self.priority, self.edge, WINDOW - len(self.head), WINDOW_BYTES - self.bytes
         )
@@ -108,11 +132,19 @@ class Lane:
                 self.apart.discard(seq)
                 continue
             message = self._message(seq, meta, tail, suspect_before)
-            self.head.append(message)
-            self.bytes += len(tail)
             self.behind -= 1
-        self._merge_aside()
+            if self.later:
+                self.later.add(message)
+            else:
+                self.head.append(message)
+                self.bytes += len(tail)
+        if self.later:
+            self.fill()
         return bool(rows)
+
+    def in_order(self) -> Iterator[Message]:
+        """Return all messages that are in memory, oldest first."""
+        return chain(self.head, self.later)
 
     # For those who look for what has expired.
 
@@ -124,19 +156,19 @@ class Lane:
     def take_expired(self, now: int) -> list[Message]:
         """Take out what has expired of all that is in memory, and note when the next of it does."""
         expired = []
-        for message in chain(self.head, self.aside):
+        for message in self.in_order():
             if 0 < message.expires <= now:
                 expired.append(message)
             else:
                 self.expects(message)
         if expired:
             gone = set(map(sequence, expired))
-            self.bytes -= sum(len(m.tail) for m in self.head if m.seq in gone)
-            self.head = deque(m for m in self.head if m.seq not in gone)
-            self.aside = deque(m for m in self.aside if m.seq not in gone)
+            self.head = deque(message for message in self.head if message.seq not in gone)
+            self.bytes = sum(len(message.tail) for message in self.head)
+            self.later = Shelf(message for message in self.later if message.seq not in gone)
         return expired
 
-    # For those who choose.
+    # For those who go from place to place.
 
     def after(
         self,
@@ -146,68 +178,109 @@ class Lane:
         read: Read,
         suspect_before: int,
         committed: int,
+        size: int = WINDOW_BYTES,
     ) -> tuple[list[Message], int]:
         """Return the next messages after a place, in order, and the place up to which that is all.
 
-        Nothing is taken out. None and a place below `last`: the rest is not on disk yet. `committed` is the
-        highest sequence number that a reader of the store is sure to see.
+        For the parameters see `in_store`. Nothing is taken out.
         """
-        head = self.head
-        start = bisect_right(head, place, key=sequence)
-        if start < len(head):
-            some = list(islice(head, start, start + count))
+        some = self.in_memory(place, count)
+        if some:
             return some, some[-1].seq
         if not self.behind:
-            return [], max(place, self.last)
+            return some, max(place, self.last)
+        return self.in_store(place, count, size, queue, read, suspect_before, committed)
+
+    def in_memory(self, place: int, count: int) -> list[Message]:
+        """Return the next messages after a place, if nothing that is not in memory lies between."""
+        head = self.head
+        if head and place < head[-1].seq:
+            start = 0 if place < head[0].seq else bisect_right(head, place, key=sequence)
+            return list(islice(head, start, start + count))
+        return self.later.after(place, count, self._limit)
+
+    def in_store(
+        self,
+        place: int,
+        count: int,
+        size: int,
+        queue: int,
+        read: Read,
+        suspect_before: int,
+        committed: int,
+    ) -> tuple[list[Message], int]:
+        """Return the messages after the last place in memory, in order, and the place up to which that is all.
+
+        At most `count` and `size` bytes are read. No messages and the same place again: the rest is not on
+        disk yet. `committed` is the highest sequence number that a reader of the store is sure to see.
+        """
         place = max(place, self.edge)
-        rows = read(queue, self.priority, place, count, WINDOW_BYTES)
+        rows = read(queue, self.priority, place, count, size)
         reach = rows[-1][0] if rows else max(place, min(committed, self.last))
+        apart = self.apart
         found = [
             self._message(seq, meta, tail, suspect_before)
             for seq, meta, tail in rows
-            if seq not in self.apart
+            if seq not in apart
         ]
-        between = [message for message in self.aside if place < message.seq <= reach]
+        between = self.later.after(place, count, reach)
         if between:
-            found = sorted(found + between, key=sequence)
+            if len(between) == count:
+                reach = between[-1].seq
+            found = [m for m in sorted(found + between, key=sequence) if m.seq <= reach]
         return found, reach
 
-    def is_behind(self, place: int) -> bool:
-        """Tell whether what follows a place must be read from the store."""
-        return self.behind > 0 and (not self.head or self.head[-1].seq <= place)
+    def find(self, seq: int) -> Message | None:
+        """Return a message if it is in memory."""
+        head = self.head
+        if head and seq <= head[-1].seq:
+            message = head[bisect_left(head, seq, key=sequence)]
+            return message if message.seq == seq else None
+        return self.later.find(seq)
 
     def take(self, message: Message) -> None:
-        """Take out a message that `after` has returned."""
-        seq = message.seq
-        if not self.behind or seq <= self.edge:
-            del self.head[bisect_left(self.head, seq, key=sequence)]
+        """Take a message out, wherever it is."""
+        seq, head = message.seq, self.head
+        if head and seq <= head[-1].seq:
+            del head[bisect_left(head, seq, key=sequence)]
             self.bytes -= len(message.tail)
-            return
-        index = bisect_left(self.aside, seq, key=sequence)
-        if index < len(self.aside) and self.aside[index].seq == seq:
-            del self.aside[index]
-        else:
+        elif not self.later.take(seq):
             self.apart.add(seq)
             self.behind -= 1
-            self._merge_aside()
+
+    def pass_by(self, message: Message, journal: Journal) -> None:
+        """The newest message is handed to a consumer: it never waits here, but may come to be in the store."""
+        if self.behind:
+            fresh = self.fresh
+            while fresh and not journal.holds(fresh[0]):  # done before it was written
+                fresh.popleft()
+            fresh.append(message.seq)
+
+    def note_written(self, written: set[int]) -> None:
+        """All that was in the journal is on its way to the store."""
+        if self.fresh:
+            self.apart.update(seq for seq in self.fresh if seq in written)
+            self.fresh.clear()
+
+    def note_deleted(self, deleted: set[int]) -> None:
+        """These are in the store no more."""
+        if self.apart:
+            self.apart -= self.apart & deleted
+
+    @property
+    def _limit(self) -> int:
+        """The seq up to which what is in memory is all there is."""
+        return self.edge if self.behind else NEWEST
+
+    def _shorten_head(self) -> None:
+        """Leave the head no longer than a window."""
+        rest = list(islice(self.head, WINDOW, None))
+        self.later.add_oldest(rest)
+        self.head = deque(islice(self.head, WINDOW))
+        self.bytes -= sum(len(message.tail) for message in rest)
 
     def _message(self, seq: int, meta: bytes, tail: bytes, suspect_before: int) -> Message:
         message = Message.from_record(seq, self.priority, meta, tail)
         if seq < suspect_before:
             message.mark_redelivered()
         return message
-
-    def _merge_aside(self) -> None:
-        """Give a place in the head to those whose older ones are all there."""
-        aside = self.aside
-        if aside and (not self.behind or aside[0].seq < self.edge):
-            merged = []
-            while aside and (not self.behind or aside[0].seq < self.edge):
-                merged.append(aside.popleft())
-            self.bytes += sum(len(message.tail) for message in merged)
-            self.head = deque(sorted([*self.head, *merged], key=sequence))
-
-
-def sequence(message: Message) -> int:
-    """Return a message's place."""
-    return message.seq

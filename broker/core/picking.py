@@ -1,24 +1,31 @@
 """Serving consumers who choose: by selector, by group, by rank, one exclusively.
 
-Each consumer walks the queue at a pace of its own. Where it stands is a number a lane (`place`): it has been
-asked about every message up to there, and what it did not want, it passed. So it sees every message of a
-backlog however deep, in order, while nobody keeps more in memory than a queue does anyway:
+Each consumer goes through the queue at a pace of its own (a `Walk`). Where it stands is a number a lane
+(`places`): it has been asked about every message up to there, and what it did not want, or might not have, it
+passed. So it sees every message of a backlog however deep, in order, while nobody keeps more in memory than a
+queue does anyway:
 
 1. A new message goes to the first hungry consumer that has seen everything before it and wants it.
 2. Else it joins its lane, and those who did not want it have passed it.
-3. A consumer with credit goes on from its place: first in memory, then through the store in chunks, as many
-   a go as others can wait for.
-4. What is given back is kept here (`returned`), and whoever has passed it and may want it is told (`missed`).
+3. A hungry consumer goes on from its place: in memory, then through the store in chunks. Consumers take
+   turns, so that one with much to look at does not keep the others waiting, and all of them together take no
+   more at a go than other queues can wait for.
+4. What is given back returns to its lane, and whoever had passed its place has `missed` it.
+5. A consumer takes no message that a hungry one of a higher rank may have: that one will come to it.
 
-A message of a group (JMSXGroupID) is wanted only by the consumer that has the group; the first to take one
-of a free group has it from then on, until it goes or the group is closed. When groups become free everybody
-begins anew, because what they passed may be theirs now.
+Whoever is hungry has seen everything, or the queue has asked for another go.
+
+A message of a group (JMSXGroupID) may be had only by the consumer that has the group; the first to take one
+of a free group has it from then on, until it goes or the group is closed. What others passed because of that
+the group remembers, from the first to the last; when it is free they go back to there.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from broker.core.lane import Lane, Read
@@ -28,208 +35,408 @@ from broker.core.subscription import Subscription
 if TYPE_CHECKING:
     from broker.core.queue import Queue
 
-ONE_GO = 1000  # messages looked at before others get their turn
-FEW = 16  # messages looked at first: a consumer that wants most of them needs no more
+ONE_GO = 1000  # messages looked at before other queues get their turn
+ONE_TURN = 250  # and before other consumers of this one do
+FEW = 16  # messages read at first: a consumer that wants most of them needs no more
+EACH_BYTES = 4096  # of a message that counts as one; a larger one counts as several
 GROUPS = 10_000  # that are remembered; the one that was used longest ago is free again
+MISSED = 10_000  # messages that a consumer may have missed before it rather goes back to them
+
+#: A message's priority, negative, and seq: in the order of the queue.
+Place = tuple[int, int]
+
+
+class Fate(Enum):
+    """What became of a message that a consumer was shown."""
+
+    PASSED = 1  # it is not for this consumer, or too late for any
+    LEFT = 2  # it is for one of a higher rank
+    HANDED = 3
+    FREED = 4  # handed over, and some group is free
+
+
+class Walk:
+    """One consumer on its way through the queue."""
+
+    __slots__ = ("_to_see", "consumer", "count", "missed", "places", "rank", "wants")
+
+    def __init__(self, consumer: Subscription) -> None:
+        self.consumer = consumer
+        self.rank = consumer.rank
+        self.wants = consumer.wants
+        self.places: dict[int, int] = {}  # priority → seq; a lane that is not there was not begun
+        self.count = FEW  # messages to read at once: the more, the fewer it wants
+        self.missed: set[Place] = set()  # given back after it had passed them
+        self._to_see: list[Place] = []  # the same, last first
+
+    @property
+    def has_missed(self) -> bool:
+        """True when it must look at something that was given back."""
+        return bool(self.missed or self._to_see)
+
+    def has_seen(self, lanes: Iterable[Lane], last: Lane) -> bool:
+        """Tell whether it has seen all that comes before a new message of the lane `last`."""
+        places = self.places
+        for lane in lanes:
+            if places.get(lane.priority, -1) < lane.last:
+                return False
+            if lane is last:
+                break
+        return not self.has_missed
+
+    def miss(self, priority: int, seqs: Sequence[int]) -> None:
+        """Some messages, in order, were given back: remember those whose places it has passed."""
+        place = self.places.get(priority, -1)
+        if seqs[0] > place:
+            return
+        self.missed.update([(-priority, seq) for seq in seqs if seq <= place])
+        if len(self.missed) + len(self._to_see) > MISSED:
+            for negative, seq in chain(self.missed, self._to_see):
+                self.go_back(-negative, seq - 1)
+            self.missed.clear()
+            self._to_see.clear()
+
+    def next_missed(self, lane: Lane) -> Message | None:
+        """Return the first message of a lane that it has missed, and remember it no longer."""
+        if self.missed:
+            self._to_see = sorted(self.missed.union(self._to_see), reverse=True)
+            self.missed.clear()
+        to_see, priority = self._to_see, -lane.priority
+        while to_see and to_see[-1][0] == priority:
+            _, seq = to_see.pop()
+            if seq <= self.places.get(lane.priority, -1):  # else it will come to it
+                message = lane.find(seq)
+                if message is not None:
+                    return message
+        return None
+
+    def go_back(self, priority: int, place: int) -> None:
+        """Begin a lane anew after a place, unless that is still to come."""
+        if place < self.places.get(priority, -1):
+            self.places[priority] = place
+
+
+class Group:
+    """Messages that are for one consumer."""
+
+    __slots__ = ("_missed", "_passed", "owner")
+
+    def __init__(self, owner: Walk) -> None:
+        self.owner = owner
+        # What others passed because it was not theirs.
+        self._passed: dict[int, tuple[int, int]] = {}  # priority → seq of the first, of the last
+        self._missed: set[Place] = set()  # what had been given back
+
+    def pass_by(self, message: Message, given_back: bool) -> None:
+        """Somebody passes a message of the group."""
+        priority, seq = message.priority, message.seq
+        if given_back:
+            self._missed.add((-priority, seq))
+        else:
+            first, last = self._passed.get(priority, (seq, seq))
+            self._passed[priority] = min(first, seq), max(last, seq)
+
+    def send_back(self, walks: Iterable[Walk]) -> None:
+        """The group is free: let others see again what they passed, as far as it may still be there."""
+        owner = self.owner
+        took_all = owner.wants is None and not owner.has_missed  # up to its place
+        for walk in walks:
+            if walk is owner:
+                continue
+            for priority, (first, last) in self._passed.items():
+                place = max(first - 1, owner.places.get(priority, -1) if took_all else -1)
+                if place < last:
+                    walk.go_back(priority, place)
+            walk.missed |= self._missed
 
 
 class Picker:
     """Serves the consumers of one queue while some of them choose."""
 
     def __init__(self, queue: Queue) -> None:
-        self.returned: dict[int, Message] = {}  # given back, by seq
         self._queue = queue
-        self._consumers: list[Subscription] = []  # by rank, then who was served longest ago
-        self._places: dict[Subscription, dict[int, int]] = {}  # priority → seq
-        self._missed: dict[Subscription, list[tuple[int, int]]] = {}  # (-priority, seq), sorted
-        self._groups: OrderedDict[str, Subscription] = OrderedDict()  # by last use
+        self._walks: dict[Subscription, Walk] = {}
+        # The highest rank first, and of one rank first those who had their turn longest ago.
+        self._ranks: dict[int, dict[Walk, None]] = {}
+        self._exclusive: list[Walk] = []  # while there are any, only the first of them is served
+        self._groups: OrderedDict[str, Group] = OrderedDict()  # by last use
         self._grouped = False  # some message had a group
-        self._looked = 0  # messages in this go
-        self._passed: list[dict[int, int]] = []  # places of those who did not want the newest
+        self._left = 0  # messages that may still be looked at in this go
+        self._starves = False  # somebody waits for what is being written
+        self._gave_way = False  # somebody left a message to one of a higher rank
+        self._passed: list[Walk] = []  # those who did not want the newest message
         for subscription in queue.subscriptions:
             self.join(subscription)
 
     @property
     def needed(self) -> bool:
         """True while somebody chooses."""
-        return bool(self._consumers) and (
-            self._grouped or any(consumer.chooses for consumer in self._consumers)
+        return bool(self._walks) and (
+            self._grouped or any(consumer.chooses for consumer in self._walks)
         )
 
     def join(self, consumer: Subscription) -> None:
         """A consumer comes; it begins with the oldest message."""
-        consumers = self._consumers
-        consumers.append(consumer)
-        consumers.sort(key=rank)
-        self._places[consumer] = {}
-        self._missed[consumer] = self._wanted_back(consumer)
+        walk = self._walks[consumer] = Walk(consumer)
+        ranks = self._ranks
+        ranks.setdefault(walk.rank, {})[walk] = None
+        self._ranks = {rank: ranks[rank] for rank in sorted(ranks, reverse=True)}
+        if consumer.exclusive:
+            self._exclusive.append(walk)
+            self._exclusive.sort(key=lambda each: -each.rank)
 
     def leave(self, consumer: Subscription) -> None:
         """A consumer goes, and its groups are free."""
-        self._consumers.remove(consumer)
-        del self._places[consumer], self._missed[consumer]
-        for group in [group for group, owner in self._groups.items() if owner is consumer]:
-            del self._groups[group]
-        if self._grouped:
-            for each in self._consumers:
-                self._places[each].clear()
-                self._missed[each] = self._wanted_back(each)
+        walk = self._walks.pop(consumer)
+        equals = self._ranks[walk.rank]
+        del equals[walk]
+        if not equals:
+            del self._ranks[walk.rank]
+        if consumer.exclusive:
+            self._exclusive.remove(walk)
+        for name in [name for name, group in self._groups.items() if group.owner is walk]:
+            self._groups.pop(name).send_back(self._walks.values())
 
     def feed(self, consumer: Subscription) -> None:
         """A consumer may have become hungry."""
-        self._looked = 0
-        if self._equals():
-            if consumer.hungry:
-                self._serve(consumer, ONE_GO, None)
-        else:
-            self._dispatch(None)
+        if not consumer.hungry:
+            return
+        walk = self._walks[consumer]
+        if self._exclusive and walk is not self._exclusive[0]:
+            return
+        self._left = ONE_GO
+        while self._serve(walk, None, alone=True):
+            if self._left <= 0:
+                self._ask()
+                return
 
     def go_on(self, read: Read) -> None:
         """Serve everybody who is hungry, from the store too."""
-        self._looked = 0
-        self._dispatch(read)
+
+        def read_counted(
+            queue: int, priority: int, after: int, count: int, size: int
+        ) -> list[tuple[int, bytes, bytes]]:
+            rows = read(queue, priority, after, count, size)
+            self._left -= max(len(rows), sum([len(row[2]) for row in rows]) // EACH_BYTES)
+            return rows
+
+        self._left = ONE_GO
+        self._starves = self._gave_way = False
+        turns = deque([walk for walk in self._in_charge() if walk.consumer.hungry])
+        while turns:
+            if self._left <= 0:
+                self._ask()
+                return
+            walk = turns.popleft()
+            self._have_turn(walk)
+            if self._serve(walk, read_counted, alone=not turns):
+                turns.append(walk)
+        if self._starves:
+            self._queue.broker.starving[self._queue] = None
+        elif self._gave_way:
+            self._ask()
 
     def offer(self, lane: Lane, message: Message) -> bool:
         """Hand a new message to whoever has seen everything before it and wants it, if there is one."""
-        broker = self._queue.broker
-        passed = self._passed
+        queue, passed = self._queue, self._passed
+        journal = queue.broker.journal
         passed.clear()
-        if message.expires and message.expires <= broker.now:
+        if 0 < message.expires <= queue.broker.now:
             return False
-        for consumer in self._in_charge():
-            places = self._places[consumer]
-            if consumer.hungry and places.get(lane.priority, -1) >= lane.last:
-                if self._wants(consumer, message):
-                    if message.durable and not consumer.auto:
-                        broker.journal.put(self._queue.number, message)
-                    self._hand(consumer, message)
-                    return True
-                passed.append(places)
+        given_way_to: Walk | None = None  # who is on the way to it
+        for walk in self._in_charge():
+            consumer = walk.consumer
+            if not consumer.hungry:
+                continue
+            if given_way_to is not None and walk.rank < given_way_to.rank:
+                break
+            if not walk.has_seen(queue.lanes, lane):
+                if given_way_to is None and self._ranked and self._may_have(walk, message):
+                    given_way_to = walk
+            elif self._may_have(walk, message):
+                if message.durable and not consumer.auto:
+                    journal.put(queue.number, message)
+                    lane.pass_by(message, journal)
+                self._have_turn(walk)
+                self._hand(walk, message, stored=False)
+                return True
+            else:
+                passed.append(walk)
         return False
 
     def note(self, lane: Lane, message: Message) -> None:
         """The message that was offered has joined its lane: who did not want it has passed it."""
-        for places in self._passed:
-            places[lane.priority] = message.seq
+        for walk in self._passed:
+            walk.places[lane.priority] = message.seq
 
     def give_back(self, messages: list[Message]) -> None:
-        """Consumers will not finish these: whoever wants them may have them."""
+        """These have returned to their lanes: whoever had passed them may want them."""
+        by_priority: dict[int, list[int]] = {}
         for message in messages:
-            self.returned[message.seq] = message
-            for consumer, missed in self._missed.items():
-                if consumer.wants is None or consumer.wants(message):
-                    insort(missed, (-message.priority, message.seq))
+            by_priority.setdefault(message.priority, []).append(message.seq)
+        for priority, seqs in by_priority.items():
+            seqs.sort()
+            for walk in self._walks.values():
+                walk.miss(priority, seqs)
 
-    def take_expired(self, lane: Lane) -> list[Message]:
-        """Take out what has expired of what was given back to a lane; note when the next of it does."""
-        expired = []
-        for message in list(self.returned.values()):
-            if message.priority != lane.priority:
-                continue
-            if 0 < message.expires <= self._queue.broker.now:
-                expired.append(self.returned.pop(message.seq))
-            else:
-                lane.expects(message)
-        return expired
+    def _in_charge(self) -> Iterable[Walk]:
+        """Return those who are served, first who comes first."""
+        return self._exclusive[:1] or chain.from_iterable(self._ranks.values())
 
-    def _in_charge(self) -> list[Subscription]:
-        """Return the consumers that are served, first who comes first."""
-        for consumer in self._consumers:
-            if consumer.exclusive:
-                return [consumer]
-        return self._consumers
+    @property
+    def _ranked(self) -> bool:
+        return len(self._ranks) > 1 and not self._exclusive
 
-    def _equals(self) -> bool:
-        """True when no consumer comes before another."""
-        return all(not c.exclusive and c.rank == self._consumers[0].rank for c in self._consumers)
+    def _have_turn(self, walk: Walk) -> None:
+        """Put a consumer behind its equals."""
+        equals = self._ranks[walk.rank]
+        del equals[walk]
+        equals[walk] = None
 
-    def _dispatch(self, read: Read | None) -> None:
-        """Serve in rounds: everybody of the first rank, a message each, as long as one takes any."""
-        consumers = self._in_charge()
-        ranks = sorted({consumer.rank for consumer in consumers}, reverse=True)
-        for each in ranks:
-            served = True
-            while served:
-                if self._looked >= ONE_GO:
-                    self._queue.ask()
-                    return
-                served = False
-                for consumer in [c for c in consumers if c.rank == each]:
-                    if consumer.hungry and self._serve(consumer, 1, read):
-                        served = True
+    def _ask(self) -> None:
+        """Ask for another go, also if somebody else waits for what is being written."""
+        self._queue.broker.again[self._queue] = None
 
-    def _serve(self, consumer: Subscription, most: int, read: Read | None) -> int:
-        """Hand a consumer what it wants from its place on, `most` messages or a chunk of the store.
+    def _serve(self, walk: Walk, read: Read | None, alone: bool) -> bool:
+        """Give a consumer its turn; tell whether it could go on.
 
-        Return how many.
+        Its turn is one message, a chunk of the store, or so many messages that it did not want. `alone`: nobody
+        waits for a turn. Without `read` the queue asks for a go when the store must be read.
         """
-        queue, served = self._queue, self._serve_returned(consumer, most)
-        broker, places = queue.broker, self._places[consumer]
-        for lane in queue.lanes:
-            place = places.get(lane.priority, -1)
-            count = FEW
-            while served < most and consumer.hungry and place < lane.last:
-                if self._looked >= ONE_GO or (read is None and lane.is_behind(place)):
-                    queue.ask()
-                    return served
-                in_memory = not lane.is_behind(place)
-                some, reach = lane.after(
-                    place,
-                    count,
-                    queue.number,
-                    read or nothing,
-                    broker.suspect_before,
-                    broker.committed,
-                )
-                if not some and reach == place:
-                    broker.starving[queue] = None
-                    return served
-                count = min(2 * count, ONE_GO)
-                for message in some:
-                    self._looked += 1
-                    place = places[lane.priority] = message.seq
-                    if message.expires and message.expires <= broker.now:
-                        queue.taken(lane, message)
-                        broker.expire(queue, message)
-                    elif self._wants(consumer, message):
-                        queue.taken(lane, message)
-                        self._hand(consumer, message, stored=True)
-                        served += 1
-                        if not consumer.hungry or (in_memory and served >= most):
-                            return served
-                place = places[lane.priority] = reach
-        return served
+        end = self._left - ONE_TURN
+        for lane in self._queue.lanes:
+            while (message := walk.next_missed(lane)) is not None:
+                self._left -= 1
+                fate = self._try(walk, lane, message, given_back=True)
+                if fate is Fate.LEFT:
+                    walk.missed.add((-message.priority, message.seq))
+                    return False
+                if fate is not Fate.PASSED:
+                    return walk.consumer.hungry
+                if self._left <= end:
+                    return True
+            while walk.places.get(lane.priority, -1) < lane.last:
+                if self._left <= end:
+                    return True
+                ahead = self._look_ahead(walk, lane, read)
+                if ahead is None:
+                    return False
+                goes_on = self._show(walk, lane, *ahead, alone)
+                if goes_on is not None:
+                    return goes_on
+        return False
 
-    def _serve_returned(self, consumer: Subscription, most: int) -> int:
-        """Hand a consumer what others gave back."""
-        queue, missed, served = self._queue, self._missed[consumer], 0
-        while missed and consumer.hungry and served < most:
-            message = self.returned.get(missed.pop(0)[1])
-            if message is None or not self._wants(consumer, message):
-                continue
-            del self.returned[message.seq]
-            queue.waits_no_longer(message)
-            if message.expires and message.expires <= queue.broker.now:
-                queue.broker.expire(queue, message)
-                continue
-            self._hand(consumer, message, stored=True)
-            served += 1
-        return served
+    def _look_ahead(
+        self, walk: Walk, lane: Lane, read: Read | None
+    ) -> tuple[list[Message], int, bool] | None:
+        """Return what follows a consumer's place, up to where that is all, and whether it was read.
 
-    def _wants(self, consumer: Subscription, message: Message) -> bool:
+        None: that cannot be known now.
+        """
+        consumer, broker = walk.consumer, self._queue.broker
+        place = walk.places.get(lane.priority, -1)
+        count = walk.count
+        if walk.wants is None and not consumer.auto:
+            count = min(count, consumer.credit)
+        some = lane.in_memory(place, count)
+        if some:
+            return some, some[-1].seq, False
+        if not lane.behind:
+            return some, lane.last, False
+        if read is None:
+            self._ask()
+            return None
+        some, reach = lane.in_store(
+            place,
+            count,
+            count * EACH_BYTES,
+            self._queue.number,
+            read,
+            broker.suspect_before,
+            broker.committed,
+        )
+        if not some and reach == place:
+            self._starves = True
+            return None
+        return some, reach, True
+
+    def _show(
+        self, walk: Walk, lane: Lane, some: list[Message], reach: int, was_read: bool, alone: bool
+    ) -> bool | None:
+        """Let a consumer have what it wants of some messages, after which it has come as far as `reach`.
+
+        Return whether it could go on after this turn; None: this turn is not over, for it wanted none.
+        """
+        consumer, wants = walk.consumer, walk.wants
+        places, priority = walk.places, lane.priority
+        looked, handed = 0, False
+        goes_on: bool | None = None
+        for message in some:
+            looked += 1
+            if not (message.expires or message.extra or wants is None or wants(message)):
+                continue
+            places[priority] = message.seq
+            fate = self._try(walk, lane, message, given_back=False)
+            if fate is Fate.LEFT:
+                places[priority] = message.seq - 1
+                goes_on = False
+                break
+            if fate is Fate.PASSED:
+                continue
+            handed = True
+            if fate is Fate.FREED or not consumer.hungry or not (alone or was_read):
+                goes_on = consumer.hungry
+                break
+        else:
+            places[priority] = reach
+            if handed:
+                goes_on = True
+        walk.count = FEW if handed else min(2 * walk.count, ONE_TURN)
+        if not was_read:
+            self._left -= looked
+        return goes_on
+
+    def _try(self, walk: Walk, lane: Lane, message: Message, given_back: bool) -> Fate:
+        """Hand a consumer a message that waits, if it wants it and may have it."""
+        queue, broker = self._queue, self._queue.broker
+        if 0 < message.expires <= broker.now:
+            queue.taken(lane, message)
+            broker.expire(queue, message)
+            return Fate.PASSED
+        if not self._may_have(walk, message, given_back):
+            return Fate.PASSED
+        if self._ranked and self._is_before(walk, message):
+            self._gave_way = True
+            return Fate.LEFT
+        queue.taken(lane, message)
+        return Fate.FREED if self._hand(walk, message, stored=True) else Fate.HANDED
+
+    def _may_have(self, walk: Walk, message: Message, given_back: bool = False) -> bool:
         extra = message.extra
         if extra is not None and extra.group and self._queue.grouping:
             self._grouped = True
-            if self._groups.get(extra.group, consumer) is not consumer:
+            group = self._groups.get(extra.group)
+            if group is not None and group.owner is not walk:
+                group.pass_by(message, given_back)
                 return False
-        return consumer.wants is None or consumer.wants(message)
+        return walk.wants is None or walk.wants(message)
 
-    def _hand(self, consumer: Subscription, message: Message, stored: bool = False) -> None:
-        """Hand a message over. `stored`: its record is there or on the way."""
-        queue = self._queue
+    def _is_before(self, walk: Walk, message: Message) -> bool:
+        """Tell whether somebody of a higher rank will come to a message that a consumer wants."""
+        for other in self._in_charge():
+            if other.rank <= walk.rank:
+                return False
+            if other.consumer.hungry and self._may_have(other, message):
+                return True
+        return False
+
+    def _hand(self, walk: Walk, message: Message, stored: bool) -> bool:
+        """Hand a message over; tell whether that freed a group. `stored`: its record is there or on the way."""
+        queue, consumer = self._queue, walk.consumer
         extra = message.extra
+        freed = False
         if extra is not None and extra.group and queue.grouping:
-            self._take_group(consumer, extra)
+            freed = self._take_group(walk, extra)
         if consumer.auto:
             if stored:
                 queue.done(message)
@@ -237,37 +444,21 @@ class Picker:
         else:
             consumer.in_flight[consumer.deliver(message)] = message
             consumer.credit -= 1
-        if len(self._consumers) > 1 and not consumer.exclusive:  # the next one is served first
-            self._consumers.remove(consumer)
-            self._consumers.append(consumer)
-            self._consumers.sort(key=rank)
+        return freed
 
-    def _take_group(self, consumer: Subscription, extra: Extra) -> None:
-        groups = self._groups
-        extra.first_of_group = extra.group not in groups
-        groups[extra.group] = consumer
-        groups.move_to_end(extra.group)
+    def _take_group(self, walk: Walk, extra: Extra) -> bool:
+        """Give a consumer the group of a message that it gets; tell whether some group is free now."""
+        groups, name = self._groups, extra.group
+        extra.first_of_group = name not in groups
+        if extra.first_of_group:
+            groups[name] = Group(walk)
+        groups.move_to_end(name)
         if extra.closes_group:
-            del groups[extra.group]
+            free = groups.pop(name)
         elif len(groups) > GROUPS:
-            groups.popitem(last=False)
-
-    def _wanted_back(self, consumer: Subscription) -> list[tuple[int, int]]:
-        """Return what was given back and may be for a consumer."""
-        return sorted(
-            (-message.priority, message.seq)
-            for message in self.returned.values()
-            if consumer.wants is None or consumer.wants(message)
-        )
-
-
-def rank(consumer: Subscription) -> int:
-    """Return the sorting key of a consumer: the highest rank first."""
-    return -consumer.rank
-
-
-def nothing(
-    queue: int, priority: int, after: int, count: int, size: int
-) -> list[tuple[int, bytes, bytes]]:
-    """Take the place of a store that is not asked just now."""
-    return []
+            _, free = groups.popitem(last=False)
+        else:
+            return False
+        free.send_back(self._walks.values())
+        self._ask()
+        return True

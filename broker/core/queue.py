@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from broker.core.advised import advise
-from broker.core.lane import Lane, Read, sequence
+from broker.core.lane import Lane, Read
 from broker.core.message import Message
 from broker.core.picking import Picker
+from broker.core.shelf import sequence
 from broker.core.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Queue:
     @property
     def looks_ahead(self) -> bool:
         """True when some consumer takes, or has taken, from beyond a window."""
-        return self._picker is not None or any(lane.apart for lane in self.lanes)
+        return self._picker is not None or any(lane.apart or lane.fresh for lane in self.lanes)
 
     def put_from(self, sender: object) -> Callable[[Message], None]:
         """Return the function that takes the messages of a sender."""
@@ -181,14 +181,10 @@ class Queue:
             else:
                 self.charge(len(message.tail))
         self.waiting += len(messages)
-        if self._picker is not None:
-            for message in messages:
-                self._lane(message.priority).expects(message)
-            self._picker.give_back(messages)
-            self.broker.again[self] = None
-            return
         self.put_back(messages)
-        if self._line:
+        if self._picker is not None:
+            self._picker.give_back(messages)
+        if self._line or self._picker is not None:
             self.broker.again[self] = None
 
     def put_back(self, messages: list[Message]) -> None:
@@ -217,7 +213,7 @@ class Queue:
         else:
             self._picker.leave(subscription)
             if not self._picker.needed:
-                self._line_up(self._picker)
+                self._line_up()
             self.broker.again[self] = None
 
     def feed(self, subscription: Subscription) -> None:
@@ -296,10 +292,7 @@ class Queue:
 
     def drop_expired(self, lane: Lane) -> None:
         """Drop what has expired of a lane's messages, as far as they are in memory."""
-        expired = lane.take_expired(self.broker.now)
-        if self._picker is not None:
-            expired += self._picker.take_expired(lane)
-        for message in expired:
+        for message in lane.take_expired(self.broker.now):
             self.waits_no_longer(message)
             self.broker.expire(self, message)
 
@@ -364,7 +357,7 @@ class Queue:
 
     def _oldest_in_memory_only(self) -> Message | None:
         for lane in reversed(self.lanes):
-            for message in chain(lane.head, lane.aside):
+            for message in lane.in_order():
                 if not message.durable:
                     return message
         return None
@@ -412,12 +405,13 @@ class Queue:
         self.broker.choosing.add(self)
         self.broker.again[self] = None
 
-    def _line_up(self, picker: Picker) -> None:
-        """Nobody chooses any more."""
+    def _line_up(self) -> None:
+        """Nobody chooses any more. They are served later: more of them may be about to leave."""
         self._picker = None
-        self.put_back(list(picker.returned.values()))
         for subscription in self.subscriptions:
-            self.feed(subscription)
+            if subscription.hungry:
+                subscription.in_line = True
+                self._line.append(subscription)
 
     def _unhand(self, lane: Lane, message: Message) -> None:
         """A message of a group has come up from the store: it must be chosen for."""
@@ -431,6 +425,8 @@ class Queue:
     def _first_lane(self) -> Lane | None:
         """Return the lane whose turn it is, or None if its messages must be read first."""
         for lane in self.lanes:
+            if lane.later and not lane.head:
+                lane.fill()
             if lane.head:
                 return lane
             if lane.behind:
@@ -438,8 +434,13 @@ class Queue:
         return None
 
     def _last_lane(self) -> Lane | None:
-        """Return the lane of the least urgent messages that wait; not those given back to who chooses."""
-        return next((lane for lane in reversed(self.lanes) if lane.head or lane.behind), None)
+        """Return the lane of the least urgent messages that wait."""
+        for lane in reversed(self.lanes):
+            if lane.later and not lane.head:
+                lane.fill()
+            if lane.head or lane.behind:
+                return lane
+        return None
 
     def _lane(self, priority: int) -> Lane:
         lane = self._lane_of.get(priority)

@@ -1,0 +1,566 @@
+"""Consumers who choose: random verbs beside a model, and the cases that are worth a name.
+
+The model knows who has which message, who owns which group and who is served before whom; it knows no
+lanes, places, chunks or stores. It asks at every delivery: is it this consumer's turn, is this the first
+message that it wants and may have, may nobody of a higher rank have it? And whenever everything has come to
+rest: no hungry consumer and no message that it wants are left together, and all accounts are exact.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from broker.core import browser as browser_module
+from broker.core import lane as lane_module
+from broker.core import picking as picking_module
+from broker.core import queue as queue_module
+from broker.core import shelf as shelf_module
+from broker.core.browser import Browser
+from broker.core.event import Event
+from broker.core.message import Message
+from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription, Wants
+from broker.core.transaction import Transaction
+from tests.core.house import House, key
+
+CONNECTIONS = (1, 2)
+MODES = (AUTO, CLIENT, CLIENT, CLIENT_INDIVIDUAL, CLIENT_INDIVIDUAL)
+PREFETCHES = (1, 1, 2, 5, 100)
+RANKS = (0, 0, 0, 0, 0, 0, 1, -1)
+SIZES = (1, 1, 1, 10, 70)
+PRIORITIES = (4, 4, 4, 4, 4, 0, 9)
+COUNTS = (1, 1, 3, 10, 30)
+LIFETIMES = (0, 0, 0, 0, 0, 2)
+KINDS = (b"a", b"a", b"a", b"b", b"c")
+GROUPS = ("", "", "g", "h", "i")  # of messages, in half the programs
+REMEMBERED = 2  # groups
+
+T = TypeVar("T")
+
+
+def wants_kind(*kinds: bytes) -> Wants:
+    """Return a selector for messages of some kinds."""
+    return lambda message: message.tail[:1] in kinds
+
+
+def wants_nothing(message: Message) -> bool:
+    """Select nothing."""
+    return False
+
+
+def wants_fresh(message: Message) -> bool:
+    """Select what nobody has had."""
+    return not message.redelivered
+
+
+def wants_used(message: Message) -> bool:
+    """Select what somebody has had."""
+    return message.redelivered
+
+
+SELECTORS: tuple[Wants | None, ...] = (
+    None,
+    None,
+    wants_kind(b"a"),
+    wants_kind(b"b"),
+    wants_kind(b"b", b"c"),
+    wants_nothing,
+    wants_fresh,
+    wants_used,
+)
+
+
+class Choose(Protocol):
+    """Chooses one of several, as the program says."""
+
+    def __call__(self, pool: Sequence[T]) -> T:
+        """Return one."""
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that everything spills, stops half-way and is forgotten."""
+    monkeypatch.setattr(lane_module, "WINDOW", 6)
+    monkeypatch.setattr(lane_module, "WINDOW_BYTES", 60)
+    monkeypatch.setattr(shelf_module, "BLOCK", 2)
+    monkeypatch.setattr(queue_module, "ONE_GO", 3)
+    monkeypatch.setattr(picking_module, "ONE_GO", 5)
+    monkeypatch.setattr(picking_module, "ONE_TURN", 3)
+    monkeypatch.setattr(picking_module, "FEW", 2)
+    monkeypatch.setattr(picking_module, "GROUPS", REMEMBERED)
+    monkeypatch.setattr(picking_module, "MISSED", 4)
+    monkeypatch.setattr(browser_module, "ONE_GO", 5)
+    monkeypatch.setattr(browser_module, "FEW", 2)
+
+
+class Checked(Subscription):
+    """A consumer whose every delivery is checked against the model."""
+
+    __slots__ = ("connection", "machine")
+
+    def __init__(
+        self,
+        machine: Machine,
+        mode: str,
+        prefetch: int,
+        connection: int,
+        wants: Wants | None,
+        rank: int,
+        exclusive: bool,
+    ) -> None:
+        super().__init__(machine.queue, mode, prefetch, self.take, wants, rank, exclusive)
+        self.machine = machine
+        self.connection = connection
+
+    def take(self, message: Message) -> str:
+        self.machine.delivered(message, self)
+        return key(message.seq)
+
+
+class Watcher:
+    """A browser, and what it must have seen at the end."""
+
+    def __init__(self, machine: Machine, wants: Wants | None) -> None:
+        self.machine = machine
+        self.seen: list[Message] = []
+        self.ended = False
+        self.there = set(machine.waiting)  # all the time since
+        self.newest = machine.house.broker.next_seq - 1
+        self.browser = Browser(machine.queue, self.see, self.end, wants)
+
+    def see(self, message: Message) -> str:
+        assert not self.browser.paused
+        assert message.seq in self.machine.waiting
+        assert message.seq <= self.newest
+        self.seen.append(message)
+        return ""
+
+    def end(self) -> None:
+        assert not self.ended
+        self.ended = True
+        places = [(-message.priority, message.seq) for message in self.seen]
+        assert places == sorted(set(places)), places
+        wants = self.browser.wants
+        missing = self.there - {message.seq for message in self.seen}
+        for message in map(self.machine.messages.__getitem__, missing):
+            assert not self.machine.alive(message) or not (wants is None or wants(message))
+
+
+class Machine:
+    """One queue, any number of consumers, a disk that takes its time."""
+
+    def __init__(self, grouped: bool) -> None:
+        self.grouped = grouped
+        self.messages: dict[int, Message] = {}  # those that nobody is done with
+        self.ever: dict[int, Message] = {}
+        self.waiting: set[int] = set()
+        self.held: dict[int, Checked] = {}  # who has the others, in the order of delivery
+        self.seen: set[int] = set()  # that some consumer has had
+        self.written: set[int] = set()  # that must be on disk: true when the last write began
+        self.being_written: set[int] = set()
+        self.open(House())
+
+    def open(self, house: House) -> None:
+        self.house = house
+        self.queue = house.queue()
+        self.house.broker.tell = self.told
+        self.consumers: list[Checked] = []  # in the order they came
+        self.owners: OrderedDict[str, Checked] = OrderedDict()  # group → who has it, by last use
+        self.transactions: list[tuple[int, Transaction]] = []
+        self.watchers: list[Watcher] = []
+
+    # What the queue does.
+
+    def told(self, event: Event) -> None:
+        """Something expired: whoever waits for it waits in vain."""
+        if event.kind == "Expired" and event.source is self.queue:
+            assert event.message is not None
+            seq = event.message.seq
+            assert not self.alive(self.messages[seq])
+            self.leaves(seq)
+            del self.messages[seq]
+
+    def leaves(self, seq: int) -> None:
+        self.waiting.remove(seq)
+        for watcher in self.watchers:
+            watcher.there.discard(seq)
+
+    def delivered(self, message: Message, consumer: Checked) -> None:
+        seq = message.seq
+        assert seq in self.waiting, f"{seq} does not wait"
+        assert self.alive(message)
+        assert message.redelivered == (seq in self.seen)
+        assert consumer.hungry
+        assert self.in_charge(consumer)
+        first = min(self.available(consumer), key=place)
+        assert seq == first.seq, f"{seq} is served before {first.seq}"
+        for other in self.consumers:
+            if other.rank > consumer.rank and other.hungry and self.in_charge(other):
+                assert not self.may_have(other, message), "a higher rank comes first"
+        self.note_group(message, consumer)
+        self.leaves(seq)
+        if consumer.auto:
+            del self.messages[seq]
+        else:
+            self.held[seq] = consumer
+            self.seen.add(seq)
+
+    def note_group(self, message: Message, consumer: Checked) -> None:
+        extra = message.extra
+        if extra is None or not extra.group:
+            return
+        assert extra.first_of_group == (extra.group not in self.owners)
+        self.owners[extra.group] = consumer
+        self.owners.move_to_end(extra.group)
+        if extra.closes_group:
+            del self.owners[extra.group]
+        elif len(self.owners) > REMEMBERED:
+            self.owners.popitem(last=False)
+
+    def alive(self, message: Message) -> bool:
+        return not message.expires or message.expires > self.house.broker.now
+
+    def in_charge(self, consumer: Checked) -> bool:
+        exclusive = [each for each in self.consumers if each.exclusive and not each.closed]
+        return not exclusive or consumer is max(exclusive, key=lambda each: each.rank)
+
+    def may_have(self, consumer: Checked, message: Message) -> bool:
+        group = message.extra.group if message.extra else ""
+        if group and self.owners.get(group, consumer) is not consumer:
+            return False
+        return consumer.wants is None or consumer.wants(message)
+
+    def available(self, consumer: Checked) -> list[Message]:
+        """Return what a consumer wants and may have."""
+        return [
+            message
+            for message in map(self.messages.__getitem__, self.waiting)
+            if self.alive(message) and self.may_have(consumer, message)
+        ]
+
+    # What clients do.
+
+    def put(self, choose: Choose) -> None:
+        durable, priority = bool(choose((True, True, False))), choose(PRIORITIES)
+        size, lifetime = choose(SIZES), choose(LIFETIMES)
+        for _ in range(choose(COUNTS)):
+            expires = self.house.broker.now + lifetime if lifetime else 0
+            body = (choose(KINDS) * size).decode()
+            message = self.house.message(body, durable, priority, expires)
+            group = choose(GROUPS) if self.grouped else ""
+            if group:
+                message.mark().group = group
+                message.mark().closes_group = choose((False, False, False, True))
+            self.messages[message.seq] = self.ever[message.seq] = message
+            self.waiting.add(message.seq)
+            self.queue.put(message)
+
+    def subscribe(self, choose: Choose) -> None:
+        if len(self.consumers) < 6:
+            consumer = Checked(
+                self,
+                choose(MODES),
+                choose(PREFETCHES),
+                choose(CONNECTIONS),
+                choose(SELECTORS),
+                choose(RANKS),
+                choose((False,) * 15 + (True,)),
+            )
+            self.consumers.append(consumer)
+            self.queue.join(consumer)
+            self.queue.feed(consumer)
+
+    def browse(self, choose: Choose) -> None:
+        if len(self.watchers) < 3:
+            watcher = Watcher(self, choose(SELECTORS[:6]))
+            self.watchers.append(watcher)
+            watcher.browser.start()
+
+    def pause_browser(self, choose: Choose) -> None:
+        if self.watchers:
+            choose(self.watchers).browser.pause()
+
+    def resume_browser(self, choose: Choose) -> None:
+        if self.watchers:
+            choose(self.watchers).browser.resume()
+
+    def free(self) -> list[int]:
+        """Return what is in flight and not held by a transaction."""
+        return [seq for seq, consumer in self.held.items() if key(seq) not in consumer.held]
+
+    def forget(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            del self.held[seq], self.messages[seq]
+
+    def return_(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            del self.held[seq]
+            self.messages[seq].redelivered = True
+            self.waiting.add(seq)
+
+    def leaves_groups(self, gone: Checked) -> None:
+        for group in [group for group, owner in self.owners.items() if owner is gone]:
+            del self.owners[group]
+
+    def ack(self, choose: Choose) -> None:
+        if not self.free():
+            return
+        seq = choose(self.free())
+        consumer = self.held[seq]
+        covered = [seq]
+        if consumer.cumulative:
+            mine = [each for each in self.free() if self.held[each] is consumer]
+            covered = mine[: mine.index(seq) + 1]
+        self.forget(covered)
+        consumer.ack(key(seq))
+
+    def requeue(self, choose: Choose) -> None:
+        if not self.free():
+            return
+        seq = choose(self.free())
+        consumer = self.held[seq]
+        if consumer.in_flight[key(seq)].returns < self.house.broker.max_redeliveries:
+            self.return_([seq])
+        else:
+            self.forget([seq])  # it lies with the dead letters
+        consumer.nack(key(seq), True)
+
+    def unsubscribe(self, choose: Choose) -> None:
+        if not self.consumers:
+            return
+        consumer = pop(self.consumers, choose)
+        self.leaves_groups(consumer)
+        self.return_([seq for seq in self.free() if self.held[seq] is consumer])
+        consumer.close()
+
+    def pause(self, choose: Choose) -> None:
+        if self.consumers:
+            choose(self.consumers).pause()
+
+    def resume(self, choose: Choose) -> None:
+        if self.consumers:
+            choose(self.consumers).resume()
+
+    def begin_transaction(self, choose: Choose) -> None:
+        if len(self.transactions) < 3:
+            self.transactions.append((choose(CONNECTIONS), Transaction(self.house.broker.memory)))
+
+    def hold(self, choose: Choose) -> None:
+        if not self.transactions:
+            return
+        connection, transaction = choose(self.transactions)
+        mine = [seq for seq in self.free() if self.held[seq].connection == connection]
+        if mine:
+            seq = choose(mine)
+            transaction.ack(self.held[seq], key(seq))
+
+    def in_transaction(self, transaction: Transaction) -> list[int]:
+        return [
+            seq for seq, consumer in self.held.items() if consumer.held.get(key(seq)) is transaction
+        ]
+
+    def commit(self, choose: Choose) -> None:
+        if not self.transactions:
+            return
+        _, transaction = pop(self.transactions, choose)
+        self.forget(self.in_transaction(transaction))
+        transaction.commit()
+
+    def abort(self, choose: Choose) -> None:
+        if not self.transactions:
+            return
+        _, transaction = pop(self.transactions, choose)
+        self.return_([seq for seq in self.in_transaction(transaction) if self.held[seq].closed])
+        transaction.abort()
+
+    def disconnect(self, choose: Choose) -> None:
+        """A connection is lost: all it had goes back before anybody is served."""
+        connection = choose(CONNECTIONS)
+        gone = [consumer for consumer in self.consumers if consumer.connection == connection]
+        aborted = [each for owner, each in self.transactions if owner == connection]
+        for consumer in gone:
+            self.consumers.remove(consumer)
+            self.leaves_groups(consumer)
+            consumer.stop()
+        self.transactions = [each for each in self.transactions if each[0] != connection]
+        self.return_([seq for seq, who in self.held.items() if who.connection == connection])
+        for transaction in aborted:
+            transaction.abort()
+        for consumer in gone:
+            consumer.close()
+
+    # What time and the disk do.
+
+    def pass_time(self, choose: Choose) -> None:
+        self.house.broker.now += 1
+
+    def sweep(self, choose: Choose) -> None:
+        self.house.broker.sweep()
+        self.queue = self.house.queue()  # it may have been forgotten
+
+    def go_on(self, choose: Choose) -> None:
+        self.house.broker.go_on(self.house.store.read)
+
+    def begin_write(self, choose: Choose) -> None:
+        if self.house.on_the_way is not None:
+            return
+        self.being_written = {seq for seq, message in self.messages.items() if message.durable}
+        self.house.begin_write()
+
+    def end_write(self, choose: Choose) -> None:
+        if self.house.on_the_way is None:
+            return
+        self.house.end_write()
+        self.written = self.being_written
+        on_disk = set(self.house.on_disk(self.queue))
+        assert on_disk <= self.written
+        for seq in self.written - on_disk:  # dropped by the queue, not asked for by a client
+            assert seq not in self.messages or not self.alive(self.messages[seq])
+
+    def crash(self, choose: Choose) -> None:
+        """The broker is killed and started again: what is on disk waits, and somebody may have seen it."""
+        if not self.written:
+            return
+        everything = self.ever
+        self.open(House(self.house.store))
+        kept = self.house.on_disk(self.queue)
+        self.messages = {seq: everything[seq] for seq in kept}
+        for message in self.messages.values():
+            message.redelivered = True
+        self.waiting = set(kept)
+        self.seen = set(kept)
+        self.held = {}
+
+    def come_to_rest(self, choose: Choose) -> None:
+        """Everything that can happen by itself happens."""
+        if self.house.on_the_way is not None:
+            self.end_write(choose)
+        self.house.settle()
+        while self.house.broker.starving:
+            self.house.broker.nothing_to_write()
+            self.house.settle()
+        self.written = {seq for seq, message in self.messages.items() if message.durable}
+        assert set(self.house.on_disk(self.queue)) == self.written
+        for consumer in self.consumers:
+            if consumer.hungry and self.in_charge(consumer):
+                assert not self.available(consumer), (
+                    f"{id(consumer) % 10000} is hungry, and what it wants waits"
+                )
+        for watcher in self.watchers:
+            assert watcher.ended or watcher.browser.paused
+        self.watchers = [watcher for watcher in self.watchers if not watcher.ended]
+        for lane in self.queue.lanes:
+            beyond = [seq for seq in self.on_disk(lane.priority) if seq > lane.edge]
+            if lane.behind:
+                assert len(set(beyond) - lane.apart) == lane.behind
+            assert lane.apart <= self.written
+            assert not any(map(self.house.journal.holds, lane.fresh))
+
+    def on_disk(self, priority: int) -> list[int]:
+        rows = self.house.store.read(self.queue.number, priority, -1, 1 << 30, 1 << 30)
+        return [seq for seq, _, _ in rows]
+
+    def check_accounts(self) -> None:
+        """They are exact all the time."""
+        assert self.queue.waiting == len(self.waiting)
+        in_memory = sum(
+            len(message.tail)
+            for message in map(self.messages.__getitem__, self.waiting)
+            if not message.durable
+        )
+        assert self.queue.charged == in_memory == self.house.in_memory()
+
+    def end(self, choose: Choose) -> None:
+        """Whatever happened before: who comes now gets all that waits, and nothing remains."""
+        for watcher in self.watchers:
+            watcher.browser.resume()
+        self.come_to_rest(choose)
+        for consumer in list(self.consumers):
+            self.consumers.remove(consumer)
+            self.leaves_groups(consumer)
+            self.return_([seq for seq in self.free() if self.held[seq] is consumer])
+            consumer.close()
+        for _, transaction in self.transactions:
+            self.return_(self.in_transaction(transaction))
+            transaction.abort()
+        assert not self.held
+        last = Checked(self, AUTO, 1, 0, None, 0, False)
+        self.consumers = [last]
+        self.queue.join(last)
+        self.queue.feed(last)
+        self.come_to_rest(choose)
+        assert not self.waiting
+        last.close()
+        self.house.settle()
+        assert self.house.on_disk(self.queue) == []
+        assert self.house.journal.waiting == 0
+        assert not self.queue.owed
+        self.house.write()
+        assert self.queue not in self.house.broker.choosing
+        assert not any(lane.apart or lane.behind for lane in self.queue.lanes)
+
+
+def place(message: Message) -> tuple[int, int]:
+    """Return where a message stands in its queue."""
+    return -message.priority, message.seq
+
+
+def pop(pool: list[T], choose: Choose) -> T:
+    """Choose one and take it out."""
+    chosen = choose(pool)
+    pool.remove(chosen)
+    return chosen
+
+
+#: What may happen next; what stands here often happens often.
+STEPS = (
+    *[Machine.put] * 6,
+    *[Machine.subscribe] * 3,
+    *[Machine.ack] * 6,
+    Machine.requeue,
+    Machine.unsubscribe,
+    Machine.disconnect,
+    Machine.pause,
+    *[Machine.resume] * 2,
+    Machine.begin_transaction,
+    *[Machine.hold] * 3,
+    Machine.commit,
+    Machine.abort,
+    *[Machine.begin_write, Machine.end_write, Machine.go_on] * 4,
+    Machine.browse,
+    Machine.pause_browser,
+    Machine.resume_browser,
+    *[Machine.come_to_rest] * 2,
+    Machine.pass_time,
+    Machine.sweep,
+    Machine.crash,
+)
+
+
+@settings(
+    max_examples=300,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(grouped=st.booleans(), program=st.binary(min_size=300, max_size=800))
+def test_everybody_gets_what_is_theirs(small: None, grouped: bool, program: bytes) -> None:
+    """Every byte of a program decides something; when it is read, everybody leaves and all is drained."""
+    bytes_left = iter(program)
+    machine = Machine(grouped)
+
+    def choose(pool: Sequence[T]) -> T:
+        return pool[next(bytes_left, 0) % len(pool)]
+
+    for byte in bytes_left:
+        step = STEPS[byte % len(STEPS)]
+        note(step.__name__)
+        step(machine, choose)
+        machine.check_accounts()
+    machine.end(choose)
