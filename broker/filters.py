@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from broker.core.message import Message
 from broker.core.subscription import Wants
+from broker.qualified import qualified
 from broker.selector import Value, compile_selector
 from broker.stomp.frame import header_lines
 from broker.tail import TAIL_VERSION, message_id, unescape
@@ -35,12 +36,13 @@ FACTS: dict[str, Callable[[Message], Value]] = {
 }
 
 
-def make_filter(text: str, destination: str = "") -> Wants:
+def make_filter(text: str, destination: str) -> Wants:
     """Return what tells whether a message matches a selector. Raises `InvalidSelector`.
 
-    `destination` is where it is asked.
+    `destination` is where it is asked; JMS writes destinations as `queue://NAME`.
     """
     selector = compile_selector(text)
+    here = qualified(destination)
     matches = selector.matches
     marks = {
         name: b"\n" + header_lines([(HEADERS.get(name, name), "")], TAIL_VERSION)[:-1]
@@ -55,13 +57,15 @@ def make_filter(text: str, destination: str = "") -> Wants:
         def look_up(name: str) -> Value:
             mark = marks.get(name)
             if mark is None:
-                return FACTS[name](message) if name in FACTS else destination
+                return FACTS[name](message) if name in FACTS else here
             start = tail.find(mark, 0, end)
             if start < 0:
                 return None
             start += len(mark)
             value = tail[start : tail.index(b"\n", start)].decode()
-            return value if message.plain else unescape(value)
+            if not message.plain:
+                value = unescape(value)
+            return qualified(value) if name == "JMSReplyTo" and value[:1] == "/" else value
 
         return matches(look_up)
 

@@ -30,6 +30,8 @@ UNLIMITED = Limits(header_line=sys.maxsize, headers=sys.maxsize, header_block=sy
 OURS = frozenset(
     (
         "ack",
+        "ActiveMQ.Retained",
+        "browser",
         "content-length",
         "destination",
         "JMSXDeliveryCount",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from broker.core.durable_queue import DurableQueue
 from broker.core.log import STORED_AS, Log
+from broker.core.names import TOPIC, check_name
 from broker.core.progress import COUNT, Progress, What, log_key, number_of, progress_key
-from broker.core.routes import check_name
 from broker.core.subscription import Wants
 from broker.errors import Refusal
 
@@ -48,7 +48,7 @@ class Durables:
             if own is not None:
                 what = What.decode(mark)
                 progress = Progress.decode(marks[progress_key(own)])
-                wants = self._filter(what.selector)
+                wants = self._filter(what.selector, what.topic)
                 self._add(self._log(what.topic), own, what, progress, wants)
         for log in self._logs.values():
             log.settle()
@@ -88,7 +88,7 @@ class Durables:
                 if there.shared != shared:
                     queue.describe(there._replace(shared=shared))
                 return queue
-        wants = self._filter(selector)
+        wants = self._filter(selector, topic_name)
         if queue is not None:
             self.remove(queue)
         log, now = self._log(topic_name), self.broker.now
@@ -141,8 +141,10 @@ class Durables:
         """A log is no more."""
         del self._logs[log.name]
 
-    def _filter(self, selector: str) -> Wants | None:
-        return self.broker.outside.make_filter(selector) if selector else None
+    def _filter(self, selector: str, topic_name: str) -> Wants | None:
+        if not selector:
+            return None
+        return self.broker.outside.make_filter(selector, TOPIC + topic_name)
 
     def _log(self, name: str) -> Log:
         log = self._logs.get(name)

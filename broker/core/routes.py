@@ -174,7 +174,9 @@ class Routes:
         members = [] if rule.forward_only else [Member(self.source(rule.destination))]
         for target in rule.forward_to:
             text = rule.filters.get(target)
-            wants = self._broker.outside.make_filter(text) if text else None
+            wants = None
+            if text:
+                wants = self._broker.outside.make_filter(text, rule.destination)
             members.append(Member(self._find_one(target, depth + 1), wants, is_told=True))
         return Fanout(self._broker, rule.destination, members)
 

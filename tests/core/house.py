@@ -32,7 +32,7 @@ def rename(tail: bytes, seq: int) -> bytes:
     return tail
 
 
-def make_filter(text: str) -> Wants:
+def make_filter(text: str, destination: str) -> Wants:
     """Make a filter for messages whose body contains a text."""
     return lambda message: text.encode() in message.tail
 

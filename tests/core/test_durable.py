@@ -447,7 +447,7 @@ def test_a_selector_sees_what_the_sender_said(house: DurableHouse) -> None:
         seen.append((message.priority, message.durable))
         return True
 
-    house.broker.outside = replace(house.broker.outside, make_filter=lambda text: note)
+    house.broker.outside = replace(house.broker.outside, make_filter=lambda text, destination: note)
     house.subscription(selector="any")
     house.put("1", to=house.topic(), priority=7, durable=False)
     house.settle()
