@@ -87,7 +87,7 @@ class Job:
     def from_record(cls, number: int, meta: bytes, data: bytes) -> Job:
         """Return the job of a record. Raises `UnknownFormat`."""
         tail_at = data.index(b"\n") + 1
-        known, *plan = json.loads(data[:tail_at])
+        known, *plan = json.loads(data[:tail_at].decode())
         if known != FORMAT:
             raise UnknownFormat(f"schedule record of format {known}, known is {FORMAT}")
         record = Message.from_record(number, PRIORITY, meta, data)
