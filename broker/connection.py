@@ -22,7 +22,7 @@ from broker.conversation import Conversation, Verb
 from broker.core.broker import Broker
 from broker.core.queue import Blocked, Queue
 from broker.dialect import DIALECTS, Dialect
-from broker.errors import StompError
+from broker.errors import HandshakeError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
 from broker.stomp.frame import Frame
@@ -251,6 +251,7 @@ class Connection:
         options = self._options
         try:
             agreed = self.session.accept(frame)
+            self._check_client_id(frame.headers.get("client-id", ""))
         except StompError as error:
             self._error(error, frame)
             return
@@ -284,6 +285,14 @@ class Connection:
         self._conversation = Conversation(client, self._id_prefix, self._end)
         if (look := self._next_look(self._turn.now)) is not None:
             self._agenda.add(look, self._check_alive)
+
+    def _check_client_id(self, client_id: str) -> None:
+        """Raise `HandshakeError` if somebody is connected under that name already."""
+        if client_id in self._broker.client_ids:
+            raise HandshakeError(
+                f"Broker: hoofbeat - Client: {client_id} already connected",
+                "A client-id belongs to one connection at a time: end the other, or use another.",
+            )
 
     def _error(self, error: StompError, frame: Frame | None = None) -> None:
         """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""

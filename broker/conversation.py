@@ -61,6 +61,8 @@ class Conversation:
         }
         if client.version == "1.0" and not client.dialect.nack_in_1_0:
             self.verbs["NACK"] = refuse_nack_in_1_0
+        if client.client_id:
+            self._broker.client_ids.add(client.client_id)
         self._broker.tell(Event("Connection", client))
 
     def pause(self, paused: bool) -> None:
@@ -80,6 +82,7 @@ class Conversation:
         for consumer in consumers:
             consumer.subscription.close(died)
         client.leave()
+        self._broker.client_ids.discard(client.client_id)
         self._broker.tell(Event("Connection", client, gone=True))
 
     def _ack(self, frame: Frame) -> None:

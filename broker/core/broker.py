@@ -78,8 +78,9 @@ class Outside:
 
     #: Gives headers of a message's tail other values, adds those it has not, takes out those that are None.
     annotate: Callable[[bytes, Mapping[str, str | None]], bytes]
-    #: Makes of a selector's text what tells which messages match. Raises `Refusal`.
-    make_filter: Callable[[str], Wants]
+    #: Makes of a selector's text, and of the destination where it is asked, what tells which messages
+    #: match. Raises `Refusal`.
+    make_filter: Callable[[str, str], Wants]
     #: Returns the next moment (ms since 1970) that a cron text means after another.
     next_cron: Callable[[str, int], int]
     #: Gives a tail the message-id that belongs to a sequence number.
@@ -111,6 +112,7 @@ class Broker:
         self.suspect_before = 0  # older ones may have been delivered before a crash
         self.memory = Memory(memory_limit, memory_limit // 2)  # for what waits in memory only
         self.max_redeliveries = max_redeliveries  # of a message, unless a policy says otherwise
+        self.client_ids: set[str] = set()  # of those who are connected: no two have the same
         self.again: dict[Goes, None] = {}  # in order: who wants another go
         self.starving: dict[Goes, None] = {}  # the same, once what is being written is on disk
         self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows

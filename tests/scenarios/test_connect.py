@@ -325,3 +325,17 @@ def test_frames_that_leave_together_have_one_lf_between_them(
     assert len(frames) == 5
     assert frames.pop() == b""
     assert [frame.split(b"\n")[0] for frame in frames] == [b"RECEIPT"] + [b"MESSAGE"] * 3
+
+
+def test_a_client_id_belongs_to_one_connection_at_a_time(connect: Connect, version: str) -> None:
+    """A second client of the same name is refused, and the name is free as soon as the first has gone."""
+    first = connect(version, client_id=f"unique-{version}")
+    second = connect(None)
+    second.write(
+        b"CONNECT\naccept-version:%b\nhost:h\nclient-id:unique-%b\n\n\0"
+        % (version.encode(), version.encode())
+    )
+    assert "already connected" in second.expect("ERROR").headers["message"]
+    second.expect_closed()
+    accepted(first.ask("DISCONNECT"))
+    connect(version, client_id=f"unique-{version}")
