@@ -13,7 +13,7 @@ from broker.stomp import Frame
 from tests.conftest import StartBroker
 from tests.harness import BrokerProcess, Client
 from tests.scenarios.conftest import Connect
-from tests.scenarios.steps import ack, expect_error, is_served, nack, put, subscribe, take
+from tests.scenarios.steps import ack, expect_error, is_served, let_pass, nack, put, subscribe, take
 
 ADVISORY = "/topic/ActiveMQ.Advisory."
 
@@ -183,13 +183,16 @@ def test_a_dead_letter_is_told(connect: Connect, watch: Any, queue: str) -> None
     assert b"bad" not in frame.body
 
 
-def test_an_expired_message_is_told(connect: Connect, watch: Any, queue: str) -> None:
+def test_an_expired_message_is_told(
+    server: BrokerProcess, connect: Connect, watch: Any, queue: str
+) -> None:
     place = queue.removeprefix("/queue/")
     watcher = watch(f"Expired.Queue.{place}")
     client = connect()
     put(client, queue, b"late", expires="1")
     put(client, queue, b"soon", ttl="1", priority="9")
     put(client, queue, b"last")
+    let_pass(server, 0.1)
     subscribe(client, queue)
     assert take(client, 1)[0].body == b"last"
     frame, command = told(watcher, f"Expired.Queue.{place}")

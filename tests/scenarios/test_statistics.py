@@ -12,7 +12,7 @@ from broker.stomp import Frame
 from tests.conftest import StartBroker
 from tests.harness import BrokerProcess, Client
 from tests.scenarios.conftest import Connect
-from tests.scenarios.steps import ack, expect_error, nack, put, subscribe, take
+from tests.scenarios.steps import ack, expect_error, let_pass, nack, put, subscribe, take
 
 STATISTICS = "/queue/ActiveMQ.Statistics."
 END = "ActiveMQ.Statistics.Destination.List.End.With.Null"
@@ -242,12 +242,13 @@ def test_counting_begins_anew_on_request(start_broker: StartBroker) -> None:
 
 
 def test_dead_letters_and_expired_messages_have_gone(
-    asker: Asker, connect: Connect, queue: str
+    server: BrokerProcess, asker: Asker, connect: Connect, queue: str
 ) -> None:
     name = queue.removeprefix("/queue/")
     client = connect()
     put(client, queue, b"old", ttl="1")
     put(client, queue, b"bad")
+    let_pass(server, 0.1)
     subscribe(client, queue, ack="client-individual")
     nack(client, take(client, 1)[0])
     answer = asker.ask(f"Destination.{name}")
