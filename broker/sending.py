@@ -39,8 +39,10 @@ RETAINED = "ActiveMQ.Retain"
 UNCOMMON = frozenset(
     ("expires", "priority", "transaction", GROUP, RETAINED, *LIFETIMES, *IDS, *TIMES)
 )
-#: Headers whose value decides what becomes of a SEND.
-INTERPRETED = UNCOMMON | {"destination", "message-id", "persistent", "reply-to", "timestamp"}
+DESTINATIONS = 20_000  # that a producer's headers are remembered for
+TEMPORARY = (b"/temp-", b"/remote-temp-")
+#: Headers whose value decides what becomes of a SEND, beside its destination.
+INTERPRETED = UNCOMMON | {"message-id", "persistent", "reply-to", "timestamp"}
 
 Put = Callable[[Message], object]
 #: A SEND's headers, understood: where it goes, the tail between timestamp and body, is it stored, does it
@@ -74,6 +76,8 @@ class Sending:
         self._sent: dict[str, str] | None = None
         self._meaning: Meaning = (nowhere, b"", False, False)
         self._plans: dict[Template | None, Plan] = {}  # what templates of a SEND mean
+        # The same where the destination differs: its place among the values, and by destination.
+        self._plans_to: dict[Template | None, tuple[int, dict[bytes, Plan]]] = {}
         self._changes = 0
 
     def send(self, frame: Frame) -> None:
@@ -84,7 +88,11 @@ class Sending:
             self._changes = broker.routes.changes
             self._sent = None
             self._plans.clear()
+            self._plans_to.clear()
         plan = self._plans.get(frame.template)
+        if plan is None and frame.template in self._plans_to:
+            place, plans = self._plans_to[frame.template]
+            plan = plans.get(frame.values[place])
         if plan is not None:
             put, form, durable, stamped, receipt = plan
             lines = form % (*frame.values, len(body))
@@ -105,7 +113,7 @@ class Sending:
             put, lines, durable, stamped = self._meaning
             asked = headers.get("receipt")
             if frame.template is not None:
-                self._plan(frame.template)
+                self._plan(frame.template, frame.values)
         if (broker.journal if durable else broker.memory).room < len(body) + len(lines):
             broker.admit(durable, len(body) + len(lines))
         seq = broker.next_seq
@@ -116,16 +124,26 @@ class Sending:
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
 
-    def _plan(self, template: Template) -> None:
+    def _plan(self, template: Template, values: tuple[bytes, ...]) -> None:
         """Remember what the SENDs of a template mean, if its values do not change that."""
         holes = template.holes
-        if INTERPRETED.isdisjoint(holes) and (
-            "receipt" in holes or "receipt" not in template.headers
+        if not INTERPRETED.isdisjoint(holes) or (
+            "receipt" in template.headers and "receipt" not in holes
         ):
-            put, _, durable, stamped = self._meaning
-            receipt = holes.index("receipt") if "receipt" in holes else -1
-            form = middle_form(template, self._changed_headers(template.headers))
-            self._plans[template] = put, form, durable, stamped, receipt
+            return
+        put, _, durable, stamped = self._meaning
+        receipt = holes.index("receipt") if "receipt" in holes else -1
+        form = middle_form(template, self._changed_headers(template.headers))
+        plan = put, form, durable, stamped, receipt
+        if "destination" not in holes:
+            self._plans[template] = plan
+            return
+        place, plans = self._plans_to.setdefault(template, (holes.index("destination"), {}))
+        if values[place].startswith(TEMPORARY):
+            return  # they come and go, and a plan would keep them
+        if len(plans) >= DESTINATIONS:
+            plans.clear()
+        plans[values[place]] = plan
 
     def _find(self, headers: dict[str, str]) -> Route:
         """Return where a SEND goes. Raises `Refusal`."""

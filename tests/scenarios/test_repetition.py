@@ -56,3 +56,32 @@ def test_a_queue_that_changes_between_two_repetitions(broker: BrokerProcess) -> 
             producer.send("SEND", b"", destination=f"/queue/{name}", receipt=str(number))
             producer.expect("RECEIPT", receipt_id=str(number))
             consumer.expect("MESSAGE", subscription=name)
+
+
+def test_each_message_goes_where_its_own_destination_says(broker: BrokerProcess) -> None:
+    """A producer whose frames differ in the destination only, over queues that come and go, mixes nothing up."""
+    with broker.connect("1.2") as producer, broker.connect("1.2") as consumer:
+        names = [f"/queue/many.{n}" for n in range(5)] + ["/topic/many", "/queue/one,/queue/two"]
+        for number, name in enumerate(names[:6]):
+            consumer.ask("SUBSCRIBE", destination=name, id=str(number))
+        consumer.ask("SUBSCRIBE", destination="/queue/one", id="one")
+        consumer.ask("SUBSCRIBE", destination="/queue/two", id="two")
+        for number in range(ROUNDS):
+            name = names[number * 3 % 7]
+            body = f"{name} {number}".encode()
+            producer.write(
+                Frame(
+                    "SEND",
+                    {
+                        "destination": name,
+                        "content-length": str(len(body)),
+                        "receipt": f"r{number}",
+                    },
+                    body,
+                ).encode("1.2")
+            )
+            producer.expect("RECEIPT", receipt_id=f"r{number}")
+            for _ in name.split(","):
+                message = consumer.expect("MESSAGE")
+                assert message.body == body
+                assert message.headers["destination"] in name.split(",")
