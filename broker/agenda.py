@@ -32,15 +32,25 @@ class Agenda:
             self._wake_at(when)
 
     def run(self, now: float) -> None:
-        """Call what is due, and arrange the next time, also if a check raises."""
+        """Call what is due, and arrange the next time, also if a check raises.
+
+        What is added meanwhile waits for the next time, also if it is due: a check that asks again and again
+        for a moment that has passed would else never end.
+        """
         entries = self._entries
+        due = []
+        while entries and entries[0][0] <= now:
+            due.append(heapq.heappop(entries))
+        due.reverse()
         try:
-            while entries and entries[0][0] <= now:
-                _, number, check = heapq.heappop(entries)
+            while due:
+                _, number, check = due.pop()
                 again = check(now)
                 if again is not None:
                     heapq.heappush(entries, (max(again, now + 0.001), number, check))
         finally:
+            for entry in due:
+                heapq.heappush(entries, entry)
             self._next = entries[0][0] if entries else float("inf")
             if entries:
                 self._wake_at(self._next)

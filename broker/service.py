@@ -235,9 +235,8 @@ class BrokerService(Service):
         self._timer = self._reactor.callLater(max(0.0, when - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        self.turn.begin(now, time.time())
-        self._agenda.run(now)
+        self.turn.begin(time.monotonic(), time.time())
+        self._agenda.run(self.turn.now)  # a turn has one time, also when it began before
 
     def _rename(self, tail: bytes, seq: int) -> bytes:
         """Give a tail the message-id of a sequence number."""

@@ -90,6 +90,22 @@ def test_a_check_that_wants_to_be_called_at_once_lets_others_in(clock: Clock) ->
     assert [name for name, _ in clock.called] == ["eager", "other", "eager", "eager"]
 
 
+def test_a_check_that_adds_itself_for_the_past_lets_others_in(clock: Clock) -> None:
+    """It is called again when the agenda is run again, not in an endless loop."""
+
+    def add(now: float) -> None:
+        clock.called.append(("adds", now))
+        clock.agenda.add(now, add)
+
+    clock.agenda.add(1.0, add)
+    clock.agenda.add(1.5, clock.check("other", None))
+    clock.agenda.run(2.0)
+    assert clock.called == [("adds", 2.0), ("other", 2.0)]
+    assert clock.alarm == 2.0
+    clock.agenda.run(2.0)
+    assert clock.called[2:] == [("adds", 2.0)]
+
+
 @pytest.mark.parametrize("when", [0.0, 1.0, 1.5, 3.0])
 @pytest.mark.parametrize("again", [None, 2.0])
 def test_a_check_may_add_others_also_for_the_past(
