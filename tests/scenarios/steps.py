@@ -5,10 +5,11 @@ Each waits for what it expects, with the harness's deadline; none sleeps.
 
 from __future__ import annotations
 
+import json
 import time
 
 from broker.stomp import Frame
-from tests.harness import BrokerProcess, Client, Closed
+from tests.harness import DEADLINE, BrokerProcess, Client, Closed
 
 MESSAGE_ENDS = b"\0\n"
 
@@ -85,6 +86,19 @@ def expect_error(answer: Frame, text: str) -> Frame:
 def is_served(client: Client) -> bool:
     """True if the connection still works, and nothing else was on its way to it."""
     return client.ask("SEND", destination="/topic/nobody.listens").command == "RECEIPT"
+
+
+def await_waiting(client: Client, name: str, most: int) -> None:
+    """Wait until no more than so many messages wait in a queue, as the broker's statistics say."""
+    end = time.monotonic() + DEADLINE
+    subscribe(client, "/temp-queue/replies", id="replies")
+    waiting = most + 1
+    while waiting > most:
+        assert time.monotonic() < end, f"{waiting} wait in {name}"
+        destination = f"/queue/ActiveMQ.Statistics.Destination.{name}"
+        client.send("SEND", destination=destination, reply_to="/temp-queue/replies")
+        waiting = json.loads(client.expect("MESSAGE").body)["size"]
+    accepted(client.ask("UNSUBSCRIBE", id="replies"))
 
 
 def let_pass(broker: BrokerProcess, seconds: float) -> None:

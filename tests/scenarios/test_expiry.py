@@ -10,12 +10,13 @@ import pytest
 
 from broker.stomp import Frame
 from tests.conftest import StartBroker
-from tests.harness import BrokerProcess, Client
+from tests.harness import BrokerProcess
 from tests.scenarios.conftest import Connect
 from tests.scenarios.steps import (
     accepted,
     ack,
     acknowledgement,
+    await_waiting,
     bodies,
     drain,
     expect_error,
@@ -252,19 +253,9 @@ def test_twenty_thousand_behind_the_window_go_without_a_consumer(
     put(client, "/queue/last", b"x", expires=str(now() + 2001))
     subscribe(client, LETTERS, ack="client")
     assert client.expect("MESSAGE").headers["original-destination"] == "/queue/last"
-    statistics = connect(to=broker)
-    subscribe(statistics, "/queue/replies")
-    while waiting_in(statistics, "a") > 1:
-        pass
+    await_waiting(connect(to=broker), "a", 1)
     assert broker.memory() < before + 40_000_000
     assert [int(body) for body in drain(connect(to=broker), "/queue/a")] == [15_000]
-
-
-def waiting_in(client: Client, name: str) -> int:
-    """Ask the broker how many messages wait in a queue; the client is subscribed to the replies."""
-    destination = f"/queue/ActiveMQ.Statistics.Destination.{name}"
-    client.send("SEND", destination=destination, reply_to="/queue/replies")
-    return int(client.expect("MESSAGE").body.partition(b'"size":')[2].partition(b",")[0])
 
 
 def test_it_goes_after_a_restart(start_broker: StartBroker, connect: Connect) -> None:
