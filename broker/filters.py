@@ -1,6 +1,7 @@
 """Which messages a selector means: what it asks for is looked up in a message's tail.
 
-Only the headers that a selector names are read, and only when it asks for them. Beside the headers there
+Only the headers that a selector names are read, and only when it asks for them. Most selectors demand that
+some header has a certain text: a message without that line is done with at once. Beside the headers there
 are JMS's own names: some are headers that STOMP calls differently, some are facts the core knows.
 """
 
@@ -15,10 +16,11 @@ from broker.selector import Value, compile_selector
 from broker.stomp.frame import header_lines
 from broker.tail import TAIL_VERSION, message_id, unescape
 
+REPLY_TO = "JMSReplyTo"  # a destination, and written as JMS does
 #: JMS's names of headers.
 HEADERS = {
     "JMSCorrelationID": "correlation-id",
-    "JMSReplyTo": "reply-to",
+    REPLY_TO: "reply-to",
     "JMSTimestamp": "timestamp",
     "JMSType": "type",
 }
@@ -49,10 +51,18 @@ def make_filter(text: str, destination: str) -> Wants:
         for name in selector.names
         if name not in FACTS and name != "JMSDestination"
     }
+    lines = [
+        b"\n" + header_lines([(HEADERS.get(name, name), text)], TAIL_VERSION)
+        for name, text in selector.texts.items()
+        if name in marks and name != REPLY_TO
+    ]
 
     def wants(message: Message) -> bool:
         tail = message.tail
         end = tail.index(b"\n\n")
+        for line in lines:
+            if tail.find(line, 0, end + 1) < 0:
+                return False
 
         def look_up(name: str) -> Value:
             mark = marks.get(name)
@@ -65,7 +75,7 @@ def make_filter(text: str, destination: str) -> Wants:
             value = tail[start : tail.index(b"\n", start)].decode()
             if not message.plain:
                 value = unescape(value)
-            return qualified(value) if name == "JMSReplyTo" and value[:1] == "/" else value
+            return qualified(value) if name == REPLY_TO and value[:1] == "/" else value
 
         return matches(look_up)
 

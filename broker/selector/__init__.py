@@ -2,6 +2,7 @@
 
     wanted = compile_selector("JMSType = 'car' AND weight > 2500 AND color IN ('red', 'blue')")
     wanted.names                   # {"JMSType", "weight", "color"}
+    wanted.texts                   # {"JMSType": "car"}
     wanted.matches(headers.get)    # True, False
 
 The package is pure and stands on the ground floor: it knows no message, no header and no queue, only a
@@ -36,14 +37,14 @@ comes over STOMP: a header, always a text, is read as the type it is compared wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from broker.selector.compile import holds
 from broker.selector.errors import InvalidSelector
 from broker.selector.parse import parse
-from broker.selector.tree import names_in
+from broker.selector.tree import names_in, texts_in
 from broker.selector.values import Lookup, Value
 
 __all__ = ["LONGEST", "InvalidSelector", "Lookup", "Selector", "Value", "compile_selector"]
@@ -58,6 +59,7 @@ class Selector:
 
     text: str
     names: frozenset[str]  # the properties that it asks for
+    texts: Mapping[str, str]  # properties that, where they are texts, must be exactly these
     matches: Callable[[Lookup], bool]  # whether it is TRUE; FALSE and unknown select nothing
 
 
@@ -74,4 +76,4 @@ def compile_selector(text: str, longest: int = LONGEST) -> Selector:
 @lru_cache(REMEMBERED)
 def _compile(text: str) -> Selector:
     condition = parse(text)
-    return Selector(text, names_in(condition), holds(condition))
+    return Selector(text, names_in(condition), texts_in(condition), holds(condition))

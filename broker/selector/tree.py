@@ -180,6 +180,22 @@ def walk(tree: Tree) -> Iterator[Tree]:
                 nodes.extend(inner)
 
 
+def texts_in(condition: Condition) -> dict[str, str]:
+    """Return what is certain of a message for which a condition is TRUE: property → text, where it is a text."""
+    if isinstance(condition, And):
+        return {name: text for part in condition.parts for name, text in texts_in(part).items()}
+    if isinstance(condition, Comparison) and condition.sign == "=":
+        sides = (condition.left, condition.right), (condition.right, condition.left)
+        for one, other in sides:
+            if (
+                isinstance(one, Property)
+                and isinstance(other, Literal)
+                and isinstance(other.value, str)
+            ):
+                return {one.name: other.value}
+    return {}
+
+
 def names_in(tree: Tree) -> frozenset[str]:
     """Return the names of the properties that a tree asks for."""
     return frozenset(node.name for node in walk(tree) if isinstance(node, Property))

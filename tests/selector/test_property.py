@@ -30,6 +30,11 @@ def test_a_selector_means_what_the_reference_says(condition: Node, inbox: list[M
         raise
     for message in inbox:
         expected = condition.of(message)
+        if expected:
+            found = {name: message.get(name) for name in selector.texts}
+            assert {n: v for n, v in found.items() if isinstance(v, str)}.items() <= (
+                selector.texts.items()
+            )
         assert selector.matches(message.get) is (expected is True)
         assert opposite.matches(message.get) is (expected is False)
         assert unknown.matches(message.get) is (expected is None)
