@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -131,7 +131,9 @@ class Lane:
             if seq in self.apart:
                 self.apart.discard(seq)
                 continue
-            message = self._message(seq, meta, tail, suspect_before)
+            message = Message.from_record(seq, self.priority, meta, tail)
+            if seq < suspect_before:
+                message.mark_redelivered()
             self.behind -= 1
             if self.later:
                 self.later.add(message)
@@ -217,12 +219,12 @@ class Lane:
         place = max(place, self.edge)
         rows = read(queue, self.priority, place, count, size)
         reach = rows[-1][0] if rows else max(place, min(committed, self.last))
-        apart = self.apart
+        apart, priority, from_record = self.apart, self.priority, Message.from_record
         found = [
-            self._message(seq, meta, tail, suspect_before)
-            for seq, meta, tail in rows
-            if seq not in apart
+            from_record(seq, priority, meta, tail) for seq, meta, tail in rows if seq not in apart
         ]
+        if found and found[0].seq < suspect_before:
+            mark_suspect(found, suspect_before)
         between = self.later.after(place, count, reach)
         if between:
             if len(between) == count:
@@ -279,8 +281,9 @@ class Lane:
         self.head = deque(islice(self.head, WINDOW))
         self.bytes -= sum(len(message.tail) for message in rest)
 
-    def _message(self, seq: int, meta: bytes, tail: bytes, suspect_before: int) -> Message:
-        message = Message.from_record(seq, self.priority, meta, tail)
-        if seq < suspect_before:
+
+def mark_suspect(messages: Iterable[Message], suspect_before: int) -> None:
+    """Mark those that somebody may have seen before a crash."""
+    for message in messages:
+        if message.seq < suspect_before:
             message.mark_redelivered()
-        return message

@@ -21,6 +21,7 @@ KNOWN_FORMATS = (1, 2)
 META = struct.Struct(">BBBQ")
 PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAIN, FORGET = 1, 2, 4, 8, 16, 32  # flags
 EXTRAS = CLOSES_GROUP | REPLY | RETAIN | FORGET
+MOSTLY = META.pack(RECORD_FORMAT, PLAIN, 0, 0)  # the meta of most records
 MOST_RETURNS = 255  # that a record can count
 
 BULKY = 256 * 1024  # bytes of a tail that is handled with care
@@ -134,6 +135,8 @@ class Message:
     @classmethod
     def from_record(cls, seq: int, priority: int, meta: bytes, tail: bytes) -> Message:
         """Return the message of a record. Raises `UnknownFormat`."""
+        if meta == MOSTLY:
+            return cls(seq, tail, True, True, priority)
         if meta[0] not in KNOWN_FORMATS:
             known = ", ".join(map(str, KNOWN_FORMATS))
             raise UnknownFormat(f"message record of format {meta[0]}, known are {known}")

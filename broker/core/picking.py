@@ -217,7 +217,10 @@ class Picker:
             queue: int, priority: int, after: int, count: int, size: int
         ) -> list[tuple[int, bytes, bytes]]:
             rows = read(queue, priority, after, count, size)
-            self._left -= max(len(rows), sum([len(row[2]) for row in rows]) // EACH_BYTES)
+            looked = len(rows)
+            if looked < count:  # they may be large; else `size` has seen to it that they are not
+                looked = max(looked, sum([len(row[2]) for row in rows]) // EACH_BYTES)
+            self._left -= looked
             return rows
 
         self._left = ONE_GO
@@ -369,10 +372,9 @@ class Picker:
         """
         consumer, wants = walk.consumer, walk.wants
         places, priority = walk.places, lane.priority
-        looked, handed = 0, False
+        handed = False
         goes_on: bool | None = None
         for message in some:
-            looked += 1
             if not (message.expires or message.extra or wants is None or wants(message)):
                 continue
             places[priority] = message.seq
@@ -391,9 +393,9 @@ class Picker:
             places[priority] = reach
             if handed:
                 goes_on = True
-        walk.count = FEW if handed else min(2 * walk.count, ONE_TURN)
         if not was_read:
-            self._left -= looked
+            self._left -= len(some) if goes_on is None else some.index(message) + 1
+        walk.count = FEW if handed else min(2 * walk.count, ONE_TURN)
         return goes_on
 
     def _try(self, walk: Walk, lane: Lane, message: Message, given_back: bool) -> Fate:
