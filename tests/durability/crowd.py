@@ -38,6 +38,7 @@ class Scene:
         self.broker = start()
         self._start = start
         self._confirmed = 0
+        self._failure: BaseException | None = None
         self._changed = threading.Condition()
 
     def broker_after(self, life: int) -> tuple[BrokerProcess, int] | None:
@@ -52,13 +53,21 @@ class Scene:
             self._confirmed += 1
             self._changed.notify_all()
 
+    def fail(self, error: BaseException) -> None:
+        """A client tells that it cannot go on."""
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
     def await_progress(self, count: int) -> None:
-        """Wait until so many more confirmations have come."""
+        """Wait until so many more confirmations have come, or fail as the first client did."""
         with self._changed:
             goal = self._confirmed + count
-            assert self._changed.wait_for(lambda: self._confirmed >= goal, DEADLINE), (
-                f"{goal - self._confirmed} confirmations of {count} are missing"
-            )
+            assert self._changed.wait_for(
+                lambda: self._confirmed >= goal or self._failure is not None, DEADLINE
+            ), f"{goal - self._confirmed} confirmations of {count} are missing"
+            if self._failure is not None:
+                raise self._failure
 
     def end(self, last: bool, how: Callable[[BrokerProcess], int]) -> int:
         """End the broker in some way; start the next one, for nobody if it was the `last` life.
@@ -100,12 +109,17 @@ class Member(threading.Thread):
             while (found := self.scene.broker_after(self.life)) is not None:
                 broker, self.life = found
                 try:
-                    with broker.connect() as client:
-                        self.work(client)
+                    self.live(broker)
                 except GONE as end:
                     self.ends.append(end)
         except BaseException as error:
             self.failure = error
+            self.scene.fail(error)
+
+    def live(self, broker: BrokerProcess) -> None:
+        """Work with one broker until it dies."""
+        with broker.connect() as client:
+            self.work(client)
 
     def work(self, client: Client) -> None:
         """Do what there is to do until the broker dies."""

@@ -1,0 +1,214 @@
+"""Killed under load with everything in play, the broker keeps every promise it made.
+
+Durable subscriptions of all kinds, scheduled messages, dead letters, dedup-ids, groups, selectors, requests: all of
+it goes on at the same time with one broker, which is killed again and again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartBroker
+from tests.durability.crowd import Member, Scene, kill_it
+from tests.durability.ledger import ACK, KILL, LATER, NACK, RETURN, Ledger, Place, Sent
+from tests.durability.troupe import (
+    DEAD_LETTERS,
+    RED,
+    Asker,
+    Author,
+    Drain,
+    Reader,
+    Replier,
+    Undertaker,
+    Wish,
+    send_end,
+    subscribe,
+)
+from tests.durability.verdicts import judge
+from tests.durability.ways import STORES, choose_seed
+from tests.harness import BrokerProcess
+
+NEWS, MORE_NEWS, ALL_NEWS = "/topic/news.a", "/topic/news.b", "/topic/news.>"
+WORK, ORDERS, LATE, GROUPS = "/queue/work", "/queue/orders", "/queue/late", "/queue/groups"
+COLOURS = (RED, "green", "blue")
+LONGEST = 3000  # milliseconds until anything scheduled comes first
+AFTER_ALL = LONGEST + 4 * 400 + 500  # and until nothing comes any more
+NAMED = "activemq.subscriptionName"
+
+
+def news(chance: random.Random, sent: Sent) -> Sent:
+    """Write to both topics, in some colour."""
+    destination = chance.choice((NEWS, NEWS, MORE_NEWS))
+    fate = NACK if sent.number % 23 == 0 else ACK
+    return replace(sent, destination=destination, colour=chance.choice(COLOURS), fate=fate)
+
+
+def safe_news(chance: random.Random, sent: Sent) -> Sent:
+    """Write to a topic, again until it is confirmed."""
+    return replace(news(chance, sent), dedup=True)
+
+
+def orders(chance: random.Random, sent: Sent) -> Sent:
+    """Write to a queue, again until it is confirmed."""
+    return replace(sent, destination=ORDERS, dedup=True)
+
+
+def late(chance: random.Random, sent: Sent) -> Sent:
+    """Write what is delivered later: to a queue, once or several times, or to a topic."""
+    sent = replace(sent, dedup=True, delay=chance.randint(100, LONGEST), destination=LATE)
+    if sent.number % 5 == 0:
+        return replace(sent, destination=NEWS, colour=chance.choice(COLOURS))
+    if sent.number % 5 == 1:
+        return replace(sent, period=chance.randint(50, 400), repeat=chance.randint(1, 4))
+    return sent
+
+
+def work(chance: random.Random, sent: Sent) -> Sent:
+    """Write what is not always easy to consume."""
+    fate = chance.choices((ACK, NACK, RETURN, LATER, KILL), (60, 15, 12, 12, 1))[0]
+    return replace(sent, destination=WORK, fate=fate)
+
+
+def grouped(chance: random.Random, sent: Sent) -> Sent:
+    """Write to one of several groups, or in a colour."""
+    sent = replace(sent, destination=GROUPS)
+    if chance.random() < 0.5:
+        return replace(sent, group=f"group {chance.randint(1, 10)}")
+    return replace(sent, colour=chance.choice(COLOURS))
+
+
+def durable(name: str, topic: str = NEWS, **more: object) -> Wish:
+    """Return how a durable subscription is subscribed to."""
+    wish = Wish(topic, name, {NAMED: name}, client_id=f"client of {name}")
+    return replace(wish, **more)  # type: ignore[arg-type]
+
+
+STEADY = durable("steady", cumulative=3)
+CHOOSY = durable("choosy", colour=RED, refuses=True)
+GUEST = durable("guest", stays=40)
+PATTERN = durable("pattern", ALL_NEWS, prefetch=100)
+ABSENT = durable("absent", prefetch=100)
+SHARED = Wish(NEWS, "shared", {"durable": "true", "id": "shared"}, prefetch=10)
+
+
+def places() -> list[Place]:
+    """Return where messages wait, and what is expected there."""
+
+    def to(*destinations: str) -> Callable[[Sent], bool]:
+        return lambda sent: sent.destination in destinations
+
+    return [
+        Place("steady", to(NEWS)),
+        Place("choosy", lambda sent: sent.destination == NEWS and sent.colour == RED),
+        Place("guest", to(NEWS)),
+        Place("pattern", to(NEWS, MORE_NEWS)),
+        Place("absent", to(NEWS)),
+        Place("shared", to(NEWS), alone=False),
+        Place(ORDERS, to(ORDERS), alone=False),
+        Place(LATE, to(LATE), alone=False),
+        Place(WORK, to(WORK), ordered=False, alone=False),
+        Place(GROUPS, to(GROUPS), alone=False),
+    ]
+
+
+READERS = (
+    (STEADY, 1),
+    (CHOOSY, 1),
+    (GUEST, 1),
+    (PATTERN, 1),
+    (SHARED, 2),
+    (Wish(ORDERS, ORDERS), 2),
+    (Wish(LATE, LATE), 2),
+    (Wish(WORK, WORK, refuses=True), 2),
+    (Wish(GROUPS, GROUPS), 2),
+    (Wish(GROUPS, GROUPS, colour=RED), 1),
+)
+DURABLE = (STEADY, CHOOSY, GUEST, PATTERN, ABSENT, SHARED)
+AUTHORS = (
+    ("news", news, 10),
+    ("safe", safe_news, 10),
+    ("orders", orders, 20),
+    ("late", late, 10),
+    ("work", work, 10),
+    ("groups", grouped, 20),
+)
+
+
+def run_everything(start: Callable[[], BrokerProcess], seed: int, kills: int) -> Ledger:
+    """Let everything go on while the broker is killed again and again; return what happened, drained."""
+    chance = random.Random(seed)
+    ledger, scene = Ledger(places()), Scene(start)
+    for wish in DURABLE:
+        with scene.broker.connect(**({"client-id": wish.client_id} if wish.client_id else {})) as c:
+            subscribe(c, wish)
+            c.ask("DISCONNECT")
+    members: list[Member] = [
+        Author(scene, ledger, name, window, write, seed) for name, write, window in AUTHORS
+    ]
+    for wish, number in READERS:
+        members += [
+            Reader(scene, ledger, f"reader {n} of {wish.place}, {wish.colour}", wish, seed)
+            for n in range(number)
+        ]
+    members += [Asker(scene, ledger, f"asker {n}") for n in range(2)]
+    members += [Replier(scene, "replier")]
+    for member in members:
+        member.start()
+    for kill in range(kills):
+        scene.await_progress(chance.randint(1, 3000))
+        scene.end(kill == kills - 1, kill_it)
+    for member in members:
+        member.finish()
+    drain(scene, ledger, seed)
+    return ledger
+
+
+def drain(scene: Scene, ledger: Ledger, seed: int) -> None:
+    """Wait for all that is scheduled, take all there is, and at last the dead letters."""
+    wishes = {wish.place: wish for wish, _ in READERS if not wish.colour or wish is CHOOSY}
+    wishes[ABSENT.place] = ABSENT
+    drains = {
+        place: Drain(scene, ledger, f"drain of {place}", replace(wish, stays=0), seed)
+        for place, wish in wishes.items()
+    }
+    for each in drains.values():
+        each.start()
+    with scene.broker.connect() as client:
+        send_end(client, LATE, AMQ_SCHEDULED_DELAY=str(AFTER_ALL))
+        drains.pop(LATE).finish()
+        for destination in (NEWS, ORDERS, WORK, GROUPS):
+            send_end(client, destination)
+        for each in drains.values():
+            each.finish()
+        send_end(client, DEAD_LETTERS)
+    undertaker = Undertaker(scene, ledger, {WORK: WORK, NEWS: CHOOSY.place}, seed)
+    undertaker.start()
+    undertaker.finish()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_ten_deaths_with_everything_in_play(
+    store: str, start_broker: StartBroker, tmp_path: Path
+) -> None:
+    """Nothing is lost that was confirmed, nothing comes again that was ended, nothing twice but marked."""
+    kill_and_judge(store, start_broker, tmp_path, 10)
+
+
+def kill_and_judge(store: str, start_broker: StartBroker, tmp_path: Path, kills: int) -> None:
+    """Run, and fail with what is wrong."""
+    seed = choose_seed()
+    url = STORES[store].format(tmp_path)
+    ledger = run_everything(lambda: start_broker(url), seed, kills)
+    print(ledger.summary())
+    faults = judge(ledger)
+    if faults:
+        kept = tmp_path / "ledger.jsonl"
+        ledger.save(kept)
+        pytest.fail(
+            "\n".join([f"{len(faults)} faults; HOOFBEAT_SEED={seed}, {kept}", *faults[:20]])
+        )
