@@ -109,7 +109,14 @@ class BrokerService(Service):
         self._id_prefix = f"{self._name}-".encode()
         self._agenda = Agenda(self._wake_at)
         self.broker = Broker(
-            Outside(annotate, make_filter, next_cron, self._rename, self._wake_schedule_at),
+            Outside(
+                annotate,
+                make_filter,
+                next_cron,
+                self._rename,
+                self._wake_schedule_at,
+                elapsed=time.monotonic,
+            ),
             policies=Policies(options.policies),
             memory_limit=options.memory_limit,
             max_redeliveries=options.max_redeliveries,

@@ -6,7 +6,7 @@ No I/O and no clock: `now` is set by the floor above once a turn, `journal` is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,11 @@ from broker.core.schedule import Schedule
 from broker.core.subscription import Wants
 from broker.core.topic import Topic
 from broker.errors import Refusal
+
+
+ONE_GO = (
+    0.003  # seconds that all who want another go may take together before sockets are heard again
+)
 
 
 class Goes(Protocol):
@@ -89,6 +94,8 @@ class Outside:
     wake_at: Callable[[int], None]
     #: Is told what happens now and then.
     tell: Callable[[Event], None] = field(default=lambda event: None)
+    #: Returns seconds since some moment, as they pass: to see how long something takes, never what time it is.
+    elapsed: Callable[[], float] = field(default=lambda: 0.0)
 
 
 class Broker:
@@ -122,6 +129,7 @@ class Broker:
         self.durables = Durables(self)
         self.expiry = Expiry(self)
         self.blocked: dict[Queue, dict[Callable[[], None], None]] = {}  # full → who waits for room
+        self._go_ends = 0.0  # when whoever is having another go should come to an end
         self._idle: set[Queue | Topic] = set()
         self._on_the_way = 0  # highest seq of the batch that is being written
         self._deleted: set[int] = set()  # by that batch, if anybody wants to know
@@ -265,9 +273,27 @@ class Broker:
     def go_on(self, read: Read) -> None:
         """Give those who asked for it another go."""
         again, self.again = self.again, {}
-        for_each(again, lambda each: each.go_on(read))
+        self._go_ends = self.outside.elapsed() + ONE_GO
+        try:
+            for_each(self._in_time(again), lambda each: each.go_on(read))
+        finally:
+            self.again = again | self.again  # whose turn has not come is first next time
         if self.blocked:
             self.relieve()
+
+    @property
+    def late(self) -> bool:
+        """True when others have waited long enough for those who have another go."""
+        return self.outside.elapsed() >= self._go_ends
+
+    def _in_time(self, again: dict[Goes, None]) -> Iterator[Goes]:
+        """Take out one after the other, at least one, until it is late."""
+        while again:
+            each = next(iter(again))
+            del again[each]
+            yield each
+            if self.late:
+                return
 
     def wait_for_room(self, queue: Queue, go_on: Callable[[], None]) -> None:
         """Call `go_on` once a queue that is full takes messages again."""

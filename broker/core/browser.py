@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ONE_GO = 1000  # messages looked at before others get their turn
 BYTES = 4 * 1024 * 1024  # of them
-FEW = 200  # messages read at once
-FEW_BYTES = 1024 * 1024  # of them
+FEW = 50  # messages read at once
+FEW_BYTES = 256 * 1024  # of them
 
 
 class Browser(Subscription):
@@ -67,7 +67,7 @@ class Browser(Subscription):
                 self._say_end()
                 return
             self._priority = lane.priority  # whatever lanes come later
-            if looked >= ONE_GO or size >= BYTES:
+            if looked and (looked >= ONE_GO or size >= BYTES or broker.late):
                 self.start()
                 return
             some, reach = lane.after(
@@ -83,10 +83,10 @@ class Browser(Subscription):
             if not some and reach == self._place < end:
                 broker.starving[self] = None  # the rest is on its way to the store
                 return
+            looked += len(some) or FEW
             for message in some:
                 if message.seq > end:
                     break
-                looked += 1
                 size += len(message.tail)
                 self._show(message)
             self._place = reach

@@ -227,13 +227,13 @@ class Picker:
         self._starves = self._gave_way = False
         turns = deque([walk for walk in self._in_charge() if walk.consumer.hungry])
         while turns:
-            if self._left <= 0:
-                self._ask()
-                return
             walk = turns.popleft()
             self._have_turn(walk)
             if self._serve(walk, read_counted, alone=not turns):
                 turns.append(walk)
+            if turns and (self._left <= 0 or self._queue.broker.late):
+                self._ask()
+                return
         if self._starves:
             self._queue.broker.starving[self._queue] = None
         elif self._gave_way:
@@ -327,6 +327,9 @@ class Picker:
                 goes_on = self._show(walk, lane, *ahead, alone)
                 if goes_on is not None:
                     return goes_on
+                if read is not None and self._queue.broker.late:
+                    walk.count = FEW  # it may have been this consumer that took so long
+                    return True
         return False
 
     def _look_ahead(
