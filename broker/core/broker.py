@@ -29,9 +29,7 @@ from broker.core.topic import Topic
 from broker.errors import Refusal
 
 
-ONE_GO = (
-    0.003  # seconds that all who want another go may take together before sockets are heard again
-)
+ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
 
 
 class Goes(Protocol):
