@@ -100,6 +100,7 @@ class Member(threading.Thread):
         self.scene = scene
         self.note = scene.history.note
         self.life = -1
+        self.login: dict[str, str] = {}  # headers of its CONNECT
         self.ends: list[BaseException] = []  # how each connection ended
         self.failure: BaseException | None = None
 
@@ -118,7 +119,7 @@ class Member(threading.Thread):
 
     def live(self, broker: BrokerProcess) -> None:
         """Work with one broker until it dies."""
-        with broker.connect() as client:
+        with broker.connect(**self.login) as client:
             self.work(client)
 
     def work(self, client: Client) -> None:

@@ -7,7 +7,7 @@ it goes on at the same time with one broker, which is killed again and again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import StartBroker
 from tests.durability.crowd import Member, Scene, kill_it
 from tests.durability.ledger import ACK, KILL, LATER, NACK, RETURN, Ledger, Place, Sent
+from tests.durability.movers import FROM, Mover, Sender, drain_durable, drain_queue
 from tests.durability.troupe import (
     DEAD_LETTERS,
     RED,
@@ -29,7 +30,7 @@ from tests.durability.troupe import (
     send_end,
     subscribe,
 )
-from tests.durability.verdicts import judge
+from tests.durability.verdicts import judge, judge_moves
 from tests.durability.ways import STORES, choose_seed
 from tests.harness import BrokerProcess
 
@@ -141,12 +142,8 @@ AUTHORS = (
 
 def run_everything(start: Callable[[], BrokerProcess], seed: int, kills: int) -> Ledger:
     """Let everything go on while the broker is killed again and again; return what happened, drained."""
-    chance = random.Random(seed)
     ledger, scene = Ledger(places()), Scene(start)
-    for wish in DURABLE:
-        with scene.broker.connect(**({"client-id": wish.client_id} if wish.client_id else {})) as c:
-            subscribe(c, wish)
-            c.ask("DISCONNECT")
+    make_durable(scene.broker, *DURABLE)
     members: list[Member] = [
         Author(scene, ledger, name, window, write, seed) for name, write, window in AUTHORS
     ]
@@ -157,15 +154,30 @@ def run_everything(start: Callable[[], BrokerProcess], seed: int, kills: int) ->
         ]
     members += [Asker(scene, ledger, f"asker {n}") for n in range(2)]
     members += [Replier(scene, "replier")]
+    run(scene, members, random.Random(seed), kills, most=3000)
+    drain(scene, ledger, seed)
+    return ledger
+
+
+def make_durable(broker: BrokerProcess, *wishes: Wish) -> None:
+    """Subscribe, and go: from now on messages are kept."""
+    for wish in wishes:
+        with broker.connect(**wish.login) as client:
+            subscribe(client, wish)
+            client.ask("DISCONNECT")
+
+
+def run(
+    scene: Scene, members: Sequence[Member], chance: random.Random, kills: int, most: int
+) -> None:
+    """Let everybody work, and kill the broker each time after at most so many confirmations."""
     for member in members:
         member.start()
     for kill in range(kills):
-        scene.await_progress(chance.randint(1, 3000))
+        scene.await_progress(chance.randint(1, most))
         scene.end(kill == kills - 1, kill_it)
     for member in members:
         member.finish()
-    drain(scene, ledger, seed)
-    return ledger
 
 
 def drain(scene: Scene, ledger: Ledger, seed: int) -> None:
@@ -212,3 +224,36 @@ def kill_and_judge(store: str, start_broker: StartBroker, tmp_path: Path, kills:
         pytest.fail(
             "\n".join([f"{len(faults)} faults; HOOFBEAT_SEED={seed}, {kept}", *faults[:20]])
         )
+
+
+FIRST = durable("first", FROM)
+SECOND = durable("second", FROM, cumulative=1)
+ARCHIVE = durable("archive", "/topic/to")
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_transactions_with_durable_subscriptions(
+    store: str, start_broker: StartBroker, tmp_path: Path
+) -> None:
+    """A message moved on is at its new place or still in the subscription, never in both or neither."""
+    seed = choose_seed()
+    chance, url = random.Random(seed), STORES[store].format(tmp_path)
+    scene = Scene(lambda: start_broker(url))
+    make_durable(scene.broker, FIRST, SECOND, ARCHIVE)
+    senders = [Sender(scene, f"sender {n}", seed) for n in range(2)]
+    first = Mover(scene, FIRST, ARCHIVE.destination, seed)
+    second = Mover(scene, SECOND, "/queue/to", seed)
+    run(scene, [*senders, first, second], chance, kills=6, most=500)
+
+    sizes = {name: size for sender in senders for name, size in sender.sizes.items()}
+    confirmed = set().union(*(sender.confirmed for sender in senders))
+    stayed, moved = [*drain_durable(scene.broker, FIRST)], [*drain_durable(scene.broker, ARCHIVE)]
+    stayed_2, moved_2 = (
+        [*drain_durable(scene.broker, SECOND)],
+        [*drain_queue(scene.broker, "/queue/to")],
+    )
+    print(f"{len(sizes)} transactions, {len(stayed)} and {len(stayed_2)} stayed,", end=" ")
+    print(f"{len(moved)} and {len(moved_2)} moved")
+    assert judge_moves(sizes, confirmed, first.confirmed, stayed, moved) == []
+    assert judge_moves(sizes, confirmed, second.confirmed, stayed_2, moved_2) == []
+    assert {*stayed, *moved} == {*stayed_2, *moved_2}

@@ -152,12 +152,18 @@ class Wish:
     refuses: bool = False  # it obeys the fates that are hard on a message
     stays: int = 0  # messages after which it goes, and comes back, on average; 0: it stays
 
+    @property
+    def login(self) -> dict[str, str]:
+        """The headers of its CONNECT."""
+        return {"client-id": self.client_id} if self.client_id else {}
+
 
 class Reader(Member):
     """Takes what comes to a place and does with it what its fate says, with a receipt for everything."""
 
     def __init__(self, scene: Scene, ledger: Ledger, name: str, wish: Wish, seed: int) -> None:
         super().__init__(scene, name)
+        self.login = wish.login
         self._ledger = ledger
         self._wish = wish
         self._chance = random.Random(f"{seed} {name}")
@@ -176,13 +182,9 @@ class Reader(Member):
             self._ledger.choosers[self._session] = self._wish.colour
         self._open.clear()
         self._held.clear()
-        with self._connect(broker) as client:
+        with log_in(broker, self._wish) as client:
             subscribe(client, self._wish)
             return self._consume(client)
-
-    def _connect(self, broker: BrokerProcess) -> Client:
-        client_id = self._wish.client_id
-        return broker.connect(**({"client-id": client_id} if client_id else {}))
 
     def _consume(self, client: Client) -> bool:
         left = self._chance.randint(2, 2 * self._wish.stays) if self._wish.stays else -1
@@ -284,6 +286,25 @@ class Reader(Member):
 CONFIRMED_AS = {ACKED: ACK_CONFIRMED, NACKED: NACK_CONFIRMED, RETURNED: RETURN_CONFIRMED}
 
 
+def log_in(broker: BrokerProcess, wish: Wish) -> Client:
+    """Return a client that is logged in as somebody wishes."""
+    login = {"accept-version": "1.2", "host": "", **wish.login}
+    while True:
+        client = Client(broker.port, None)
+        try:
+            client.write(Frame("CONNECT", login).encode("1.0"))
+            answer = client.frame()
+            if answer.command == "CONNECTED":
+                client.parser.version = "1.2"
+                return client
+            # The broker may not have noticed yet that the last one of this client-id hung up.
+            assert "already connected" in answer.headers["message"], (answer, answer.body)
+        except BaseException:
+            client.close()
+            raise
+        client.close()
+
+
 def subscribe(client: Client, wish: Wish) -> None:
     """Subscribe as somebody wishes, and wait until it is done."""
     headers = {
@@ -300,7 +321,7 @@ def subscribe(client: Client, wish: Wish) -> None:
     client.write(data)
     while (answer := client.frame()).command == "ERROR":
         assert "in use" in answer.headers["message"], (answer, answer.body)
-        client.write(data)  # the broker has not noticed yet that its last consumer hung up
+        client.write(data)  # as above
     assert answer.command == "RECEIPT", answer
 
 
