@@ -86,10 +86,11 @@ class Several:
     """Stands in for the queue of a subscription to several."""
 
     def __init__(self) -> None:
-        self.parts: dict[Queue, Part] = {}  # those who were served first go last
+        self.parts: dict[Queue, Part] = {}
         self.origins: dict[int, Queue] = {}  # seq of what is in flight → where it came from
         self.owed = Owed(self.origins)
         self._awake: dict[Part, None] = {}
+        self._last: Part | None = None  # who took the last of the credit
 
     def add(self, whole: Subscription, queue: Queue, roams: bool = False) -> None:
         """Take from one more queue. `roams`: only because its name fits."""
@@ -125,10 +126,9 @@ class Several:
         """The subscription can take messages."""
         if not whole.hungry or len(self._awake) == len(self.parts):
             return
-        asleep = [part for part in self.parts.values() if part.paused]
+        asleep = self._asleep()
         for part in asleep:
             if part.home.waiting:
-                self.parts[part.home] = self.parts.pop(part.home)
                 self._wake(part)
                 if not self._awake:  # it took all the credit
                     return
@@ -149,12 +149,21 @@ class Several:
             if part is not last:
                 part.sleep()
         last.paused = True
+        self._last = last
 
     def leave(self, whole: Subscription) -> None:
         """The subscription ends."""
-        parts, self.parts, self._awake = self.parts, {}, {}
+        parts, self.parts, self._awake, self._last = self.parts, {}, {}, None
         for part in parts.values():
             part.end()
+
+    def _asleep(self) -> list[Part]:
+        """Return the parts that are asleep, those first whose turn it is."""
+        parts = [*self.parts.values()]
+        if self._last in parts:
+            turn = parts.index(self._last) + 1
+            parts = parts[turn:] + parts[:turn]
+        return [part for part in parts if part.paused]
 
     def _wake(self, part: Part) -> None:
         self._awake[part] = None
