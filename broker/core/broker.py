@@ -28,7 +28,6 @@ from broker.core.subscription import Wants
 from broker.core.topic import Topic
 from broker.errors import Refusal
 
-
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
 
 
