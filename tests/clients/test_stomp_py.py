@@ -2,181 +2,18 @@
 
 from __future__ import annotations
 
-import queue as queues
 import time
-from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, Protocol
 
 import pytest
-import stomp
 
+from tests.clients.conftest import Talk
+from tests.clients.talker import CONNECTIONS, Talker, texts
 from tests.conftest import StartBroker
 from tests.harness import DEADLINE, BrokerProcess
 
-CONNECTIONS: dict[str, Callable[..., Any]] = {
-    "1.0": stomp.Connection10,
-    "1.1": stomp.Connection11,
-    "1.2": stomp.Connection12,
-}
 DEAD_LETTERS = "/queue/ActiveMQ.DLQ"
 _numbers = count(1)
-
-
-class Received(Protocol):
-    """A frame as stomp.py hands it over."""
-
-    cmd: str
-    headers: dict[str, str]
-    body: Any
-
-
-class Inbox(stomp.ConnectionListener):  # type: ignore[misc]
-    """A listener that keeps everything in order."""
-
-    def __init__(self) -> None:
-        self.events: queues.SimpleQueue[tuple[str, Any]] = queues.SimpleQueue()
-        self.beats: queues.SimpleQueue[float] = queues.SimpleQueue()  # when each came
-
-    def on_connected(self, frame: Received) -> None:
-        self.events.put(("connected", frame))
-
-    def on_message(self, frame: Received) -> None:
-        self.events.put(("message", frame))
-
-    def on_receipt(self, frame: Received) -> None:
-        self.events.put(("receipt", frame))
-
-    def on_error(self, frame: Received) -> None:
-        self.events.put(("error", frame))
-
-    def on_disconnected(self) -> None:
-        self.events.put(("disconnected", None))
-
-    def on_heartbeat(self) -> None:
-        self.beats.put(time.monotonic())
-
-    def on_heartbeat_timeout(self) -> None:
-        self.events.put(("heartbeat timeout", None))
-
-
-class Talker:
-    """A stomp.py connection of some version, and what came in on it."""
-
-    def __init__(self, version: str, broker: BrokerProcess, **options: Any) -> None:
-        self.version = version
-        self.inbox = Inbox()
-        self.connection = CONNECTIONS[version](
-            [("127.0.0.1", broker.port)], reconnect_attempts_max=1, **options
-        )
-        self.connection.set_listener("inbox", self.inbox)
-
-    def connect(self) -> Received:
-        """Log in and return CONNECTED."""
-        self.connection.connect("user", "secret", wait=True)
-        return self.expect("connected")
-
-    def expect(self, kind: str) -> Received:
-        """Return the next event's frame; the event must be of this kind."""
-        found, frame = self.inbox.events.get(timeout=DEADLINE)
-        assert found == kind, (found, frame and (frame.headers, frame.body))
-        return frame  # type: ignore[no-any-return]
-
-    def confirm(self, verb: Callable[..., object], *arguments: Any, **headers: Any) -> None:
-        """Call a verb with a receipt and wait for it; it must be the next event."""
-        receipt = f"receipt:{next(_numbers)}"
-        verb(*arguments, receipt=receipt, **headers)
-        assert self.expect("receipt").headers["receipt-id"] == receipt
-
-    def send(self, destination: str, *bodies: Any, **headers: Any) -> None:
-        """Send messages, each confirmed."""
-        for body in bodies:
-            self.confirm(self.connection.send, destination, body, **headers)
-
-    def subscribe(self, destination: str, id: str = "s", ack: str = "auto", **headers: Any) -> None:
-        """Subscribe, confirmed."""
-        self.confirm(self.connection.subscribe, destination, id, ack, **headers)
-
-    def unsubscribe(self, id: str = "s") -> None:
-        """Unsubscribe, confirmed."""
-        self.confirm(self.connection.unsubscribe, id=id)
-
-    def named(self, message: Received) -> list[str]:
-        """Return how this version names a message in ack and nack."""
-        if self.version == "1.2":
-            return [message.headers["ack"]]
-        if self.version == "1.1":
-            return [message.headers["message-id"], message.headers["subscription"]]
-        return [message.headers["message-id"]]
-
-    def ack(self, message: Received, **headers: Any) -> None:
-        """Acknowledge, confirmed."""
-        self.confirm(self.connection.ack, *self.named(message), **headers)
-
-    def take(self, number: int) -> list[Received]:
-        """Return the next messages."""
-        return [self.expect("message") for _ in range(number)]
-
-    def nothing(self) -> None:
-        """Make sure that nothing is on its way."""
-        self.confirm(self.connection.send, "/topic/nobody.listens", "x")
-
-    def leave(self) -> None:
-        """End the connection whatever state it is in, and its thread."""
-        transport = self.connection.transport
-        transport.disconnect_socket()
-        if transport.io_thread is not None:
-            transport.io_thread.join(DEADLINE)
-
-
-Talk = Callable[..., Talker]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
-    """Return a broker that all tests share."""
-    directory = tmp_path_factory.mktemp("server")
-    process = BrokerProcess(f"lmdb:{directory / 'data'}", directory, {})
-    yield process
-    process.kill()
-
-
-@pytest.fixture(params=["1.0", "1.1", "1.2"])
-def version(request: pytest.FixtureRequest) -> str:
-    """Run the test with each of stomp.py's connection classes."""
-    return str(request.param)
-
-
-@pytest.fixture(params=["1.1", "1.2"])
-def later_version(request: pytest.FixtureRequest) -> str:
-    """Run the test with those that know NACK and heart-beats."""
-    return str(request.param)
-
-
-@pytest.fixture
-def talk(server: BrokerProcess) -> Iterator[Talk]:
-    """Return a function that connects: `talk("1.1")`, `talk("1.2", to=broker, heartbeats=(0, 0))`."""
-    talkers: list[Talker] = []
-
-    def new(version: str, to: BrokerProcess = server, **options: Any) -> Talker:
-        talker = Talker(version, to, **options)
-        talkers.append(talker)
-        talker.connect()
-        return talker
-
-    yield new
-    for talker in talkers:
-        talker.leave()
-
-
-@pytest.fixture
-def queue() -> str:
-    """Return a queue of the test's own."""
-    return f"/queue/stomp.py/{next(_numbers)}"
-
-
-def texts(messages: list[Received]) -> list[str]:
-    return [message.body for message in messages]
 
 
 def left_in(talk: Talk, destination: str) -> list[str]:
