@@ -35,6 +35,7 @@ from broker.core.subscription import Subscription, Wants
 
 MOST_OPEN = 50_000  # messages not done, beyond which no fresh ones are handed out: they are written each time
 FEW, FEW_BYTES = 16, 64 * 1024  # read at once where most is not wanted
+ONE_LOOK = 32  # messages that a selector is asked about before we look at the clock
 
 
 class DurableQueue(Queue):
@@ -339,23 +340,27 @@ class DurableQueue(Queue):
         )
 
     def _read_on(self, read: Read) -> None:
-        """Read the next fresh messages into the head."""
+        """Read the next fresh messages into the head, as many as others can wait for."""
         log = self.log
-        room = WINDOW - len(self._head), WINDOW_BYTES - self._head_bytes
-        rows = read(log.number, LANE, self._edge, *room)
-        if not rows:
-            self._find_end()
-        for seq, meta, tail in rows:
-            message = self._look_at(seq, meta, tail)
-            if message is None:
-                continue
-            if not self._ordinals and self._is_over(message, 1):
-                self._give_up(message)
-            else:
-                self._add(message, self._edge_passed)
-        self._current = self._edge == log.last
-        if not self._ordinals:
-            self._note()
+        while self._runs_low and self not in self.broker.starving:
+            room = WINDOW - len(self._head)
+            count = room if self._wants is None else min(room, ONE_LOOK)
+            rows = read(log.number, LANE, self._edge, count, WINDOW_BYTES - self._head_bytes)
+            if not rows:
+                self._find_end()
+            for seq, meta, tail in rows:
+                message = self._look_at(seq, meta, tail)
+                if message is None:
+                    continue
+                if not self._ordinals and self._is_over(message, 1):
+                    self._give_up(message)
+                else:
+                    self._add(message, self._edge_passed)
+            self._current = self._edge == log.last
+            if not self._ordinals:
+                self._note()
+            if self._wants is None or self.broker.late:
+                break
 
     def _read_again(self, read: Read) -> None:
         """Read what was handed out before into the head, where it comes first."""
@@ -401,7 +406,8 @@ class DurableQueue(Queue):
 
     def _shorten_fresh(self, read: Read) -> bool:
         """Give up fresh ones as long as they are over; tell whether all that were read are."""
-        rows = read(self.number, LANE, self._edge, ONE_GO if self._shortening else 1, WINDOW_BYTES)
+        most = 1 if not self._shortening else ONE_GO if self._wants is None else ONE_LOOK
+        rows = read(self.number, LANE, self._edge, most, WINDOW_BYTES)
         for seq, meta, tail in rows:
             before = self._edge, self._edge_passed
             message = self._look_at(seq, meta, tail)

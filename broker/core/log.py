@@ -12,7 +12,8 @@ were ever written, takes no reading; what lies further back is read again to be 
 A subscription that has a consumer (`awake`) is handed every message as it comes. The others cost a message
 nothing, however many they are: what they have not seen is what the log counted since they went.
 
-A pattern (`a.>`) has a log of its own, which all topics that it means lead into.
+A pattern (`a.>`) has a log of its own, which all topics that it means lead into. What is not persistent is stored
+too: who is away is to find it.
 
 A record is that of a message (`broker.core.message`) with priority 4, so that one lane keeps the order of
 arrival. What a message has beyond that stands before its tail, and a flag in the meta says so:

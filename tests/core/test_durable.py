@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Protocol, TypeVar
 
 import pytest
@@ -215,6 +216,23 @@ def test_after_a_crash_whatever_was_not_acknowledged_comes_again(house: DurableH
     assert [(each.body, each.redelivered) for each in consumer.got] == [("1", True), ("3", True)]
 
 
+def test_what_somebody_had_comes_before_what_is_new(house: DurableHouse) -> None:
+    consumer = house.come()
+    house.publish("1")
+    house.write()
+    consumer.close()
+    consumer = house.come()
+    house.publish("2")
+    house.settle()
+    assert consumer.bodies() == ["1", "2"]
+    consumer.nack([*consumer.in_flight][1], True, 500)
+    house.broker.now = 500
+    house.broker.schedule.tick(500)
+    house.publish("3")
+    house.settle()
+    assert consumer.bodies() == ["2", "3"]
+
+
 def test_a_topic_with_a_subscription_is_there_after_a_restart(house: DurableHouse) -> None:
     house.subscription()
     house = house.restart()
@@ -408,6 +426,7 @@ def test_after_a_while_it_is_forgotten() -> None:
 def test_who_was_there_when_the_broker_was_killed_is_not_forgotten_at_once() -> None:
     policies = Policies([("a", {"offline_timeout": 10.0})])
     house = DurableHouse(policies=policies)
+    house.broker.now = 1
     house.subscription()
     house.broker.now = 50_000
     house.come()
@@ -438,6 +457,40 @@ def test_a_selector_passes_over_the_rest(house: DurableHouse) -> None:
     consumer.ack_all()
     house.settle()
     assert house.records() == 0
+
+
+def test_what_nobody_wants_is_never_written(house: DurableHouse) -> None:
+    house.attend(house.subscription(selector="x"))
+    house.settle()
+    house.publish("1", "2")
+    assert house.write().puts == []
+
+
+def test_a_slow_selector_does_not_keep_others_waiting(house: DurableHouse) -> None:
+    looked: list[int] = []
+
+    def looks(message: Message) -> bool:
+        looked.append(message.seq)
+        return False
+
+    clock = (len(looked) / 10_000 for _ in count())  # each look takes a tenth of a millisecond
+    outside = replace(
+        house.broker.outside,
+        make_filter=lambda text, destination: looks,
+        elapsed=lambda: next(clock),
+    )
+    house.broker.outside = outside
+    queue = house.subscription(selector="any")
+    house.publish(*map(str, range(200)))
+    house.write()
+    house.attend(queue)
+    rounds = []
+    while house.broker.again:
+        before = len(looked)
+        house.broker.go_on(house.store.read)
+        rounds.append(len(looked) - before)
+    assert sum(rounds) == 200
+    assert max(rounds) <= 64
 
 
 def test_a_selector_sees_what_the_sender_said(house: DurableHouse) -> None:
@@ -550,7 +603,7 @@ def test_a_pattern_leaves_its_topics_when_it_ends(house: DurableHouse) -> None:
         house.put("1", to=house.topic(name))
     house.durables.unsubscribe("c", "s")
     house.settle()
-    assert [keeper.roams for keeper in house.topic("a.x").keepers] == [False]  # type: ignore[attr-defined]
+    assert [keeper.roams for keeper in house.topic("a.x").keepers] == [False]
     assert not house.topic("a.y").durable
     assert not house.topic("a.z").durable
     assert [queue.name for queue in house.store.load().queues] == ["\0log/a.x"]
@@ -898,6 +951,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "WINDOW_BYTES", 90)
         monkeypatch.setattr(module, "ONE_GO", 3)
     monkeypatch.setattr(durable_queue, "FEW", 2)
+    monkeypatch.setattr(durable_queue, "ONE_LOOK", 2)
     monkeypatch.setattr(durable_queue, "MOST_OPEN", 12)
 
 
