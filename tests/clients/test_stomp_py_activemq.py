@@ -119,8 +119,7 @@ def test_delay(talk: Talk, later_version: str, queue: str) -> None:
     talker = talk(later_version)
     talker.subscribe(queue)
     begun = time.monotonic()
-    talker.send(queue, "later", persistent="true", AMQ_SCHEDULED_DELAY=400)
-    assert time.monotonic() - begun < 0.4, "the machine is too slow to tell"
+    talker.connection.send(queue, "later", persistent="true", AMQ_SCHEDULED_DELAY=400)
     talker.connection.send(queue, "now")
     assert talker.expect("message").body == "now"
     later = talker.expect("message")
