@@ -64,6 +64,11 @@ class Trouble:
         (self._orders / gate).unlink()
         self.let_through(gate)
 
+    def remove_gate(self, gate: str) -> None:
+        """From now on writes pass. Nobody waits: the broker that did is dead."""
+        (self._orders / gate).unlink()
+        os.close(self._pipes.pop(gate))
+
     def done(self) -> None:
         """Close the pipes."""
         for pipe in self._pipes.values():

@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartBroker
+from tests.durability.conftest import Trouble
 from tests.durability.crowd import Member, Scene, kill_it
 from tests.durability.ledger import ACK, KILL, LATER, NACK, RETURN, Ledger, Place, Sent
 from tests.durability.movers import FROM, Mover, Sender, drain_durable, drain_queue
@@ -131,30 +133,35 @@ READERS = (
 )
 DURABLE = (STEADY, CHOOSY, GUEST, PATTERN, ABSENT, SHARED)
 AUTHORS = (
-    ("news", news, 10),
-    ("safe", safe_news, 10),
-    ("orders", orders, 20),
-    ("late", late, 10),
-    ("work", work, 10),
-    ("groups", grouped, 20),
+    ("news", news),
+    ("safe", safe_news),
+    ("orders", orders),
+    ("late", late),
+    ("work", work),
+    ("groups", grouped),
 )
+WINDOWS = (1, 20, 20, 100)  # messages on their way: without a receipt, or unacknowledged
 
 
-def run_everything(start: Callable[[], BrokerProcess], seed: int, kills: int) -> Ledger:
+def run_everything(
+    start: Callable[[], BrokerProcess], trouble: Trouble, seed: int, kills: int, most: int
+) -> Ledger:
     """Let everything go on while the broker is killed again and again; return what happened, drained."""
     ledger, scene = Ledger(places()), Scene(start)
     make_durable(scene.broker, *DURABLE)
+    chance = random.Random(seed)
     members: list[Member] = [
-        Author(scene, ledger, name, window, write, seed) for name, write, window in AUTHORS
+        Author(scene, ledger, name, chance.choice(WINDOWS), write, seed) for name, write in AUTHORS
     ]
     for wish, number in READERS:
+        wish = replace(wish, prefetch=max(wish.cumulative, chance.choice(WINDOWS)))
         members += [
             Reader(scene, ledger, f"reader {n} of {wish.place}, {wish.colour}", wish, seed)
             for n in range(number)
         ]
     members += [Asker(scene, ledger, f"asker {n}") for n in range(2)]
     members += [Replier(scene, "replier")]
-    run(scene, members, random.Random(seed), kills, most=3000)
+    run(scene, members, trouble, chance, kills, most)
     drain(scene, ledger, seed)
     return ledger
 
@@ -168,16 +175,39 @@ def make_durable(broker: BrokerProcess, *wishes: Wish) -> None:
 
 
 def run(
-    scene: Scene, members: Sequence[Member], chance: random.Random, kills: int, most: int
+    scene: Scene,
+    members: Sequence[Member],
+    trouble: Trouble,
+    chance: random.Random,
+    kills: int,
+    most: int,
 ) -> None:
-    """Let everybody work, and kill the broker each time after at most so many confirmations."""
+    """Let everybody work, and kill the broker each time after at most so many confirmations.
+
+    Of three times once at any moment, once when it is about to write, and once when all is written and
+    nobody has been told.
+    """
+    moments: list[Callable[[BrokerProcess], int]] = [
+        kill_it,
+        partial(kill_writing, trouble, "gate"),
+        partial(kill_writing, trouble, "gate-after"),
+    ]
     for member in members:
         member.start()
     for kill in range(kills):
-        scene.await_progress(chance.randint(1, most))
-        scene.end(kill == kills - 1, kill_it)
+        scene.await_progress(chance.randint(1, most) if chance.random() < 0.8 else 0)
+        scene.end(kill == kills - 1, moments[kill % len(moments)])
     for member in members:
         member.finish()
+
+
+def kill_writing(trouble: Trouble, gate: str, broker: BrokerProcess) -> int:
+    """End a broker while a write waits at a gate."""
+    trouble.close_gate(gate)
+    trouble.await_write()
+    status = kill_it(broker)
+    trouble.remove_gate(gate)
+    return status
 
 
 def drain(scene: Scene, ledger: Ledger, seed: int) -> None:
@@ -205,17 +235,33 @@ def drain(scene: Scene, ledger: Ledger, seed: int) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_ten_deaths_with_everything_in_play(
-    store: str, start_broker: StartBroker, tmp_path: Path
+    store: str, start_broker: StartBroker, trouble: Trouble, tmp_path: Path
 ) -> None:
     """Nothing is lost that was confirmed, nothing comes again that was ended, nothing twice but marked."""
-    kill_and_judge(store, start_broker, tmp_path, 10)
+    kill_and_judge(store, start_broker, trouble, tmp_path, kills=10, most=3000)
 
 
-def kill_and_judge(store: str, start_broker: StartBroker, tmp_path: Path, kills: int) -> None:
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("store", STORES)
+def test_a_hundred_deaths_with_everything_in_play(
+    store: str, start_broker: StartBroker, trouble: Trouble, tmp_path: Path
+) -> None:
+    """The same with longer lives, in which backlogs outgrow the memory of a queue."""
+    kill_and_judge(store, start_broker, trouble, tmp_path, kills=100, most=10_000)
+
+
+def kill_and_judge(
+    store: str,
+    start_broker: StartBroker,
+    trouble: Trouble,
+    tmp_path: Path,
+    kills: int,
+    most: int,
+) -> None:
     """Run, and fail with what is wrong."""
-    seed = choose_seed()
-    url = STORES[store].format(tmp_path)
-    ledger = run_everything(lambda: start_broker(url), seed, kills)
+    seed, url = choose_seed(), f"trouble:{STORES[store].format(tmp_path)}"
+    ledger = run_everything(lambda: start_broker(url), trouble, seed, kills, most)
     print(ledger.summary())
     faults = judge(ledger)
     if faults:
@@ -233,17 +279,17 @@ ARCHIVE = durable("archive", "/topic/to")
 
 @pytest.mark.parametrize("store", STORES)
 def test_transactions_with_durable_subscriptions(
-    store: str, start_broker: StartBroker, tmp_path: Path
+    store: str, start_broker: StartBroker, trouble: Trouble, tmp_path: Path
 ) -> None:
     """A message moved on is at its new place or still in the subscription, never in both or neither."""
     seed = choose_seed()
-    chance, url = random.Random(seed), STORES[store].format(tmp_path)
+    url = f"trouble:{STORES[store].format(tmp_path)}"
     scene = Scene(lambda: start_broker(url))
     make_durable(scene.broker, FIRST, SECOND, ARCHIVE)
     senders = [Sender(scene, f"sender {n}", seed) for n in range(2)]
     first = Mover(scene, FIRST, ARCHIVE.destination, seed)
     second = Mover(scene, SECOND, "/queue/to", seed)
-    run(scene, [*senders, first, second], chance, kills=6, most=500)
+    run(scene, [*senders, first, second], trouble, random.Random(seed), kills=6, most=500)
 
     sizes = {name: size for sender in senders for name, size in sender.sizes.items()}
     confirmed = set().union(*(sender.confirmed for sender in senders))
