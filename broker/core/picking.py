@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from broker.core.queue import Queue
 
 ONE_GO = 1000  # messages looked at before other queues get their turn
-ONE_TURN = 250  # and before other consumers of this one do
+ONE_TURN = 64  # and before other consumers of this one do
 FEW = 16  # messages read at first: a consumer that wants most of them needs no more
 EACH_BYTES = 4096  # of a message that counts as one; a larger one counts as several
 GROUPS = 10_000  # that are remembered; the one that was used longest ago is free again

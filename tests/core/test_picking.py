@@ -564,3 +564,391 @@ def test_everybody_gets_what_is_theirs(small: None, grouped: bool, program: byte
         step(machine, choose)
         machine.check_accounts()
     machine.end(choose)
+
+
+# --- selectors ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "WINDOW", 10)
+
+
+def starting_with(text: str) -> Wants:
+    """Return a selector for bodies."""
+    return lambda message: message.tail.startswith(text.encode())
+
+
+def put_group(house: House, group: str, *bodies: str, last: bool = False) -> None:
+    """Send messages of a group; the last one may close it."""
+    for body in bodies:
+        message = house.message(body)
+        message.mark().group = group
+        message.mark().closes_group = last and body == bodies[-1]
+        house.queue().put(message)
+
+
+def test_who_does_not_want_it_does_not_keep_it_from_others(house: House) -> None:
+    a = house.consume(wants=starting_with("a"))
+    b = house.consume(wants=starting_with("b"))
+    house.put("b1", "a1", "c1", "b2")
+    assert (a.bodies(), b.bodies()) == (["a1"], ["b1", "b2"])
+    assert house.queue().waiting == 1
+
+
+def test_everything_of_a_deep_backlog_is_looked_at(house: House, window: None) -> None:
+    house.put(*[f"{'a' if number % 50 == 49 else 'b'}{number}" for number in range(500)])
+    house.write()
+    consumer = house.consume(wants=starting_with("a"))
+    house.settle()
+    assert consumer.bodies() == [f"a{number}" for number in range(49, 500, 50)]
+
+
+def test_a_message_handed_over_past_a_backlog_is_not_read_from_the_store(
+    house: House, window: None
+) -> None:
+    """It is there, behind the others, for as long as its consumer has not acknowledged it."""
+    house.put(*["b"] * 20)
+    picky = house.consume(CLIENT_INDIVIDUAL, wants=starting_with("a"))
+    house.settle()
+    house.put("a1", "a2", "a3")
+    assert picky.bodies() == ["a1", "a2", "a3"]
+    picky.ack(key(21))
+    house.settle()
+    rest = house.consume()
+    house.settle()
+    assert rest.bodies() == ["b"] * 20
+    assert house.queue().waiting == 0
+    picky.ack_all()
+    house.settle()
+    assert house.on_disk(house.queue()) == []
+
+
+def test_what_is_done_before_it_is_written_leaves_no_trace(house: House, window: None) -> None:
+    """However many come past a backlog."""
+    house.put(*["b"] * 20)
+    picky = house.consume(CLIENT_INDIVIDUAL, wants=starting_with("a"))
+    house.settle()
+    for _ in range(1000):
+        house.put("a")
+        picky.ack_all()
+    [lane] = house.queue().lanes
+    assert len(lane.fresh) + len(lane.apart) <= 1
+    assert not house.journal
+
+
+def test_looking_on_begins_where_it_ended(house: House, window: None) -> None:
+    """One wanted in a hundred, one at a time: the store is read about once, not once a message."""
+    house.put(*["a" if number % 100 == 99 else "b" for number in range(10_000)])
+    house.write()
+    rows = 0
+    read = house.store.read
+
+    def read_counted(
+        queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        nonlocal rows
+        found = read(queue, priority, after, count, size)
+        rows += len(found)
+        return found
+
+    consumer = house.consume(CLIENT_INDIVIDUAL, 1, wants=starting_with("a"))
+    for _ in range(100):
+        while house.broker.again:
+            house.broker.go_on(read_counted)
+        assert consumer.bodies() == ["a"]
+        consumer.ack_all()
+    assert rows < 20_000
+
+
+def test_others_are_served_while_somebody_looks_for_what_is_not_there(
+    house: House, window: None
+) -> None:
+    """Two go through the same backlog; the one that wants nothing does not hold up the other."""
+    house.put(*map(str, range(5000)))
+    house.write()
+    house.consume(wants=wants_nothing)
+    other = house.consume(CLIENT_INDIVIDUAL, 100)
+    house.broker.go_on(house.store.read)
+    assert len(other.bodies()) >= 50
+
+
+def test_a_go_comes_to_an_end(house: House, window: None) -> None:
+    house.put(*map(str, range(5000)))
+    house.write()
+    house.consume(wants=wants_nothing)
+    gos = 0
+    while house.broker.again:
+        house.broker.go_on(house.store.read)
+        gos += 1
+    assert gos >= 5000 // picking_module.ONE_GO
+
+
+def test_large_messages_count_for_more(house: House, window: None) -> None:
+    house.put(*["x" * 100_000] * 200)
+    house.write()
+    house.consume(wants=wants_nothing)
+    gos = 0
+    while house.broker.again:
+        house.broker.go_on(house.store.read)
+        gos += 1
+    assert gos >= 200 * 100_000 // (picking_module.ONE_GO * picking_module.EACH_BYTES)
+
+
+def test_what_was_given_back_goes_to_whoever_had_passed_its_place(house: House) -> None:
+    house.put("a1", "b1", "a2")
+    first = house.consume(CLIENT_INDIVIDUAL, wants=starting_with("a"))
+    second = house.consume(CLIENT_INDIVIDUAL)
+    house.settle()
+    assert (first.bodies(), second.bodies()) == (["a1", "a2"], ["b1"])
+    first.close()
+    house.settle()
+    assert second.bodies() == ["a1", "a2"]
+
+
+def test_what_was_given_back_does_not_overtake_what_is_more_urgent(house: House) -> None:
+    first = house.consume(CLIENT_INDIVIDUAL, 2, wants=starting_with("a"))
+    house.put("a low", priority=0)
+    house.put("a middle")
+    second = house.consume(CLIENT_INDIVIDUAL, 5, wants=starting_with("a"))
+    second.pause()
+    house.put("a high", priority=9)
+    first.close()
+    second.resume()
+    house.settle()
+    assert second.bodies() == ["a high", "a middle", "a low"]
+
+
+def test_who_has_missed_too_much_rather_goes_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picking_module, "MISSED", 3)
+    house.put(*map(str, range(10)))
+    first = house.consume(CLIENT_INDIVIDUAL)
+    second = house.consume(CLIENT_INDIVIDUAL, 4, wants=lambda message: True)
+    second.pause()
+    house.put(*map(str, range(10, 20)))
+    house.settle()
+    second.resume()
+    first.close()
+    house.settle()
+    for _ in range(5):
+        second.ack_all()
+        house.settle()
+    assert second.bodies() == [*map(str, range(20))]
+
+
+def test_plain_consumers_are_served_as_before_when_nobody_chooses_any_more(
+    house: House, window: None
+) -> None:
+    house.put(*map(str, range(40)))
+    house.write()
+    picky = house.consume(CLIENT_INDIVIDUAL, wants=lambda message: message.seq % 2 == 0)
+    house.settle()
+    assert len(picky.bodies()) == 20
+    plain = house.consume(CLIENT_INDIVIDUAL, 1)
+    picky.close()
+    house.settle()
+    for _ in range(40):
+        plain.ack_all()
+        house.go_on()
+    assert plain.bodies() == [*map(str, range(40))]
+    assert house.queue() in house.broker.choosing  # some were taken from beyond the window
+    house.settle()
+    house.write()
+    assert not house.broker.choosing
+
+
+def test_those_who_leave_together_are_not_served_in_between(house: House) -> None:
+    picky = house.consume(CLIENT_INDIVIDUAL, wants=starting_with("a"))
+    plain = house.consume(CLIENT_INDIVIDUAL)
+    plain.pause()
+    house.put("b")
+    plain.paused = False
+    for consumer in (picky, plain):
+        consumer.stop()
+    for consumer in (picky, plain):
+        consumer.close()
+    house.settle()
+    assert plain.bodies() == []
+
+
+# --- ranks, and one exclusively ---------------------------------------------------------------------
+
+
+def test_the_higher_rank_first_and_the_lower_one_when_it_has_enough(house: House) -> None:
+    low = house.consume(CLIENT_INDIVIDUAL, 5, rank=-1)
+    high = house.consume(CLIENT_INDIVIDUAL, 2, rank=10)
+    house.put(*map(str, range(5)))
+    assert (high.bodies(), low.bodies()) == (["0", "1"], ["2", "3", "4"])
+    high.ack_all()
+    house.put("5")
+    assert (high.bodies(), low.bodies()) == (["5"], [])
+
+
+def test_the_lower_rank_gets_what_the_higher_does_not_want(house: House, window: None) -> None:
+    house.put(*[f"{'a' if number % 10 == 9 else 'b'}{number}" for number in range(100)])
+    house.write()
+    low = house.consume()
+    house.queue().rest(low)
+    high = house.consume(wants=starting_with("a"), rank=1)
+    house.settle()
+    assert len(high.bodies()) + len(low.bodies()) == 100
+
+
+def test_the_lower_rank_does_not_take_what_the_higher_is_on_its_way_to(
+    house: House, window: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that looks has not come to the message yet; it is served when it has."""
+    monkeypatch.setattr(picking_module, "ONE_GO", 20)
+    house.put(*[f"b{number}" for number in range(100)], "a")
+    house.write()
+    high = house.consume(wants=starting_with("a"), rank=1)
+    low = house.consume(wants=starting_with("a"))
+    house.settle()
+    assert (high.bodies(), low.bodies()) == (["a"], [])
+
+
+def test_equals_take_turns(house: House) -> None:
+    one, two = house.consume(rank=1), house.consume(rank=1)
+    house.put(*map(str, range(6)))
+    assert (one.bodies(), two.bodies()) == (["0", "2", "4"], ["1", "3", "5"])
+
+
+def test_one_consumer_exclusively_until_it_goes(house: House) -> None:
+    first = house.consume(CLIENT_INDIVIDUAL, 2, exclusive=True)
+    second = house.consume(CLIENT_INDIVIDUAL, exclusive=True)
+    other = house.consume()
+    house.put(*map(str, range(4)))
+    assert (first.bodies(), second.bodies(), other.bodies()) == (["0", "1"], [], [])
+    first.close()
+    house.settle()
+    assert (second.bodies(), other.bodies()) == (["0", "1", "2", "3"], [])
+    second.close()
+    house.settle()
+    assert other.bodies() == ["0", "1", "2", "3"]
+
+
+def test_of_exclusive_consumers_the_one_of_the_highest_rank(house: House) -> None:
+    first = house.consume(exclusive=True)
+    house.put("1")
+    higher = house.consume(exclusive=True, rank=1)
+    house.put("2")
+    assert (first.bodies(), higher.bodies()) == (["1"], ["2"])
+
+
+# --- groups -----------------------------------------------------------------------------------------
+
+
+def test_a_group_stays_with_its_consumer(house: House) -> None:
+    one, two = house.consume(CLIENT_INDIVIDUAL, 2), house.consume(CLIENT_INDIVIDUAL, 9)
+    put_group(house, "g", "g1", "g2", "g3")
+    put_group(house, "h", "h1", "h2", "h3")
+    assert (one.bodies(), two.bodies()) == (["g1", "g2"], ["h1", "h2", "h3"])
+    one.ack_all()
+    assert one.bodies() == ["g3"]
+
+
+def test_who_goes_leaves_its_groups_to_others(house: House) -> None:
+    one, two = house.consume(CLIENT_INDIVIDUAL, 2), house.consume(CLIENT_INDIVIDUAL, 9)
+    put_group(house, "g", "g1", "g2", "g3", "g4")
+    assert (one.bodies(), two.bodies()) == (["g1", "g2"], [])
+    one.close()
+    house.settle()
+    assert two.bodies() == ["g1", "g2", "g3", "g4"]
+
+
+def test_a_group_that_is_closed_goes_to_whoever_had_passed_the_rest_of_it(house: House) -> None:
+    one, two = house.consume(CLIENT_INDIVIDUAL, 2), house.consume(CLIENT_INDIVIDUAL, 9)
+    put_group(house, "g", "g1")
+    put_group(house, "h", "h1")
+    put_group(house, "g", "g2")
+    put_group(house, "g", "g3", last=True)
+    put_group(house, "g", "g4", "g5")
+    assert (one.bodies(), two.bodies()) == (["g1", "g2"], ["h1"])
+    one.ack(key(1))
+    house.settle()
+    assert (one.bodies(), two.bodies()) == (["g3"], ["g4", "g5"])
+
+
+def test_the_first_message_of_a_group_for_a_consumer_says_so(house: House) -> None:
+    firsts = []
+
+    def note_first(message: Message) -> str:
+        assert message.extra is not None
+        firsts.append(message.extra.first_of_group)
+        return key(message.seq)
+
+    queue = house.queue()
+    consumer = Subscription(queue, AUTO, 1, note_first)
+    queue.join(consumer)
+    queue.feed(consumer)
+    put_group(house, "g", "g1", "g2", last=True)
+    put_group(house, "g", "g3")
+    assert firsts == [True, False, True]
+
+
+def test_a_group_with_a_backlog(house: House, window: None) -> None:
+    """What is read from the store is shared out like what comes; no group is at two consumers."""
+    one, two = house.consume(CLIENT_INDIVIDUAL, 3), house.consume(CLIENT_INDIVIDUAL, 3)
+    for number in range(60):
+        put_group(house, "gh"[number % 2], f"{'gh'[number % 2]}{number}")
+    house.write()
+    got: list[list[str]] = [[], []]
+    for _ in range(30):
+        house.settle()
+        for consumer, bodies in zip((one, two), got, strict=True):
+            bodies += consumer.bodies()
+            consumer.ack_all()
+    assert sorted(got) == [
+        [f"g{number}" for number in range(0, 60, 2)],
+        [f"h{number}" for number in range(1, 60, 2)],
+    ]
+
+
+def test_the_group_that_was_used_longest_ago_is_forgotten(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picking_module, "GROUPS", 2)
+    one, two = house.consume(CLIENT_INDIVIDUAL, 1), house.consume(CLIENT_INDIVIDUAL, 9)
+    put_group(house, "g", "g1")
+    put_group(house, "g", "g2")
+    assert (one.bodies(), two.bodies()) == (["g1"], [])
+    put_group(house, "h", "h1")
+    put_group(house, "i", "i1")
+    house.settle()
+    assert two.bodies() == ["h1", "i1", "g2"]
+
+
+def test_closing_a_group_does_not_send_others_to_look_at_everything_again(
+    house: House, window: None
+) -> None:
+    """A backlog of small groups, each closed: what is read of the store grows with the backlog."""
+    rows = 0
+    read = house.store.read
+
+    def read_counted(
+        queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        nonlocal rows
+        found = read(queue, priority, after, count, size)
+        rows += len(found)
+        return found
+
+    for number in range(1000):
+        put_group(house, f"g{number}", "1", "2", "3", last=True)
+    house.write()
+    consumers = [house.consume(CLIENT_INDIVIDUAL, 2) for _ in range(3)]
+    got = 0
+    while got < 3000:
+        while house.broker.again:
+            house.broker.go_on(read_counted)
+        for consumer in consumers:
+            got += len(consumer.bodies())
+            consumer.ack_all()
+    assert rows < 10 * 3000
