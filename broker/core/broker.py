@@ -31,6 +31,10 @@ from broker.errors import Refusal
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
 
 
+#: The mark of the last crash: messages before that number may have been delivered already.
+SUSPECT = b"suspect"
+
+
 class Goes(Protocol):
     """Whoever wants another go at the end of the turn."""
 
@@ -135,7 +139,11 @@ class Broker:
         """Go on where the store ended; after a crash any message may have been delivered before."""
         self.next_seq = kept.next_seq
         self.committed = kept.next_seq - 1
-        self.suspect_before = 0 if kept.clean else kept.next_seq
+        if kept.clean:  # what a crash left in doubt remains so until it is consumed
+            self.suspect_before = int.from_bytes(kept.marks.get(SUSPECT, b""), "big")
+        else:
+            self.suspect_before = kept.next_seq
+            self.journal.mark(SUSPECT, lambda: kept.next_seq.to_bytes(8, "big"))
         hidden: dict[str, Mapping[int, int]] = {}
         for each in kept.queues:
             if each.name.startswith(HIDDEN):

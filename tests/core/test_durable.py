@@ -264,7 +264,7 @@ def test_what_nobody_needs_is_deleted_after_a_restart_too(
     house = house.crash()
     house.settle()
     assert [queue.name for queue in house.store.load().queues] == []
-    assert house.store.load().marks == {}
+    assert not [key for key in house.store.load().marks if key.startswith(b"durable")]
 
 
 def test_subscriptions_are_counted_right_after_a_restart(house: DurableHouse) -> None:

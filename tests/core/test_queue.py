@@ -249,6 +249,18 @@ def test_the_mark_survives_a_restart(house: House) -> None:
     assert [(each.body, each.redelivered) for each in late.got] == [("1", True), ("2", True)]
 
 
+def test_what_a_crash_left_in_doubt_remains_so_after_an_orderly_stop(house: House) -> None:
+    house.put("1")
+    house.settle()
+    after_the_crash = House(house.store)
+    after_the_crash.put("2")
+    after_the_crash.settle()
+    house.store.close()
+    consumer = House(house.store).consume()
+    consumer.queue.broker.go_on(house.store.read)
+    assert [(each.body, each.redelivered) for each in consumer.got] == [("1", True), ("2", False)]
+
+
 def test_after_a_crash_every_message_is_suspect(house: House) -> None:
     house.put("1")
     house.settle()
