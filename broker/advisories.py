@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
-from broker.author import JSON, Author, Gradually, to_json
+from broker.author import JSON, Author, to_json
 from broker.client import Client, Producer
 from broker.consumer import Consumer
 from broker.core.broker import Broker
@@ -173,14 +173,15 @@ class Advisories:
             if any(begins_with(name, ADVISORIES + state) for name in names)
         ]
         if states:
-            Gradually(
-                self._broker,
-                [event for state in states for event in self._present(state)],
+            # Who comes from now on is told as it happens. There may be many: what is kept of each is little.
+            present = [(state, self._present(state)) for state in states]
+            self._author.gradually(
+                lambda: (Event(state, source) for state, sources in present for source in sources),
                 lambda event, read: self._tell_present(event, consumer),
             )
 
-    def _present(self, state: str) -> list[Event]:
-        """Return the events that led to what is there."""
+    def _present(self, state: str) -> list[object]:
+        """Return what is there."""
         routes = self._broker.routes
         there: dict[str, Callable[[], list[object]]] = {
             "Connection": lambda: [*self._presence.clients],
@@ -190,7 +191,7 @@ class Advisories:
             "TempQueue": lambda: [t for t in routes.temporaries() if isinstance(t, TempQueue)],
             "TempTopic": lambda: [t for t in routes.temporaries() if isinstance(t, TempTopic)],
         }
-        return [Event(state, source) for source in there[state]()]
+        return there[state]()
 
     def _tell_present(self, event: Event, consumer: Consumer) -> None:
         watcher = self._watchers.get(consumer)

@@ -6,17 +6,22 @@ They are never stored. Their ids are made as those of all others are, and no two
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from broker.core.broker import Broker
+from broker.core.fanout import Service
 from broker.core.lane import Read
 from broker.core.message import Message
 from broker.errors import Refusal
 from broker.tail import new_tail, rename
 
-ONE_GO = 200  # messages written before others get their turn
+ONE_GO = 200  # messages written before others get their turn, if it is not late before
+FEW = 20  # before looking whether it is late
+MOST_WAITING = 16 * 1024 * 1024  # bytes of requests that wait for their answers
+COST = 1000  # bytes that a request takes beside its own
 JSON = {"content-type": "application/json"}
 
 Item = TypeVar("Item")
@@ -29,6 +34,8 @@ class Author:
         """`id_prefix` begins the ids of messages; no two stores or runs share one."""
         self._broker = broker
         self._id_prefix = id_prefix
+        self._answering = False
+        self._tasks = Tasks(broker)
 
     def write(self, headers: Mapping[str, str], body: bytes) -> Message:
         """Return a new message."""
@@ -57,32 +64,98 @@ class Author:
 
     def send(self, request: Mapping[str, str], message: Message) -> None:
         """Send a message to whoever asked, if it is still there and there is room for it."""
+        self._answering = True
         try:
             self._broker.admit(False, len(message.tail))
             self._broker.routes.find(request["reply-to"]).put(message)
         except Refusal:
             return
+        finally:
+            self._answering = False
+
+    def serve(self, destination: str, answer: Callable[[Message], None]) -> Service:
+        """Return a destination that answers whatever is sent there, unless that is an answer itself.
+
+        Else two services, or one and what it shows, could talk to each other for ever.
+        """
+
+        def put(message: Message) -> None:
+            if not self._answering:
+                answer(message)
+
+        return Service(destination, put)
+
+    def gradually(
+        self,
+        find: Callable[[], Iterable[Item]],
+        act: Callable[[Item, Read], None],
+        request: Message | None = None,
+    ) -> None:
+        """Do something for each of many, some at a time and after what was asked for before.
+
+        `find` returns them when it is their turn; `act` gets the reader of the store too. Raises `Refusal` if
+        too many requests are waiting.
+        """
+        size = 0 if request is None else len(request.tail) + COST
+        if size and self._tasks.size + size > MOST_WAITING:
+            raise Refusal("Too many questions wait for their answers", "Ask again later.")
+        self._tasks.add(Task(find, act, size))
 
 
-class Gradually(Generic[Item]):
-    """Something to be done for each of many, some a turn so that others get theirs."""
+class Task:
+    """Something to be done for each of many."""
+
+    __slots__ = ("act", "items", "size")
 
     def __init__(
-        self, broker: Broker, items: Iterable[Item], act: Callable[[Item, Read], None]
+        self,
+        find: Callable[[], Iterable[Item]],
+        act: Callable[[Item, Read], None],
+        size: int,
     ) -> None:
-        """Begin at the end of the turn. `act` gets the reader of the store too."""
+        self.items = lazily(find)
+        self.act: Callable[[Any, Read], None] = act
+        self.size = size  # bytes that it keeps
+
+
+class Tasks:
+    """What is done some at a time, one task after the other, so that others get their turns."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.size = 0  # bytes that those in line keep
         self._broker = broker
-        self._items = iter(items)
-        self._act = act
-        broker.again[self] = None
+        self._line: deque[Task] = deque()
+
+    def add(self, task: Task) -> None:
+        """Do something at the end of a turn."""
+        self._line.append(task)
+        self.size += task.size
+        self._broker.again[self] = None
 
     def go_on(self, read: Read) -> None:
         """Do some."""
-        some = list(islice(self._items, ONE_GO))
-        if len(some) == ONE_GO:
-            self._broker.again[self] = None
-        for item in some:
-            self._act(item, read)
+        line, broker = self._line, self._broker
+        left = ONE_GO
+        try:
+            while line and left > 0:
+                task = line[0]
+                some = list(islice(task.items, FEW))
+                if len(some) < FEW:
+                    line.popleft()
+                    self.size -= task.size
+                left -= len(some) + 1
+                for item in some:
+                    task.act(item, read)
+                if broker.late:
+                    return
+        finally:
+            if line:
+                broker.again[self] = None
+
+
+def lazily(find: Callable[[], Iterable[Item]]) -> Iterator[Item]:
+    """Return what is found, looked for only when the first is asked for."""
+    yield from find()
 
 
 def to_json(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from broker.answers import receipt_frame
 from broker.core.broker import Broker
-from broker.core.names import OWN_QUEUE, OWN_TOPIC, PREFIXES, no_name
+from broker.core.names import OWN_QUEUE, OWN_TOPIC, PREFIXES, listed, no_name
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import Transaction
 from broker.dialect import Dialect
@@ -76,7 +76,7 @@ class Client:
         """Return a destination as everybody knows it. Raises `Refusal` for what the dialect has not."""
         dialect = self.dialect
         if dialect.unprefixed_error:
-            for element in destination.split(","):
+            for element in listed(destination):
                 if not element.strip().startswith(PREFIXES):
                     raise Refusal(
                         dialect.unprefixed_error.format(element),
@@ -84,7 +84,7 @@ class Client:
                     )
         if "/temp-" not in destination:
             return destination
-        elements = [element.strip() for element in destination.split(",")]
+        elements = [element.strip() for element in listed(destination)]
         if dialect.reply_to_subscribes and any(element.startswith(OWN) for element in elements):
             raise Refusal(
                 "Invalid destination",
@@ -96,7 +96,7 @@ class Client:
         """Return what the receiver of a message sees: only a temporary destination has another name."""
         if not reply_to.lstrip().startswith(OWN):
             return reply_to
-        return ",".join(self._resolve(element.strip()) for element in reply_to.split(","))
+        return ",".join(self._resolve(element.strip()) for element in listed(reply_to))
 
     def temporary(self, name: str) -> TempQueue | TempTopic:
         """Return its temporary destination of this name, made on first use. Raises `Refusal`."""
@@ -151,10 +151,11 @@ def number(headers: Mapping[str, str], name: str, default: int, meaning: str) ->
     text = headers.get(name)
     if text is None:
         return default
-    digits = text.strip().removeprefix("-")
+    bare = text.strip()  # not all that this takes for blank is blank to `int`
+    digits = bare.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
         raise Refusal(f"Invalid {name}: {text}", f"{name} is {meaning}.")
-    return int(text)
+    return int(bare)
 
 
 def first(headers: Mapping[str, str], names: Sequence[str]) -> str | None:

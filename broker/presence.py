@@ -14,7 +14,7 @@ from broker.core.event import Event
 from broker.core.queue import Queue
 from broker.core.several import Part, Several
 from broker.core.subscription import Subscription
-from broker.core.topic import Topic
+from broker.core.topic import Topic, TopicQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +32,8 @@ class Presence:
         self.url = ""  # of the first listener
         self.clients: dict[Client, None] = {}  # in the order they came
         self.consumers: dict[Subscription, Consumer] = {}
+        self._own_queues: dict[Consumer, Queue] = {}  # that a topic's subscriber has for itself
+        self._by_own_queue: dict[Queue, Consumer] = {}
         self.gone = Counts()  # of queues that are no more
         self.published = 0  # messages that came to topics that are no more
         self._broker = broker
@@ -53,10 +55,15 @@ class Presence:
 
     def note_consumer(self, consumer: Consumer, gone: bool) -> None:
         """A consumer has come or gone."""
-        if gone:
-            self.consumers.pop(consumer.subscription, None)
-        else:
-            self.consumers[consumer.subscription] = consumer
+        subscription = consumer.subscription
+        if not gone:
+            self.consumers[subscription] = consumer
+            for queue in queues_of(subscription):
+                if isinstance(queue, TopicQueue):  # one at most
+                    self._by_own_queue[queue] = consumer
+                    self._own_queues[consumer] = queue
+        elif self.consumers.pop(subscription, None) is not None and consumer in self._own_queues:
+            del self._by_own_queue[self._own_queues.pop(consumer)]
 
     def _note_queue(self, event: Event) -> None:
         if event.gone:
@@ -70,17 +77,11 @@ class Presence:
         """Return how many consumers a queue or topic has, those of a pattern that means it included."""
         if isinstance(source, Queue):
             return len(source.subscriptions)
-        durables = self._broker.durables.list()
-        return len(source.bound) + sum(
-            len(queue.subscriptions) for queue in durables if queue.name == source.name
-        )
+        return len(source.bound) + self._broker.durables.consumers_of(source.name)
 
     def consumer_of(self, queue: Queue) -> Consumer | None:
         """Return the consumer that a subscriber's queue was made for."""
-        return next(
-            (each for each in self.consumers.values() if queue in queues_of(each.subscription)),
-            None,
-        )
+        return self._by_own_queue.get(queue)
 
 
 class Counts:
@@ -114,15 +115,14 @@ class Counts:
 
 def in_flight(queue: Queue) -> int:
     """Return how many messages of a queue its consumers have."""
-    holders = [*queue.subscriptions, *queue.owed]
-    wholes = dict.fromkeys(each.whole if isinstance(each, Part) else each for each in holders)
     count = 0
-    for subscription in wholes:
-        if isinstance(subscription.queue, Several):
-            origins = subscription.queue.origins.values()
-            count += sum(1 for origin in origins if origin is queue)
+    for holder in queue.subscriptions:
+        count += holder.holds if isinstance(holder, Part) else len(holder.in_flight)
+    for owed in queue.owed:  # a transaction still has messages of it
+        if isinstance(owed.queue, Several):
+            count += sum(1 for origin in owed.queue.origins.values() if origin is queue)
         else:
-            count += len(subscription.in_flight)
+            count += len(owed.in_flight)
     return count
 
 

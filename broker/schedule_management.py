@@ -50,7 +50,7 @@ class ScheduleManagement:
 
     def _serve(self, destination: str) -> Service | None:
         _, name = split(destination)
-        return Service(destination, self._obey) if name == MANAGEMENT else None
+        return self._author.serve(destination, self._obey) if name == MANAGEMENT else None
 
     def _obey(self, message: Message) -> None:
         headers = read_headers(message.tail)

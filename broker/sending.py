@@ -18,7 +18,7 @@ from broker.core.job import LAST_DUE
 from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
 from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
 from broker.core.queue import Blocked
-from broker.core.routes import Route, TempQueue, TempTopic
+from broker.core.routes import LONGEST, Route, TempQueue, TempTopic
 from broker.cron import next_cron
 from broker.errors import Refusal
 from broker.stomp.frame import Frame
@@ -139,8 +139,8 @@ class Sending:
             self._plans[template] = plan
             return
         place, plans = self._plans_to.setdefault(template, (holes.index("destination"), {}))
-        if values[place].startswith(TEMPORARY):
-            return  # they come and go, and a plan would keep them
+        if values[place].startswith(TEMPORARY) or len(values[place]) > LONGEST:
+            return  # they come and go, and a plan would keep them; or are too long to be kept
         if len(plans) >= DESTINATIONS:
             plans.clear()
         plans[values[place]] = plan

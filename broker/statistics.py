@@ -30,18 +30,20 @@ numbers are those that there are anyway; nothing is counted for them on a messag
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from broker.author import Author, Gradually, wanted_reply
+from broker.author import Author, wanted_reply
+from broker.client import number
 from broker.consumer import Consumer
 from broker.core.broker import Broker
 from broker.core.lane import Read
 from broker.core.message import Message
-from broker.core.pattern import compile_pattern
+from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
 from broker.core.routes import QUEUE, TOPIC, Service
 from broker.core.topic import Topic, TopicQueue
+from broker.errors import Refusal
 from broker.maps import Value, write_map
 from broker.presence import Counts, Presence, in_flight
 from broker.qualified import qualified, split
@@ -53,6 +55,7 @@ DESTINATION = STATISTICS + "Destination"
 RESET = BROKER + ".Reset"
 LIST_END = DESTINATION + ".List.End.With.Null"
 FIRST_TIMESTAMP = DESTINATION + ".Include.First.Message.Timestamp"
+LONGEST = 400  # characters of a pattern, with what may be in the name beside it
 PREFIXES = (QUEUE + STATISTICS, TOPIC + STATISTICS, STATISTICS)
 
 Map = dict[str, Value]
@@ -86,12 +89,15 @@ class Statistics:
         """Return what answers at a destination, if that is one of ours."""
         kind, name = split(destination)
         if name in (BROKER, RESET):
-            return Service(destination, partial(self._answer_broker, name == RESET))
+            return self._author.serve(destination, partial(self._answer_broker, name == RESET))
         if name == SUBSCRIPTION:
-            return Service(destination, self._answer_subscriptions)
+            return self._author.serve(destination, self._answer_subscriptions)
         if name.startswith(DESTINATION):
             pattern = name.removeprefix(DESTINATION)
-            return Service(destination, partial(self._answer_destinations, kind, pattern))
+            if len(pattern) > LONGEST:
+                raise Refusal("The name of a destination is shorter", "It has 255 bytes at most.")
+            answer = partial(self._answer_destinations, kind, pattern)
+            return self._author.serve(destination, answer)
         return None
 
     def _reply(self, request: Mapping[str, str], map: Map) -> None:
@@ -106,9 +112,14 @@ class Statistics:
     def _answer_broker(self, reset: bool, message: Message) -> None:
         request = read_headers(message.tail)
         wanted_reply(request, BROKER)
-        if reset or RESET in request:
-            self._reset()
-        self._reply(request, self._of_broker())
+        is_reset = reset or RESET in request
+
+        def answer(is_reset: bool, read: Read) -> None:
+            if is_reset:
+                self._reset()
+            self._reply(request, self._of_broker())
+
+        self._author.gradually(lambda: [is_reset], answer, message)
 
     def _queues(self) -> list[Queue]:
         routes = self._broker.routes
@@ -174,17 +185,17 @@ class Statistics:
         says_end = LIST_END in request or LIST_END in pattern
         with_time = FIRST_TIMESTAMP in request or FIRST_TIMESTAMP in pattern
         pattern = pattern.replace(LIST_END, "").replace(FIRST_TIMESTAMP, "").strip(".")
-        matches = compile_pattern(pattern)
         routes = self._broker.routes
-        found: list[Queue | Topic | None]
-        if kind == TOPIC:
-            found = [topic for topic in routes.topics.values() if matches(topic.name)]
-            subscribers = self._subscribers()
-        else:
-            found = [queue for queue in routes.queues.values() if matches(queue.name)]
-            subscribers = {}
-        if says_end:
-            found.append(None)
+        named: Mapping[str, Queue | Topic] = routes.topics if kind == TOPIC else routes.queues
+        subscribers: Mapping[str, list[Queue]] = {}
+
+        def find() -> Iterator[Queue | Topic | None]:
+            nonlocal subscribers
+            if kind == TOPIC:
+                subscribers = self._subscribers()
+            yield from found(named, pattern)
+            if says_end:
+                yield None
 
         def answer(source: Queue | Topic | None, read: Read) -> None:
             if source is None:
@@ -197,7 +208,7 @@ class Statistics:
                     map["firstMessageTimestamp"] = first
                 self._reply(request, map)
 
-        Gradually(self._broker, found, answer)
+        self._author.gradually(find, answer, message)
 
     def _of_queue(self, queue: Queue) -> Map:
         return {
@@ -255,8 +266,10 @@ class Statistics:
         for lane in queue.lanes:
             some, _ = lane.after(-1, 1, queue.number, read, broker.suspect_before, broker.committed)
             if some:
-                timestamp = read_headers(some[0].tail).get("timestamp", "")
-                return int(timestamp) if timestamp.isdecimal() else None
+                try:
+                    return number(read_headers(some[0].tail), "timestamp", 0, "") or None
+                except Refusal:
+                    return None  # it is the sender's, who may write what it likes
         return None
 
     # Subscriptions.
@@ -264,10 +277,10 @@ class Statistics:
     def _answer_subscriptions(self, message: Message) -> None:
         request = read_headers(message.tail)
         wanted_reply(request, SUBSCRIPTION)
-        Gradually(
-            self._broker,
-            list(self._presence.consumers.values()),
+        self._author.gradually(
+            lambda: list(self._presence.consumers.values()),
             lambda consumer, read: self._reply(request, self._of_subscription(consumer)),
+            message,
         )
 
     def _of_subscription(self, consumer: Consumer) -> Map:
@@ -297,6 +310,14 @@ class Statistics:
 
 
 NOT_MEASURED: Map = {"averageEnqueueTime": None, "maxEnqueueTime": None, "minEnqueueTime": None}
+
+
+def found(named: Mapping[str, Queue | Topic], pattern: str) -> list[Queue | Topic]:
+    """Return those that a name, or a pattern, means."""
+    if not is_pattern(pattern):
+        return [named[pattern]] if pattern in named else []
+    matches = compile_pattern(pattern)
+    return [each for name, each in named.items() if matches(name)]
 
 
 def counted(counts: Counts) -> dict[str, int]:

@@ -124,6 +124,11 @@ class Durables:
         """Return all of them."""
         return [*self._queues.values()]
 
+    def consumers_of(self, topic_name: str) -> int:
+        """Return how many consumers the durable subscriptions of a topic, or to this pattern, have."""
+        log = self._logs.get(topic_name)
+        return 0 if log is None else sum(len(queue.subscriptions) for queue in log.awake)
+
     def before_write(self) -> None:
         """Find out what nobody needs any more: once a batch, before the journal is taken."""
         changed, self.changed = self.changed, {}

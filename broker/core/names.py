@@ -24,6 +24,7 @@ OWN_QUEUE, OWN_TOPIC = "/temp-queue/", "/temp-topic/"
 PREFIXES = (QUEUE, TOPIC, TEMP_QUEUE, TEMP_TOPIC, OWN_QUEUE, OWN_TOPIC)
 
 NAME_BYTES = 255  # of a destination's name, in UTF-8
+ELEMENTS = 256  # destinations in a list: each costs a frame as much as a frame of its own
 HIDDEN = "\0"  # begins the names of stored queues that are no destinations
 CONSUMER, VIRTUAL = "Consumer", "VirtualTopic"
 
@@ -38,11 +39,21 @@ def split(destination: str) -> tuple[str, str]:
 
 def elements_of(destination: str) -> list[str]:
     """Return the destinations that a text means, with their prefixes, each once. Raises `Refusal`."""
-    elements = [each.strip() for each in destination.split(",")]
+    elements = [each.strip() for each in listed(destination)]
     found = dict.fromkeys("".join(split(element)) for element in elements if element)
     if not found:
         raise no_name()
     return [*found]
+
+
+def listed(destination: str) -> list[str]:
+    """Return what stands between the commas of a destination. Raises `Refusal` if that is too much."""
+    if destination.count(",") >= ELEMENTS:
+        raise Refusal(
+            f"A destination has at most {ELEMENTS} elements",
+            "Name fewer in one frame, or a pattern.",
+        )
+    return destination.split(",")
 
 
 def check_name(name: str) -> str:

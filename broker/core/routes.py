@@ -58,6 +58,7 @@ __all__ = [
 
 DEEPEST = 8  # composites of composites
 SPELLINGS = 10_000  # that are remembered beside one for each destination
+LONGEST = 300  # characters of a spelling that is remembered: a name has less
 
 Made = TypeVar("Made", bound=Queue | Topic)
 Temporary = TempQueue | TempTopic
@@ -125,7 +126,8 @@ class Routes:
         if route is None:
             elements = elements_of(destination)
             route = self._find_all(destination, elements)
-            if self._temporary.keys().isdisjoint(elements):  # else it would outlive its owner
+            # With a temporary one it would outlive its owner.
+            if len(destination) <= LONGEST and self._temporary.keys().isdisjoint(elements):
                 self._remember(destination, route)
         return route
 
