@@ -71,7 +71,7 @@ class Expiry:
         """Look through some more."""
         looked = 0
         while self._walks and self._left > 0 and self._left_bytes > 0:
-            if looked >= ONE_GO:
+            if looked >= ONE_GO or (looked and self._broker.late):
                 self._broker.again[self] = None
                 return
             walk = self._walks[0]
