@@ -90,9 +90,7 @@ def test_it_is_a_dead_letter_unless_the_policy_drops_it(store: CountingStore) ->
     assert f"'originalExpiration': '{5 * SECOND}'" in bodies[0]
 
 
-def test_nobody_looks_before_something_may_have_expired(
-    house: House, store: CountingStore
-) -> None:
+def test_nobody_looks_before_something_may_have_expired(house: House, store: CountingStore) -> None:
     """A backlog whose messages live until tomorrow is not read every time."""
     house.put(*numbers(1, 50), expires=90 * SECOND)
     house.put("soon", expires=50 * SECOND)
