@@ -84,7 +84,10 @@ class Dialect:
         "the RECEIPT of a SEND in a transaction waits for COMMIT; else it comes at once",
     )
     reply_to_subscribes: bool = difference(
-        False, "", "SEND with `reply-to:/temp-queue/NAME` subscribes its sender to the replies"
+        False,
+        "",
+        "SEND with `reply-to:/temp-queue/NAME` subscribes its sender to the replies, and nothing else may"
+        " name a temporary queue",
     )
     message_id_refused: bool = difference(
         False, "SE3", "SEND with a `message-id` is refused; else the header is ignored"

@@ -13,7 +13,18 @@ from broker import __version__
 from tests.conftest import StartBroker
 from tests.harness import BrokerProcess, Client
 from tests.scenarios.conftest import Connect
-from tests.scenarios.steps import expect_error, is_served, put, subscribe, take
+from tests.scenarios.steps import (
+    accepted,
+    ack,
+    acknowledgement,
+    drain,
+    expect_error,
+    is_served,
+    nack,
+    put,
+    subscribe,
+    take,
+)
 
 DIALECTS = ("activemq", "rabbitmq", "strict")
 
@@ -120,7 +131,279 @@ def test_the_first_frame_is_read_in_the_dialect_too(
         client.expect_closed()
 
 
-# --- what an operator wants otherwise ---------------------------------------------------------------
+# --- destinations and subscriptions -------------------------------------------------------------------
+
+UNPREFIXED = {
+    "activemq": None,
+    "rabbitmq": "Unknown destination",
+    "strict": "Illegal destination name: [{}] -- destinations must begin with one of: /queue/",
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "/exchange/x", "Queue/a"])
+def test_a_destination_without_a_prefix(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, name: str
+) -> None:
+    """ActiveMQ has a queue of that name; also as one of several."""
+    name = f"{name}.{version}"
+    complaint = UNPREFIXED[dialect]
+    if complaint is None:
+        client = connect(version, to=house)
+        put(client, name, b"x")
+        assert drain(client, f"/queue/{name}") == [b"x"]
+        return
+    for command in ("SEND", "SUBSCRIBE"):
+        for destination in (name, f"/queue/a,{name}"):
+            client = connect(version, to=house)
+            answer = client.ask(command, destination=destination, id="s")
+            expect_error(answer, complaint.format(name))
+
+
+def test_an_unknown_ack_mode(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, queue: str
+) -> None:
+    client = connect(version, to=house)
+    answer = client.ask("SUBSCRIBE", destination=queue, id="s", ack="sometimes")
+    if dialect == "activemq":
+        accepted(answer)
+        client.send("SEND", b"x", destination=queue)
+        assert "ack" not in client.expect("MESSAGE").headers  # it means auto
+        accepted(client.ask("UNSUBSCRIBE", id="s"))
+        assert drain(client, queue) == []
+    else:
+        expect_error(answer, "Invalid ack mode: sometimes")
+
+
+def test_how_many_may_be_unacknowledged(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, queue: str
+) -> None:
+    """Without a word of client and policy: 1000, or with RabbitMQ no limit."""
+    client = connect(version, to=house)
+    for number in range(1, 1102):
+        last = {"receipt": "all"} if number == 1101 else {}
+        client.send("SEND", b"x", destination=queue, **last)
+    client.expect("RECEIPT")
+    subscribe(client, queue, ack="client")
+    take(client, 1101 if dialect == "rabbitmq" else 1000)
+    assert client.silent()
+
+
+def test_a_policy_comes_before_the_dialect(
+    start_broker: StartBroker, connect: Connect, queue: str
+) -> None:
+    broker = start_broker("memory:", dialect="rabbitmq", **{'destination.">".prefetch': 2})
+    client = connect(to=broker)
+    put(client, queue, *[b"x"] * 4)
+    subscribe(client, queue, ack="client")
+    take(client, 2)
+    assert client.silent()
+
+
+# --- ACK, NACK and redelivery -------------------------------------------------------------------------
+
+
+def test_an_ack_that_names_another_subscription(
+    house: BrokerProcess, dialect: str, connect: Connect, queue: str
+) -> None:
+    """RabbitMQ finds the message by its message-id, whatever else the frame of 1.1 says, or does not say."""
+    for headers in ({"subscription": "another"}, {}):
+        for verb in ("ACK", "NACK"):
+            client = connect("1.1", to=house)
+            subscribe(client, queue, ack="client")
+            client.send("SEND", b"x", destination=queue)
+            id = client.expect("MESSAGE").headers["message-id"]
+            answer = client.ask(verb, message_id=id, requeue="false", **headers)
+            if dialect == "rabbitmq":
+                accepted(answer)
+            else:
+                expect_error(answer, "subscription id" if not headers else f"Unexpected {verb}")
+            client.close()
+            drain(connect(to=house), queue)
+
+
+def test_a_nack_that_says_no_more(
+    house: BrokerProcess, dialect: str, connect: Connect, later_version: str, queue: str
+) -> None:
+    """It makes a dead letter of the message, or with RabbitMQ gives it back."""
+    client = connect(later_version, to=house)
+    subscribe(client, queue, ack="client-individual")
+    client.send("SEND", b"x", destination=queue, mark=queue)
+    client.send("NACK", **acknowledgement(client, client.expect("MESSAGE")))
+    if dialect == "rabbitmq":
+        accepted(ack(client, client.expect("MESSAGE", redelivered="true")))
+    else:
+        subscribe(client, "/queue/ActiveMQ.DLQ", id="dead", selector=f"mark = '{queue}'")
+        client.expect("MESSAGE", original_destination=queue)
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_nack_in_mode_client(
+    house: BrokerProcess,
+    dialect: str,
+    connect: Connect,
+    later_version: str,
+    queue: str,
+    in_transaction: bool,
+) -> None:
+    """It means the one message, or as STOMP and RabbitMQ have it all before it too."""
+    client = connect(later_version, to=house)
+    put(client, queue, b"1", b"2", b"3")
+    subscribe(client, queue, ack="client")
+    messages = take(client, 3)
+    if in_transaction:
+        client.send("BEGIN", transaction="t")
+        accepted(nack(client, messages[1], requeue="false", transaction="t"))
+        accepted(client.ask("COMMIT", transaction="t"))
+    else:
+        accepted(nack(client, messages[1], requeue="false"))
+    accepted(client.ask("UNSUBSCRIBE", id="s"))
+    left = [b"1", b"3"] if dialect == "activemq" else [b"3"]
+    assert drain(connect(to=house), queue) == left
+
+
+def test_a_nack_in_1_0(house: BrokerProcess, dialect: str, connect: Connect, queue: str) -> None:
+    client = connect("1.0", to=house)
+    subscribe(client, queue, ack="client")
+    client.send("SEND", b"x", destination=queue)
+    answer = nack(client, client.expect("MESSAGE"), requeue="false")
+    if dialect == "rabbitmq":
+        accepted(answer)
+    else:
+        expect_error(answer, "NACK received but connection is in v1.0 mode.")
+
+
+def test_what_a_first_delivery_says(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, queue: str, topic: str
+) -> None:
+    """Each says the header once at most, and all say when it is another."""
+    client = connect(version, to=house)
+    for destination in (queue, topic, f"{queue}.*"):
+        mode = "client" if destination == queue else "auto"
+        subscribe(client, destination, id=destination, ack=mode)
+        client.send("SEND", b"x", destination=destination.replace("*", "a"), redelivered="true")
+        first = client.expect("MESSAGE").headers.get("redelivered")
+        assert first == ("false" if dialect == "rabbitmq" else None)
+    accepted(client.ask("UNSUBSCRIBE", id=queue))
+    subscribe(client, queue, id="again")
+    client.expect("MESSAGE", redelivered="true")
+
+
+# --- SEND ---------------------------------------------------------------------------------------------
+
+
+def test_the_receipt_of_a_send_in_a_transaction(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, queue: str
+) -> None:
+    """It comes at once, or with RabbitMQ after COMMIT, and before that of COMMIT."""
+    client = connect(version, to=house)
+    client.send("BEGIN", transaction="t")
+    client.send("SEND", b"x", destination=queue, transaction="t", receipt="send")
+    if dialect != "rabbitmq":
+        client.expect("RECEIPT", receipt_id="send")
+    assert client.silent()
+    client.send("COMMIT", transaction="t", receipt="commit")
+    if dialect == "rabbitmq":
+        client.expect("RECEIPT", receipt_id="send")
+    client.expect("RECEIPT", receipt_id="commit")
+    client.send("BEGIN", transaction="t")
+    client.send("SEND", b"x", destination=queue, transaction="t", receipt="send")
+    if dialect != "rabbitmq":
+        client.expect("RECEIPT", receipt_id="send")
+    accepted(client.ask("ABORT", transaction="t"))  # and none for what was not sent
+
+
+def test_a_send_with_a_message_id(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, queue: str
+) -> None:
+    """It is not the sender's to give: ignored, or with RabbitMQ refused."""
+    client = connect(version, to=house)
+    answer = client.ask("SEND", b"x", destination=queue, message_id="mine")
+    if dialect == "rabbitmq":
+        expect_error(answer, "Invalid header")
+        assert "'message-id' is not allowed on 'SEND'." in answer.body.decode()
+        return
+    accepted(answer)
+    subscribe(client, queue)
+    assert client.expect("MESSAGE").headers["message-id"] != "mine"
+
+
+# --- replies ------------------------------------------------------------------------------------------
+
+REPLIES = "/temp-queue/replies"
+
+
+def test_replies_come_without_a_subscribe(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str, queue: str
+) -> None:
+    """With RabbitMQ a reply-to is enough: the subscription's id is its name, and nothing is acknowledged."""
+    client, server = connect(version, to=house), connect(version, to=house)
+    subscribe(server, queue)
+    for number in range(3):
+        client.send("SEND", b"?", destination=queue, reply_to=REPLIES, correlation_id=str(number))
+    requests = take(server, 3)
+    assert len({request.headers["reply-to"] for request in requests}) == 1
+    for request in requests:
+        headers = {"correlation-id": request.headers["correlation-id"]}
+        put(server, request.headers["reply-to"], b"!", **headers)
+    if dialect != "rabbitmq":
+        subscribe(client, REPLIES, id=REPLIES)
+    for number in range(3):
+        reply = client.expect("MESSAGE", subscription=REPLIES, correlation_id=str(number))
+        assert reply.headers["destination"] == REPLIES
+        assert "ack" not in reply.headers
+    assert client.silent()
+
+
+def test_a_temporary_queue_is_for_replies_only(
+    house: BrokerProcess, dialect: str, connect: Connect, version: str
+) -> None:
+    """With RabbitMQ, where neither SUBSCRIBE nor SEND may name it; to others it is a queue."""
+    client = connect(version, to=house)
+    if dialect != "rabbitmq":
+        subscribe(client, REPLIES)
+        client.send("SEND", b"x", destination=REPLIES)
+        client.expect("MESSAGE", destination=REPLIES)
+        return
+    for destination in (REPLIES, f"/queue/a,{REPLIES}", "/temp-topic/news"):
+        expect_error(
+            client.ask("SUBSCRIBE", destination=destination, id="s"), "Invalid destination"
+        )
+        expect_error(client.ask("SEND", destination=destination), "Invalid destination")
+    assert is_served(client)
+
+
+def test_a_known_reply_queue_is_a_queue(
+    house: BrokerProcess, connect: Connect, version: str, queue: str
+) -> None:
+    """In all dialects: nobody is subscribed to it unasked."""
+    client = connect(version, to=house)
+    put(client, queue, b"?", reply_to=f"{queue}.replies")
+    subscribe(client, queue)
+    request = client.expect("MESSAGE", reply_to=f"{queue}.replies")
+    put(client, request.headers["reply-to"], b"!")
+    assert drain(client, f"{queue}.replies") == [b"!"]
+
+
+def test_two_names_are_two_queues_and_one_id_is_one_subscription(
+    start_broker: StartBroker, connect: Connect
+) -> None:
+    """RabbitMQ: each name is subscribed to once, and its id is taken, until it is unsubscribed from."""
+    broker = start_broker("memory:", dialect="rabbitmq")
+    client = connect(to=broker)
+    for name in ("a", "b", "a"):
+        put(client, "/queue/requests", name.encode(), reply_to=f"/temp-queue/{name}")
+    answer = client.ask("SUBSCRIBE", destination="/queue/x", id="/temp-queue/a")
+    expect_error(answer, "Duplicated subscription identifier")
+    subscribe(client, "/queue/requests", id="r")
+    for request in take(client, 3):
+        name = f"/temp-queue/{request.body.decode()}"
+        assert request.headers["reply-to"] == name  # it reads its own requests
+    accepted(client.ask("UNSUBSCRIBE", id="/temp-queue/a"))
+    accepted(client.ask("UNSUBSCRIBE", id="/temp-queue/b"))
+    assert client.silent()
+
+
+# --- what an operator wants otherwise -----------------------------------------------------------------
 
 
 def test_a_strict_dialect_that_keeps_connections(
