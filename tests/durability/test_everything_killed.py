@@ -73,7 +73,7 @@ def late(chance: random.Random, sent: Sent) -> Sent:
 
 def work(chance: random.Random, sent: Sent) -> Sent:
     """Write what is not always easy to consume."""
-    fate = chance.choices((ACK, NACK, RETURN, LATER, KILL), (60, 15, 12, 12, 1))[0]
+    fate = chance.choices((ACK, NACK, RETURN, LATER, KILL), (60, 15, 11, 11, 3))[0]
     return replace(sent, destination=WORK, fate=fate)
 
 

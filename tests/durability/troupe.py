@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from broker.stomp import Frame
 from tests.durability.crowd import LAST, Member, Scene
@@ -168,7 +169,8 @@ class Reader(Member):
         self._wish = wish
         self._chance = random.Random(f"{seed} {name}")
         self._session = 0
-        self._open: dict[str, list[Note]] = {}  # receipt → what will be confirmed by it
+        self._receipts = count(1)
+        self._open: dict[str, tuple[Note, ...]] = {}  # receipt → what will be confirmed by it
         self._held: list[tuple[str, Note]] = []  # for the next cumulative ACK
 
     def live(self, broker: BrokerProcess) -> None:
@@ -200,8 +202,7 @@ class Reader(Member):
             if END in frame.headers:
                 if self._held:
                     self._acknowledge_held(client)
-                client.send("ACK", id_=frame.headers["ack"], receipt=END)
-                self._open[END] = []
+                client.send("ACK", id_=frame.headers["ack"], receipt=self._expect_receipt())
                 ended = True
                 continue
             note = self._read(frame)
@@ -255,8 +256,12 @@ class Reader(Member):
         notes = tuple(replace(note, kind=kind, at=now()) for note in notes)
         for note in notes:
             self._ledger.note(note)
-        receipt = f"{kind} {notes[-1].id} {notes[-1].count}"
-        self._open[receipt] = list(notes)
+        return self._expect_receipt(*notes)
+
+    def _expect_receipt(self, *notes: Note) -> str:
+        """Return the receipt that will confirm what was noted."""
+        receipt = str(next(self._receipts))
+        self._open[receipt] = notes
         return receipt
 
     def _acknowledge_held(self, client: Client) -> None:
@@ -351,8 +356,7 @@ class Undertaker(Drain):
         return replace(note, kind=BURIED, place=place)
 
     def _answer(self, client: Client, frame: Frame, note: Note) -> None:
-        client.send("ACK", id_=frame.headers["ack"], receipt=note.id)
-        self._open[note.id] = []
+        client.send("ACK", id_=frame.headers["ack"], receipt=self._expect_receipt())
 
 
 class Asker(Member):
