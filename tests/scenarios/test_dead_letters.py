@@ -475,6 +475,27 @@ def test_what_a_topic_loses_may_be_kept(connect: Connect) -> None:
     assert letter.headers["original-destination"] == f"{topic}.other"
 
 
+def test_what_a_durable_subscriber_refuses_is_kept(connect: Connect, topic: str) -> None:
+    """Each of them: what one cannot use another may have used. It says which topic it was."""
+    body, clients = unique(), []
+    for number in range(2):
+        client = connect(client_id=f"{topic} {number}")
+        subscribed(client, topic, **{"activemq.subscriptionName": "n"})
+        clients.append(client)
+    put(connect(), topic, body)
+    first, second = clients
+    for delivery in ("1", "2"):
+        message = first.expect("MESSAGE")
+        assert message.headers.get("JMSXDeliveryCount", "1") == delivery
+        if delivery == "1":
+            first.send("NACK", **acknowledgement(first, message), delay="20")
+    accepted(nack(first, message))
+    assert letter_of(connect(), body).headers["original-destination"] == topic
+    accepted(ack(second, second.expect("MESSAGE")))
+    assert body not in peek(connect(), SHARED)
+    assert first.silent()
+
+
 # Transactions.
 
 

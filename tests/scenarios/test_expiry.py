@@ -140,6 +140,22 @@ def test_what_is_late_when_it_comes_is_a_dead_letter(connect: Connect, name: str
     assert late(connect, name)[0].body == b"late"
 
 
+def test_what_is_late_when_it_comes_to_a_topic(connect: Connect, topic: str) -> None:
+    """Neither those who are there nor those who are away ever get it."""
+    client, durable = connect(), connect(client_id=topic)
+    name = {"activemq.subscriptionName": "n"}
+    subscribe(client, topic)
+    subscribe(durable, topic, **name)
+    put(connect(), topic, b"late", expires="1")
+    put(connect(), topic, b"in time")
+    assert client.expect("MESSAGE").body == durable.expect("MESSAGE").body == b"in time"
+    accepted(durable.ask("UNSUBSCRIBE", id="s"))
+    put(connect(), topic, b"late too", expires="1")
+    put(connect(), topic, b"in time too")
+    subscribe(durable, topic, **name)
+    assert durable.expect("MESSAGE").body == b"in time too"
+
+
 def test_what_expires_in_a_transaction(server: BrokerProcess, connect: Connect, name: str) -> None:
     """The clock of a lifetime starts with the SEND, not with the COMMIT."""
     client = connect()
