@@ -127,7 +127,12 @@ class DurableQueue(Queue):
     def put(self, message: Message) -> None:
         """Take the newest message of the log; only while there is a consumer."""
         line = self._line
-        if message.special or not (self._plain and line) or self._head or len(self.open) >= MOST_OPEN:
+        if (
+            message.special
+            or not (self._plain and line)
+            or self._head
+            or len(self.open) >= MOST_OPEN
+        ):
             self._keep(message)
             return
         subscription = line.popleft()
