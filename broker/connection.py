@@ -20,7 +20,8 @@ from broker.answers import error_frame
 from broker.client import Client
 from broker.conversation import Conversation, Verb
 from broker.core.broker import Broker
-from broker.core.queue import Blocked, Queue
+from broker.core.lane import Read
+from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
 from broker.errors import HandshakeError, StompError
 from broker.options import Options
@@ -33,6 +34,9 @@ from broker.turn import Turn
 LOOK_EVERY = (
     60.0  # seconds: the agenda keeps a link until its next look, and heart-beats can be months
 )
+FEW = 4  # frames that are obeyed without a look at the clock
+MOST = 64  # frames between two looks
+ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
 
 
 class Transport(Protocol):
@@ -116,7 +120,10 @@ class Connection:
             self._held += frames
             return
         if frames and self._conversation is not None:
-            self._obey(self._conversation.verbs, frames)
+            if len(frames) <= FEW:
+                self._obey(self._conversation.verbs, frames)
+            else:
+                self._obey_in_time(self._conversation.verbs, frames)
         if parser.error is not None and not self.closing and not self._held:
             self._error(parser.error)
         self._turn.check_pressure(self)
@@ -134,36 +141,72 @@ class Connection:
             except Blocked as blocked:
                 # Not `index`: an equal frame may stand before it.
                 done = next(number for number, each in enumerate(frames) if each is frame)
-                self._hold(frames[done:], blocked.queue)
+                self._hold(frames[done:])
+                self._broker.wait_for_room(blocked.queue, self._take_up)
                 return
             if self.closing:
                 return
 
-    def _hold(self, frames: list[Frame], queue: Queue) -> None:
-        """Obey these later, when a queue takes messages again, and read nothing meanwhile."""
+    def _obey_in_time(self, verbs: Mapping[str, Verb], frames: list[Frame]) -> None:
+        """Do what many frames say, but if it takes long the rest in another turn, so that others get theirs.
+
+        Most frames take microseconds; some make what is there meet many others, and a packet can hold
+        thousands. The clock is looked at after one frame, two, four more and so on: seldom when they are quick.
+        """
+        elapsed = self._broker.outside.elapsed
+        ends = elapsed() + ONE_GO
+        start, size = 0, 1
+        while True:
+            self._obey(verbs, frames[start : start + size])
+            start += size
+            size = min(2 * size, MOST)
+            if start >= len(frames) or self.closing:
+                return
+            if self._held:
+                self._held += frames[start:]
+                return
+            if elapsed() >= ends:
+                self._hold(frames[start:])
+                self._broker.again[self] = None
+                return
+
+    def _hold(self, frames: list[Frame]) -> None:
+        """Obey these later, and read nothing meanwhile."""
         self._held = frames
         self.pause_reading()
-        self._broker.wait_for_room(queue, self._take_up)
 
     def _take_up(self) -> None:
-        """The queue takes messages again."""
+        """Obey what was held: the queue takes messages again, or others had their turn."""
         if self._conversation is None or self.closing:
             return
         frames, self._held = self._held, []
         self.resume_reading()
-        self._obey(self._conversation.verbs, frames)
+        self._obey_in_time(self._conversation.verbs, frames)
         self.data(b"")
+
+    def go_on(self, read: Read) -> None:
+        """Others had their turn."""
+        self._take_up()
+
+    def _catch_up(self) -> None:
+        """The client has hung up: obey at once what would have waited for others."""
+        again = self._broker.again
+        while self in again:
+            del again[self]
+            self._take_up()
 
     def end_of_input(self, died: bool = True) -> None:
         """The client will send no more: finish what it asked for, then hang up.
 
         It `died`, for it did not say DISCONNECT, unless it is we who end it.
         """
+        self._catch_up()
         if not self.closing:
             self._end(b"", died)
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
+        self._catch_up()
         self._leave(died=True)
         # Connection, conversation and outbox know each other: without this they would stay until the
         # garbage collector looks, which it does seldom.
@@ -315,6 +358,7 @@ class Connection:
         if self._held:
             self._held = []
             self._broker.wait_no_longer(self._take_up)
+            self._broker.again.pop(self, None)
         if self._conversation is not None:
             self._conversation.leave(died)
 

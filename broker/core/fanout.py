@@ -73,7 +73,8 @@ class Fanout:
         """`destination` is where messages are sent."""
         self.destination = destination
         self._broker = broker
-        self._members = [*members]
+        # A service may refuse what it is asked: before anybody has got anything.
+        self._members = sorted(members, key=lambda each: not isinstance(each.route, Service))
         self._puts: list[Put] = [member.route.put for member in self._members]
         self._mortal = [
             member.route
