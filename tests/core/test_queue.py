@@ -256,9 +256,10 @@ def test_what_a_crash_left_in_doubt_remains_so_after_an_orderly_stop(house: Hous
     after_the_crash.put("2")
     after_the_crash.settle()
     house.store.close()
-    consumer = House(house.store).consume()
-    consumer.queue.broker.go_on(house.store.read)
-    assert [(each.body, each.redelivered) for each in consumer.got] == [("1", True), ("2", False)]
+    again = House(house.store)
+    late = again.consume()
+    again.go_on()
+    assert [(each.body, each.redelivered) for each in late.got] == [("1", True), ("2", False)]
 
 
 def test_after_a_crash_every_message_is_suspect(house: House) -> None:
