@@ -180,7 +180,7 @@ class Timeline:
     ) -> tuple[list[Job], int, bool]:
         limit = min((number for number in self._fresh if number > after), default=END)
         rows = read(self._queue, PRIORITY, after, count, size)
-        jobs = []
+        jobs: list[Job] = []
         for number, meta, data in rows:
             if number >= limit:
                 return jobs, limit - 1, False

@@ -138,19 +138,18 @@ def test_a_queue_is_full_when_it_has_as_much_as_it_may(at_limit: str) -> None:
     house = house_with(memory_limit=30, max_messages=3, at_limit=at_limit)
     queue = house.queue()
     assert list(queue.limits()) == [queue]
-    house.put("x" * 29, durable=False)
-    assert not queue.full
-    house.put("x" * 29, durable=False)
-    assert queue.full
-    house.consume()
-    assert not queue.full
-    house.consume().close()
-    for consumer in list(queue.subscriptions):
-        consumer.close()
-    house.put("1", "2")
-    assert not queue.full
+    found = []
+    for body, durable in (("x" * 29, False), ("x" * 29, False), ("1", True), ("2", True)):
+        house.put(body, durable=durable)
+        found.append(queue.full)
+    assert found == [False, True, True, True]
+    consumer = house.consume(CLIENT, 2)
+    found = [queue.full]
     house.put("3")
-    assert queue.full
+    found.append(queue.full)
+    consumer.close()
+    found.append(queue.full)
+    assert found == [False, True, True]
 
 
 def test_who_waits_for_room_is_told_when_there_is_some() -> None:
