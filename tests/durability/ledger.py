@@ -108,6 +108,7 @@ class Ledger:
         self.notes: list[Note] = []
         self.note = self.notes.append  # from any thread
         self.choosers: dict[int, str] = {}  # session → the only colour that it wants
+        self.stopped: set[int] = set()  # lives that ended in order
         self.next_session = count(1).__next__
 
     def promised(self) -> dict[Name, int]:

@@ -258,6 +258,14 @@ def test_first_deliveries_are_in_order_over_all_sessions() -> None:
     assert "first delivered after 1" in fault
 
 
+@pytest.mark.parametrize("number", [PLAIN, GROUP])
+def test_a_broker_that_stops_may_give_one_consumer_what_another_had(number: int) -> None:
+    ledger = ledger_of([*whole(number)[:3], *taken(number, session=2, redelivered=True)])
+    assert judge(ledger) != []
+    ledger.stopped.add(1)
+    assert judge(ledger) == []
+
+
 def test_a_ledger_is_kept_for_reading(tmp_path: Path) -> None:
     ledger = ledger_of(whole(PLAIN))
     ledger.save(tmp_path / "ledger.jsonl")

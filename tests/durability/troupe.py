@@ -162,6 +162,8 @@ class Wish:
 class Reader(Member):
     """Takes what comes to a place and does with it what its fate says, with a receipt for everything."""
 
+    _given_back: tuple[str, ...] = (RETURN, LATER)
+
     def __init__(self, scene: Scene, ledger: Ledger, name: str, wish: Wish, seed: int) -> None:
         super().__init__(scene, name)
         self.login = wish.login
@@ -235,7 +237,7 @@ class Reader(Member):
         """Do with a message what its fate says."""
         fate = frame.headers["fate"] if self._wish.refuses else ACK
         ack = frame.headers["ack"]
-        again = "JMSXDeliveryCount" not in frame.headers
+        again = "JMSXDeliveryCount" not in frame.headers  # nobody has failed on it yet
         if self._wish.cumulative:
             self._held.append((ack, note))
             if len(self._held) >= self._wish.cumulative:
@@ -243,7 +245,7 @@ class Reader(Member):
         elif fate == NACK:
             receipt = self._promise(NACKED, note)
             client.send("NACK", id_=ack, receipt=receipt)
-        elif fate in (RETURN, LATER) and again:
+        elif fate in self._given_back and again:
             receipt = self._promise(RETURNED, note)
             delay = self._chance.randint(1, 300) if fate == LATER else 0
             client.send("NACK", id_=ack, requeue="true", delay=str(delay), receipt=receipt)
@@ -332,6 +334,8 @@ def subscribe(client: Client, wish: Wish) -> None:
 
 class Drain(Reader):
     """The one consumer of a place in the last life: takes all that is left, up to what was sent last."""
+
+    _given_back = ()  # it would come again behind the last
 
     def run(self) -> None:
         """Work with the broker of the moment, which must live on."""

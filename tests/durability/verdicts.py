@@ -83,7 +83,10 @@ def _unexpected(ledger: Ledger, place: Place, notes: list[Note]) -> Iterator[str
 
 
 def _repeated(ledger: Ledger, place: Place, notes: list[Note]) -> Iterator[str]:
-    """It comes again only when its consumer has gone or gave it back, or in another life; and says so."""
+    """It comes again only when its consumer has gone or gave it back, or in another life; and says so.
+
+    A broker that stops sends one consumer away after the other: the last may get what the first had.
+    """
     last: dict[str, Note] = {}
     left: set[int] = set()
     returned: set[tuple[int, str]] = set()
@@ -99,6 +102,7 @@ def _repeated(ledger: Ledger, place: Place, notes: list[Note]) -> Iterator[str]:
                 continue
             given_back = before.session in left or (before.session, note.id) in returned
             returned.discard((before.session, note.id))
+            given_back = given_back or note.life in ledger.stopped
             if before.life == note.life and not given_back:
                 yield f"delivered twice in one life: {note}"
             elif not note.redelivered:
@@ -182,7 +186,7 @@ def _mixed_groups(ledger: Ledger, place: Place, notes: list[Note]) -> Iterator[s
             left.add(note.session)
         elif group := ledger.sent[note.name].group:
             owner = owners.setdefault((note.life, group), note.session)
-            if owner != note.session and owner not in left:
+            if owner not in left | {note.session} and note.life not in ledger.stopped:
                 yield f"group {group} is of session {owner}: {note}"
             owners[note.life, group] = note.session
 
