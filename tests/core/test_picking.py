@@ -814,6 +814,23 @@ def test_the_lower_rank_does_not_take_what_the_higher_is_on_its_way_to(
     assert (high.bodies(), low.bodies()) == (["a"], [])
 
 
+def test_what_the_lower_rank_leaves_it_gets_when_the_higher_has_enough(
+    house: House, window: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it was given back, and the lower one had passed its place before."""
+    monkeypatch.setattr(picking_module, "ONE_GO", 20)
+    monkeypatch.setattr(picking_module, "ONE_TURN", 5)
+    low = house.consume(CLIENT_INDIVIDUAL, 2, wants=starting_with("m"))
+    house.put("m", "x")
+    house.put(*["b"] * 100, "a", priority=9)
+    house.write()
+    house.settle()
+    high = house.consume(CLIENT_INDIVIDUAL, 1, wants=lambda m: m.tail in (b"m", b"a"), rank=1)
+    low.nack(key(1), requeue=True)
+    house.settle()
+    assert (high.bodies(), low.bodies()) == (["a"], ["m", "m"])
+
+
 def test_equals_take_turns(house: House) -> None:
     one, two = house.consume(rank=1), house.consume(rank=1)
     house.put(*map(str, range(6)))
@@ -874,6 +891,46 @@ def test_a_group_that_is_closed_goes_to_whoever_had_passed_the_rest_of_it(house:
     one.ack(key(1))
     house.settle()
     assert (one.bodies(), two.bodies()) == (["g3"], ["g4", "g5"])
+
+
+def test_what_was_passed_and_what_was_given_back_come_in_order(house: House) -> None:
+    """A consumer that goes back because a group is free meets what it had missed on its way."""
+    one, two = house.consume(CLIENT_INDIVIDUAL, 1), house.consume(CLIENT_INDIVIDUAL, 1)
+    three = house.consume(CLIENT_INDIVIDUAL, 1)
+    put_group(house, "g", "g1", "g2")
+    house.put("3", "4")
+    assert (one.bodies(), two.bodies(), three.bodies()) == (["g1"], ["3"], ["4"])
+    two.ack_all()
+    put_group(house, "g", "g5")
+    for consumer in (two, three):
+        consumer.pause()
+    three.nack(key(4), requeue=True)
+    one.close()
+    two.resume()
+    for _ in range(4):
+        house.settle()
+        two.ack_all()
+    assert two.bodies() == ["g1", "g2", "4", "g5"]
+
+
+def test_what_its_owner_has_yet_to_see_again_is_free_with_the_group(house: House) -> None:
+    """The group is closed by a more urgent message, before its owner comes to the one given back."""
+    one, two = house.consume(CLIENT_INDIVIDUAL, 2), house.consume(CLIENT_INDIVIDUAL, 3)
+    put_group(house, "g", "g1")
+    put_group(house, "h", "h2", "h3", "h4", "h5")
+    put_group(house, "g", "g6")
+    assert (one.bodies(), two.bodies()) == (["g1", "g6"], ["h2", "h3", "h4"])
+    one.pause()
+    one.nack(key(1), requeue=True)
+    two.ack_all()
+    assert two.bodies() == ["h5"]
+    message = house.message("g7", priority=9)
+    message.mark().group = "g"
+    message.mark().closes_group = True
+    house.queue().put(message)
+    one.resume()
+    house.settle()
+    assert (one.bodies(), two.bodies()) == (["g7"], ["g1"])
 
 
 def test_the_first_message_of_a_group_for_a_consumer_says_so(house: House) -> None:
