@@ -230,7 +230,7 @@ class Broker:
 
         As ActiveMQ: with its message-id, where it came from and why; only durable ones unless the policy
         says otherwise, and a dead letter that fails once more is gone. It does not expire, unless the policy
-        of the dead letters gives it a new lifetime, and it begins anew to count who failed on it.
+        gives it a new lifetime, and it begins anew to count who failed on it.
         """
         policy = queue.policy
         name = policy.dead_letters_of(queue.name)
@@ -247,19 +247,21 @@ class Broker:
             origin = extra.destination or origin
             extra.destination = ""
             extra.retained = False
+        letter.expires = self.now + policy.dead_letter_ttl if policy.dead_letter_ttl else 0
         letter.tail = self.annotate(
             message.tail,
             {
                 "original-destination": origin,
                 "dlqDeliveryFailureCause": cause,
-                "expires": None,
+                "expires": str(letter.expires) if letter.expires else None,
                 "originalExpiration": str(message.expires) if message.expires else None,
                 "originalDeliveryMode": None if message.durable else "NON_PERSISTENT",
             },
         )
-        letter.expires = letter.returns = 0
+        letter.returns = 0
         letter.redelivered = False
-        self.fit(letter, letters.policy)
+        if not letters.policy.priorities:
+            letter.priority = DEFAULT_PRIORITY
         letters.put(letter)
         self.tell(Event("MessageDLQd", queue, message))
 

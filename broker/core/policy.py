@@ -83,6 +83,9 @@ class Policy:
     dead_letter_non_persistent: bool = setting(
         False, "", "true: also what was sent with persistent:false becomes a dead letter"
     )
+    dead_letter_ttl: int = setting(
+        0, "milliseconds", "that a dead letter lives, whatever `ttl_default` says; 0: for ever"
+    )
 
     # How long a message lives.
     expired: str = setting(

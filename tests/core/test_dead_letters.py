@@ -233,13 +233,29 @@ def test_where_it_goes(name: str, template: str) -> None:
     assert [event.kind for event in told].count("MessageDLQd") == buried
 
 
-def test_a_letter_obeys_the_policy_of_the_letters() -> None:
-    house = house_with((DEAD_LETTERS, {"ttl_default": 5 * SECOND, "priorities": False}))
+def test_a_letter_has_a_priority_if_its_queue_has_any() -> None:
+    house = house_with((DEAD_LETTERS, {"priorities": False}))
     consumer = house.consume(CLIENT)
-    house.put("1", expires=3 * SECOND, priority=9)
+    house.put("1", priority=9)
+    consumer.nack(key(1), requeue=False)
+    assert taken(house, house.queue(DEAD_LETTERS)).priority == 4
+
+
+@pytest.mark.parametrize("lifetime", [0, 5 * SECOND])
+def test_a_letter_lives_for_ever_unless_the_policy_of_its_origin_says_otherwise(
+    lifetime: int,
+) -> None:
+    """A lifetime that an operator gives to everything is not meant to lose what failed."""
+    house = house_with(
+        (">", {"ttl_default": SECOND, "ttl_max": SECOND}), ("a", {"dead_letter_ttl": lifetime})
+    )
+    house.broker.now = SECOND
+    consumer = house.consume(CLIENT)
+    house.put("1", expires=3 * SECOND)
     consumer.nack(key(1), requeue=False)
     letter = taken(house, house.queue(DEAD_LETTERS))
-    assert (letter.expires, letter.priority) == (5 * SECOND, 4)
+    assert letter.expires == (lifetime and SECOND + lifetime)
+    assert (f"'expires': '{letter.expires}'" if lifetime else "'expires': None") in str(letter.tail)
 
 
 def taken(house: House, queue: Queue) -> Any:

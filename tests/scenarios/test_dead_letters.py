@@ -43,8 +43,7 @@ SETTINGS: dict[str, object] = {
     'destination."same.>".dead_letter_queue': "{name}",
     'destination."fleeting.>".dead_letter_non_persistent': True,
     'destination."dying.>".dead_letter_queue': "dead.{name}",
-    'destination."dead.dying.>".ttl_default': 1,
-    'destination."dead.dying.>".expired': "dead-letter",
+    'destination."dying.>".dead_letter_ttl': 200,
     "sweep_every": 0.05,
 }
 _numbers = count(1)
@@ -354,12 +353,18 @@ def test_what_is_not_persistent_leaves_no_letter_unless_the_policy_says_so(
             assert body not in peek(connect(), SHARED)
 
 
-def test_dead_letters_may_have_a_lifetime(connect: Connect) -> None:
-    """`ttl_default` of the dead-letter queue; what expires there is gone, not buried again."""
+def test_dead_letters_may_have_a_lifetime(server: BrokerProcess, connect: Connect) -> None:
+    """`dead_letter_ttl`; what expires there is gone, not buried again."""
     name, body = name_in("dying"), unique()
     put(connect(), f"/queue/{name}", body)
     client = subscribed(connect(), f"/queue/{name}")
+    before = int(time.time() * 1000)
     accepted(nack(client, client.expect("MESSAGE")))
+    subscribe(client, f"/queue/dead.{name}", id="letters", ack="client")
+    letter = client.expect("MESSAGE")
+    assert before <= int(letter.headers["expires"]) - 200 <= int(time.time() * 1000)
+    accepted(client.ask("UNSUBSCRIBE", id="letters"))
+    let_pass(server, 0.4)
     assert peek(connect(), f"/queue/dead.{name}") == []
     assert body not in peek(connect(), SHARED)
 
