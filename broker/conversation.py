@@ -23,7 +23,7 @@ from broker.answers import receipt_frame
 from broker.client import Client, number
 from broker.core.event import Event
 from broker.core.subscription import Subscription, unexpected
-from broker.core.transaction import Transaction
+from broker.core.transaction import STEP, Transaction
 from broker.errors import Refusal
 from broker.sending import Sending
 from broker.stomp.frame import Frame
@@ -165,6 +165,7 @@ class Conversation:
             raise Refusal(
                 f"The transaction was already started: {name}", "COMMIT or ABORT it first."
             )
+        self._broker.admit(False, STEP)
         client.transactions[name] = Transaction(self._broker.memory)
         client.say_receipt(frame.headers)
 

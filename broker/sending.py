@@ -19,6 +19,7 @@ from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
 from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
 from broker.core.queue import Blocked
 from broker.core.routes import LONGEST, Route, TempQueue, TempTopic
+from broker.core.transaction import STEP
 from broker.cron import next_cron
 from broker.errors import Refusal
 from broker.stomp.frame import Frame
@@ -259,7 +260,7 @@ class Sending:
             except Refusal:
                 return  # of one message; the rest is done
 
-        broker.admit(False, size)
+        broker.admit(False, size + STEP)
         transaction.send(at_commit, size, is_stored(route))
         if timing is None:
             transaction.require(destination, lambda: self._respect_limits_of(destination))

@@ -30,6 +30,7 @@ from broker.core.message import MOST_RETURNS, Message
 from broker.core.progress import Progress, What, progress_key, what_key
 from broker.core.queue import ONE_GO, Queue
 from broker.core.routes import TOPIC
+from broker.core.schedule import Call
 from broker.core.shelf import sequence
 from broker.core.subscription import Subscription, Wants
 
@@ -67,6 +68,7 @@ class DurableQueue(Queue):
         self._ordinals: deque[int] = deque()  # of the fresh ones: their places in the log
         self._high, self._passed = self._edge, self._edge_passed  # while there are fresh ones
         self._to_read = [*progress.open]  # given back, and only in the log; ascending
+        self._later: dict[int, Call] = {}  # by seq: what brings back what was postponed
         self._braked = False  # there would be more to hand out, were less of it open
         self._shortening = False  # the oldest are being given up
         self.before = self.waiting
@@ -268,7 +270,8 @@ class DurableQueue(Queue):
         """Let a message come again later; after a restart it comes at once."""
         self.open[message.seq] = min(message.returns, MOST_RETURNS)
         self._note()
-        self.broker.schedule.call_at(due, partial(self._come_again, message.seq))
+        come = partial(self._come_again, message.seq)
+        self._later[message.seq] = self.broker.schedule.call_at(due, come)
 
     def give_back(self, messages: list[Message]) -> None:
         """A consumer had these and will not finish them: back to their places."""
@@ -307,6 +310,9 @@ class DurableQueue(Queue):
             self.broker.journal.mark(key, lambda: None)
         self.open.clear()
         self._to_read.clear()
+        for call in self._later.values():
+            self.broker.schedule.cancel(call)
+        self._later.clear()
         self.log.remove(self)
 
     def is_forgotten(self, now: int) -> bool:
@@ -474,6 +480,7 @@ class DurableQueue(Queue):
 
     def _come_again(self, seq: int) -> None:
         """A message that was postponed is due."""
+        self._later.pop(seq, None)
         if seq in self.open:
             insort(self._to_read, seq)
             self._plain = False

@@ -50,16 +50,17 @@ ONE_GO = 1000  # deliveries before others get their turn
 ONE_LOOK = 200  # jobs that a search looks at before others get their turn
 AT_ONCE = 100  # milliseconds between repetitions without a period, as measured of ActiveMQ
 JOB = "job"  # begins the ids
-HUSKS = 1000  # jobs removed from memory whose places in the heap are not cleared out yet
+HUSKS = 1000  # jobs and calls that have ended whose places in the heap are not cleared out yet
 
 
 class Call:
     """Something else to be done at a moment."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "ended")
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call = call
+        self.ended = False  # nobody wants it any more
 
 
 class Search:
@@ -142,7 +143,7 @@ class Schedule:
         #: What is not stored: a heap of number, which came first, and what is to be done.
         self._heap: list[tuple[int, int, Job | Call]] = []
         self._came = count()
-        self._husks = 0  # jobs in the heap that have ended
+        self._husks = 0  # of those in the heap have ended before their moment
         self._in_memory: dict[str, Job] = {}  # those in the heap that have an id
         self._searches: deque[Search] = deque()
 
@@ -194,11 +195,19 @@ class Schedule:
         self._put(due, plan, message, message.tail)
         self._go_on_later()
 
-    def call_at(self, due: int, call: Callable[[], None]) -> None:
-        """Call something at a moment, in order with the jobs; it is not stored."""
-        number = self._stored.ordinal_number(due)
-        heapq.heappush(self._heap, (number, next(self._came), Call(call)))
+    def call_at(self, due: int, call: Callable[[], None]) -> Call:
+        """Call something at a moment, in order with the jobs; it is not stored. See `cancel`."""
+        number, later = self._stored.ordinal_number(due), Call(call)
+        heapq.heappush(self._heap, (number, next(self._came), later))
         self._go_on_later()
+        return later
+
+    def cancel(self, call: Call) -> None:
+        """Do not call it, if that has not been done."""
+        if not call.ended:
+            call.ended = True
+            call.call = nothing
+            self._leave_husk()
 
     def tick(self, now: int) -> None:
         """The moment that `wake` was asked for. `now` in milliseconds since 1970."""
@@ -307,11 +316,13 @@ class Schedule:
             return
         self._end_in_memory(job)
         job.record.tail = b""
+        self._leave_husk()
+
+    def _leave_husk(self) -> None:
+        """Something in the heap has ended before its moment."""
         self._husks += 1
         if self._husks > HUSKS and self._husks > len(self._heap) // 2:
-            self._heap = [
-                entry for entry in self._heap if not (isinstance(entry[2], Job) and entry[2].ended)
-            ]
+            self._heap = [entry for entry in self._heap if not entry[2].ended]
             heapq.heapify(self._heap)
             self._husks = 0
 
@@ -331,6 +342,8 @@ class Schedule:
             _, _, each = heapq.heappop(self._heap)
             if isinstance(each, Job):
                 self._end_in_memory(each)
+            else:
+                each.ended = True
             due.append(each)
         for_each(due, lambda each: each.call() if isinstance(each, Call) else self._fire(each, now))
 
@@ -418,7 +431,7 @@ class Schedule:
     def _first(self) -> int:
         """Return the number of what is due next; `END` if there is nothing, or it must be read first."""
         heap = self._heap
-        while heap and isinstance(job := heap[0][2], Job) and job.ended:
+        while heap and heap[0][2].ended:
             heapq.heappop(heap)
             self._husks -= 1
         if not self._stored.is_known:
@@ -447,6 +460,10 @@ class Schedule:
     def _wake_at(self, moment: int) -> None:
         self._wakes.append(moment)
         self._wake(moment)
+
+
+def nothing() -> None:
+    """Take the place of a call that nobody wants any more."""
 
 
 def number_in(id: str) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from broker.core.broker import Broker
     from broker.core.policy import Policy
+    from broker.core.schedule import Call
 
 PENDING_BYTES = 64 * 1024 * 1024  # bytes that may wait for one slow subscriber
 UNLIMITED = 2**31
@@ -102,7 +103,7 @@ class TopicQueue(Queue):
         self._recent = recent
         self._tells = tells
         self._bindings: dict[Topic, Receiver] = {}
-        self._later: dict[int, Message] = {}  # by seq: given back, to come again at a moment
+        self._later: dict[int, tuple[Message, Call]] = {}  # by seq: given back, to come at a moment
 
     @property
     def destination(self) -> str:
@@ -136,6 +137,8 @@ class TopicQueue(Queue):
         for topic, receiver in self._bindings.items():
             topic.unbind(receiver, self._sender)
         self._bindings.clear()
+        for _, call in self._later.values():
+            self.broker.schedule.cancel(call)
         self._later.clear()
         self.broker.memory.room += self.charged
         self.charged = 0
@@ -151,16 +154,17 @@ class TopicQueue(Queue):
         """Let it come again later, if the consumer is still there then."""
         if not self.subscriptions:
             return
-        self._later[message.seq] = message
+        call = self.broker.schedule.call_at(due, partial(self._take_up, message.seq))
+        self._later[message.seq] = message, call
         self.charge(len(message.tail))
         if len(self._later) > self._pending:
             self._take_up(next(iter(self._later)))
-        self.broker.schedule.call_at(due, partial(self._take_up, message.seq))
 
     def _take_up(self, seq: int) -> None:
         """The moment has come, or too many wait for theirs."""
-        message = self._later.pop(seq, None)
-        if message is not None:
+        if seq in self._later:
+            message, call = self._later.pop(seq)
+            self.broker.schedule.cancel(call)
             self.charge(-len(message.tail))
             self.give_back([message])
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from broker.core.each import for_each
 from broker.core.journal import Memory
 from broker.core.subscription import Subscription
+from broker.errors import Refusal
+
+STEP = 1000  # bytes of memory that holding a verb takes, beside its message
 
 
 class Transaction:
@@ -21,16 +24,16 @@ class Transaction:
     def __init__(self, memory: Memory) -> None:
         """`memory` is what the messages that are held take from."""
         self.size = 0  # bytes of the messages held that will go to disk
-        self._held = 0  # bytes of all messages held
+        self._held = 0  # bytes that it takes of the memory
         self._memory = memory
+        self._take(STEP)
         self._required: dict[str, Callable[[], None]] = {}
         self._steps: list[Callable[[], None]] = []
         self._acks: list[tuple[Subscription, list[str]]] = []
 
     def send(self, put: Callable[[], None], size: int, durable: bool) -> None:
         """Hold a SEND of `size` bytes; `put` does it."""
-        self._held += size
-        self._memory.room -= size
+        self._take(size + STEP)
         if durable:
             self.size += size
         self._steps.append(put)
@@ -45,9 +48,10 @@ class Transaction:
 
     def ack(self, subscription: Subscription, key: str) -> None:
         """Hold an ACK. Raises `Refusal` now if it is not in flight."""
+        self._check_room()
         keys = subscription.hold(key, self, "ACK")
         if keys:
-            self._acks.append((subscription, keys))
+            self._take_messages(subscription, keys)
             self._steps.append(lambda: subscription.settle(keys))
 
     def nack(
@@ -59,9 +63,10 @@ class Transaction:
         cumulative: bool = False,
     ) -> None:
         """Hold a NACK. Raises `Refusal` now if it is not in flight."""
+        self._check_room()
         keys = subscription.hold(key, self, "NACK", cumulative)
         if keys:
-            self._acks.append((subscription, keys))
+            self._take_messages(subscription, keys)
             self._steps.append(lambda: subscription.settle_refusal(keys, requeue, delay))
 
     def check(self) -> None:
@@ -79,3 +84,17 @@ class Transaction:
         self._memory.room += self._held
         for subscription, keys in self._acks:
             subscription.release(keys)
+
+    def _check_room(self) -> None:
+        """Raise `Refusal` when the memory is full: for what is held here the consumer gets other messages."""
+        if self._memory.room < 0:
+            raise Refusal("The broker's memory is full", "COMMIT or ABORT what is held first.")
+
+    def _take_messages(self, subscription: Subscription, keys: list[str]) -> None:
+        self._acks.append((subscription, keys))
+        messages = subscription.in_flight
+        self._take(STEP + sum(len(messages[key].tail) for key in keys))
+
+    def _take(self, size: int) -> None:
+        self._held += size
+        self._memory.room -= size
