@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from broker.core import lane as lane_module
 from broker.core import queue as queue_module
 from broker.core.policy import Policies
+from broker.core.queue import Blocked
 from broker.core.subscription import CLIENT, CLIENT_INDIVIDUAL
+from broker.core.transaction import Transaction
+from broker.errors import Refusal
 from tests.core.house import House
 from tests.core.test_queue import numbers
 
@@ -187,3 +191,41 @@ def test_a_limit_of_a_topic_drops_what_is_oldest_for_each_of_its_subscribers() -
     assert slow.bodies() == ["1"]
     slow.ack_all()
     assert slow.bodies() == ["7"]
+
+
+def test_a_transaction_asks_for_room_first_and_once_for_each_queue() -> None:
+    """If there is none it stays as it was, and may be tried again."""
+    house = house_with(max_messages=1)
+    transaction = Transaction(house.broker.memory)
+    asked: list[str] = []
+
+    def ask(name: str) -> None:
+        asked.append(name)
+        if house.queue(name).full:
+            raise Blocked(house.queue(name))
+
+    for name in "aba":
+        transaction.send(partial(house.put, "x", to=house.queue(name)), 1, True)
+        transaction.require(name, partial(ask, name))
+    house.put("1", to=house.queue("b"))
+    with pytest.raises(Blocked, match="b takes no more for now"):
+        transaction.check()
+    assert asked == ["a", "b"]
+    house.consume(of=house.queue("b"))
+    transaction.check()
+    transaction.commit()
+    assert house.queue("a").waiting == 2
+
+
+def test_what_fails_in_a_transaction_keeps_nothing_else_from_being_done() -> None:
+    house = House()
+    transaction = Transaction(house.broker.memory)
+
+    def fail() -> None:
+        raise Refusal("nobody reads it")
+
+    transaction.then(fail)
+    transaction.send(lambda: house.put("1"), 1, True)
+    with pytest.raises(Refusal, match="nobody reads it"):
+        transaction.commit()
+    assert waiting(house) == ["1"]
