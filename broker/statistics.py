@@ -95,7 +95,7 @@ class Statistics:
         if name.startswith(DESTINATION):
             pattern = name.removeprefix(DESTINATION)
             if len(pattern) > LONGEST:
-                raise Refusal("The name of a destination is shorter", "It has 255 bytes at most.")
+                raise Refusal("The pattern is too long", "A name has 255 bytes at most.")
             answer = partial(self._answer_destinations, kind, pattern)
             return self._author.serve(destination, answer)
         return None
