@@ -473,7 +473,7 @@ class Machine:
             for message in map(self.messages.__getitem__, self.waiting)
             if not message.durable
         )
-        assert self.queue.charged == in_memory == self.house.in_memory()
+        assert self.queue.charged == in_memory
 
     def end(self, choose: Choose) -> None:
         """Whatever happened before: who comes now gets all that waits, and nothing remains."""
@@ -495,6 +495,7 @@ class Machine:
         self.queue.feed(last)
         self.come_to_rest(choose)
         assert not self.waiting
+        assert self.house.in_memory() == 0
         last.close()
         self.house.settle()
         assert self.house.on_disk(self.queue) == []
