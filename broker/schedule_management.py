@@ -64,8 +64,9 @@ class ScheduleManagement:
 
     def _browse(self, headers: Headers) -> None:
         wanted_reply(headers, "BROWSE")
+        request = {"reply-to": headers["reply-to"]}  # the rest would be kept in vain until its turn
         self._broker.schedule.browse(
-            *read_range(headers), lambda job: self._show(headers, job), ignore
+            *read_range(headers), lambda job: self._show(request, job), ignore
         )
 
     def _remove(self, headers: Headers) -> None:

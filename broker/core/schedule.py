@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from broker.core.routes import Route
 
 STORED_AS = "\0schedule"  # no destination has a name with NUL
-ONE_GO = 1000  # deliveries before others get their turn
+ONE_GO = 250  # deliveries before others get their turn
+MOST_SEARCHES = 5000  # that wait: whoever asks for more at once gets no answer in time anyway
 ONE_LOOK = 200  # jobs that a search looks at before others get their turn
 AT_ONCE = 100  # milliseconds between repetitions without a period, as measured of ActiveMQ
 JOB = "job"  # begins the ids
@@ -261,7 +262,7 @@ class Schedule:
 
         Both in milliseconds since 1970, and included. It takes several turns: a job that goes on meanwhile
         may be met twice. First come those in memory, in no order, then those that are stored, in the order in
-        which they are due.
+        which they are due. Raises `Refusal` when too many others wait.
         """
         first, last = number_at(start), number_at(end + 1) - 1
         self._search(Search("", first, last, each, done, self._broker.next_seq))
@@ -269,8 +270,11 @@ class Schedule:
     def remove(self, id: str, done: Callable[[int], object]) -> None:
         """Remove the job of an id, then call `done` with 1, or with 0 if there is none.
 
-        The series that its cron has begun are jobs of their own.
+        The series that its cron has begun are jobs of their own. Raises `Refusal` when too many others wait.
         """
+        if not number_in(id):
+            done(0)  # no job ever had such an id: not worth a look through all
+            return
         self._search(Search(id, FIRST, END, self._remove, done, self._broker.next_seq))
 
     def remove_range(self, start: int, end: int, done: Callable[[int], object]) -> None:
@@ -278,6 +282,8 @@ class Schedule:
         self.browse(start, end, self._remove, done)
 
     def _search(self, search: Search) -> None:
+        if len(self._searches) >= MOST_SEARCHES:
+            raise Refusal("Too many orders wait for the schedule", "Give them again later.")
         self._searches.append(search)
         self._go_on_later()
 
