@@ -69,6 +69,14 @@ class Scene:
             if self._failure is not None:
                 raise self._failure
 
+    def pause(self, count: int, life: int) -> None:
+        """Wait until so many more confirmations have come, or that life of the broker is over."""
+        with self._changed:
+            goal = self._confirmed + count
+            assert self._changed.wait_for(
+                lambda: self._confirmed >= goal or self.life != life or self.over, DEADLINE
+            )
+
     def end(self, last: bool, how: Callable[[BrokerProcess], int]) -> int:
         """End the broker in some way; start the next one, for nobody if it was the `last` life.
 

@@ -45,6 +45,7 @@ from tests.harness import BrokerProcess, Client
 END = "end"  # the header of what is sent last
 RED = "red"
 FAR_BACK = 5000  # SENDs among which one is chosen to be sent again: fewer than a dedup window
+AWAY = 1000  # acknowledgements that somebody who comes and goes misses at most
 REQUESTS = "/queue/requests"
 DEAD_LETTERS = "/queue/ActiveMQ.DLQ"
 
@@ -119,7 +120,6 @@ class Author(Member):
             self._waiting.popleft()
             self._confirmed.append(sent)
             self._ledger.note(Note(CONFIRMED, sent.destination, sent.name, self.life, at=now()))
-            self.scene.progress()
 
     def _choose(self) -> Sent:
         """Return the next message: one of old, one that was confirmed long ago, or a new one."""
@@ -177,7 +177,8 @@ class Reader(Member):
 
     def live(self, broker: BrokerProcess) -> None:
         while not self.visit(broker):
-            pass
+            if self._wish.stays:
+                self.scene.pause(self._chance.randint(0, AWAY), self.life)
 
     def visit(self, broker: BrokerProcess) -> bool:
         """Connect and consume; True if the end of all messages has come, False if this reader went."""
