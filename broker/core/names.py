@@ -38,8 +38,12 @@ def split(destination: str) -> tuple[str, str]:
 
 
 def elements_of(destination: str) -> list[str]:
-    """Return the destinations that a text means, with their prefixes, each once. Raises `Refusal`."""
-    elements = [each.strip() for each in listed(destination)]
+    """Return the destinations that a text means, with their prefixes, each once. Raises `Refusal`.
+
+    Options behind a name (`?consumer.prefetchSize=1`) are no part of it, as in ActiveMQ; over STOMP they are
+    headers.
+    """
+    elements = [each.partition("?")[0].strip() for each in listed(destination)]
     found = dict.fromkeys("".join(split(element)) for element in elements if element)
     if not found:
         raise no_name()

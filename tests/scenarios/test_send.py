@@ -248,3 +248,12 @@ def test_reading_and_writing_on_one_connection(
     client.send("SEND", b"x", destination=queue, receipt="r")
     assert {client.frame().command, client.frame().command} == {"MESSAGE", "RECEIPT"}
     assert server.process.poll() is None
+
+
+def test_options_behind_a_name_are_no_part_of_it(connect: Connect, queue: str) -> None:
+    """ActiveMQ's clients write `queue?consumer.prefetchSize=1`: it is the queue of that name."""
+    client = connect()
+    subscribe(client, f"{queue}?consumer.prefetchSize=1")
+    put(connect(), queue, b"plain")
+    put(connect(), f"{queue}?producer.any=1", b"with options")
+    assert bodies(take(client, 2)) == [b"plain", b"with options"]
