@@ -127,7 +127,6 @@ class Client:
     def leave(self) -> None:
         """It is gone, and its temporary destinations with it."""
         temporaries, self.temporaries = self.temporaries, {}
-        self.own_names.clear()
         for each in temporaries.values():
             self.broker.routes.end(each)
 

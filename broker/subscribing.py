@@ -194,7 +194,6 @@ class Subscriptions:
         consumers = [*self.consumers.values()]
         self.consumers.clear()
         self._by_id.clear()
-        self._unsaid.clear()
         for consumer in consumers:
             self._client.broker.routes.settle_down(consumer.subscription)
             consumer.subscription.stop()
@@ -212,16 +211,14 @@ class Subscriptions:
 
     def _said(self, consumer: Consumer) -> None:
         """The RECEIPT is on its way: messages may follow."""
-        if consumer in self._unsaid:
-            self._unsaid.discard(consumer)
-            if not self._paused:
-                consumer.subscription.resume()
+        self._unsaid.discard(consumer)
+        if not self._paused:
+            consumer.subscription.resume()
 
     def _end(self, consumer: Consumer) -> None:
         del self.consumers[consumer.number]
         if consumer.id is not None:
             del self._by_id[consumer.id]
-        self._unsaid.discard(consumer)
         self._client.broker.routes.settle_down(consumer.subscription)
         consumer.subscription.close()
         self._tell(consumer, gone=True)

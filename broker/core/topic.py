@@ -314,6 +314,9 @@ class Topic:
         """The topic is no more; it comes back as another."""
         for let_go in self._roaming.values():
             let_go()
+        self.bound.clear()
+        self._roaming.clear()
+        self._spared.clear()
         self.past.clear()
 
     def _is_plain(self) -> bool:

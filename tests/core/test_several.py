@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -15,7 +16,7 @@ from broker.core import queue as queue_module
 from broker.core.message import Message
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
-from broker.core.several import Several
+from broker.core.several import Part, Several
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription, Wants
 from broker.core.topic import TopicQueue
 from broker.core.transaction import Transaction
@@ -192,6 +193,19 @@ def test_queues_and_a_topic(house: House) -> None:
     all_.end()
     assert not house.topic("t").bound
     assert house.in_memory() == 0
+
+
+def test_one_that_has_ended_leaves_nothing_to_the_garbage_collector(house: House) -> None:
+    """It looks seldom in this house."""
+    gc.collect()
+    gc.disable()
+    try:
+        all_ = taker(house, "a", "*")
+        house.put("x", to=house.queue("a"))
+        all_.end()
+        assert not [each for each in gc.get_objects() if isinstance(each, Part)]
+    finally:
+        gc.enable()
 
 
 # --- random verbs, beside a model --------------------------------------------------------------------

@@ -310,6 +310,18 @@ def test_names_of_all_kinds(connect: Connect, version: str, queue: str, own: str
     assert owner.expect("MESSAGE", subscription="s", destination=own).body == b"y"
 
 
+def test_a_name_with_escapes_in_a_request_without(
+    connect: Connect, version: str, queue: str
+) -> None:
+    """Somebody else names the queue as everybody does; its owner reads its own name."""
+    own = r"/temp-queue/a:b\c"
+    owner, other = connect(version), connect()
+    name = name_for_others(owner, own, queue, to=other)
+    put(other, queue, b"x", reply_to=name)
+    subscribe(owner, queue)
+    assert owner.expect("MESSAGE").headers["reply-to"] == own
+
+
 @pytest.mark.parametrize(
     "reply_to",
     [

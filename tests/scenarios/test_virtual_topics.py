@@ -267,6 +267,7 @@ def test_topics_and_groups_when_nobody_is_there() -> None:
     for name in ("Consumer.a.VirtualTopic.named", "Consumer.b.VirtualTopic.>"):
         client.ask("SUBSCRIBE", destination=f"/queue/{name}", id_=name)
         client.ask("UNSUBSCRIBE", id_=name)
+    house.sweep()
     for _ in range(2):
         for name in ("named", "other"):
             sent = client.ask("SEND", b"x", destination=f"/topic/VirtualTopic.{name}", receipt="r")
