@@ -227,7 +227,7 @@ def test_messages_that_are_equal_are_counted_right(connect: Connect) -> None:
     for _ in range(12):
         accepted_later(consumer, consumer.expect("MESSAGE"))
     assert consumer.silent()
-    assert is_heard(producer)
+    assert producer.silent()
 
 
 def accepted_later(client: Client, message: Frame) -> None:
@@ -245,7 +245,7 @@ def test_hearts_beat_while_a_producer_waits(connect: Connect) -> None:
     while time.monotonic() < end:
         beats += read_octets(producer)
     assert set(beats) == {10}
-    assert len(beats) >= 4
+    assert len(beats) >= 2
     assert drain(connect(), queue) == numbered(1, MOST + 1)
     assert producer.silent()
 
@@ -265,7 +265,7 @@ def test_several_producers_wait_in_turn(connect: Connect) -> None:
         who, _, what = message.body.partition(b" ")
         seen.setdefault(who, []).append(int(what))
     assert seen == {b"%d" % number: list(range(50)) for number in range(4)}
-    assert all(is_heard(producer) for producer in producers)
+    assert all(producer.silent() for producer in producers)
 
 
 def test_a_producer_that_hangs_up_while_it_waits(connect: Connect) -> None:

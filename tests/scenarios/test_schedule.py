@@ -61,8 +61,8 @@ def test_it_comes_when_it_is_due_and_not_before(
     """What was sent later for now is there before it."""
     client = connect(version)
     subscribe(client, queue)
-    due = now() + 300
-    value = str(due if header == TIME else 300)
+    due = now() + 1000
+    value = str(due if header == TIME else 1000)
     schedule(connect(version), queue, b"later", {header: value, "color": "red"})
     put(connect(version), queue, b"now")
     assert client.expect("MESSAGE").body == b"now"
@@ -75,16 +75,16 @@ def test_it_does_not_wait_for_a_consumer(
     server: BrokerProcess, connect: Connect, queue: str
 ) -> None:
     """It waits in its queue then, as any other message."""
-    schedule(connect(), queue, b"1", {DELAY: "50"})
+    schedule(connect(), queue, b"1", {DELAY: "1000"})
     assert drain(connect(), queue) == []
-    let_pass(server, 0.2)
+    let_pass(server, 1.2)
     put(connect(), queue, b"2")
     assert drain(connect(), queue) == [b"1", b"2"]
 
 
 def test_in_the_order_in_which_they_are_due(connect: Connect, queue: str) -> None:
     """Not in that in which they were sent; those of one moment in that."""
-    client, moment = connect(), now() + 300
+    client, moment = connect(), now() + 1500
     subscribe(client, queue)
     for body, due in (
         (b"3", moment + 60),
@@ -245,7 +245,7 @@ def test_it_says_which_job_it_was_and_nothing_of_the_plan(connect: Connect, queu
 
 def test_its_priority_and_its_group_are_its_own(connect: Connect, queue: str) -> None:
     """It takes its place when it comes."""
-    client, moment = connect(), now() + 200
+    client, moment = connect(), now() + 1000
     for priority in ("1", "9", "5"):
         headers = {TIME: str(moment), "priority": priority, "JMSXGroupID": "g"}
         schedule(client, queue, priority.encode(), headers)
@@ -283,7 +283,7 @@ def test_to_those_who_are_subscribed_to_a_topic_then(connect: Connect, topic: st
     """Not to those who were when it was sent."""
     early, late = connect(), connect()
     subscribe(early, topic)
-    schedule(connect(), topic, b"1", {DELAY: "200"})
+    schedule(connect(), topic, b"1", {DELAY: "1000"})
     accepted(early.ask("UNSUBSCRIBE", id="s"))
     subscribe(late, topic)
     assert late.expect("MESSAGE").body == b"1"
@@ -399,7 +399,7 @@ def test_a_series_goes_on_after_a_crash(start_broker: StartBroker, connect: Conn
     broker = start_broker()
     client = connect(to=broker)
     subscribe(client, "/queue/a")
-    schedule(connect(to=broker), "/queue/a", b"tick", {PERIOD: "400", REPEAT: "4"})
+    schedule(connect(to=broker), "/queue/a", b"tick", {PERIOD: "1000", REPEAT: "4"})
     first = take(client, 2)[-1]
     put(connect(to=broker), "/queue/b", b"")  # so that what went before is on disk
     broker.kill()
@@ -412,5 +412,5 @@ def test_a_series_goes_on_after_a_crash(start_broker: StartBroker, connect: Conn
     }
     ids = [each.headers["message-id"] for each in (first, *rest)]
     assert len(set(ids)) == 4
-    let_pass(broker, 0.6)
+    let_pass(broker, 1.2)
     assert client.silent()
