@@ -22,6 +22,7 @@ the group remembers, from the first to the last; when it is free they go back to
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
@@ -52,7 +53,7 @@ class Fate(Enum):
     PASSED = 1  # it is not for this consumer, or too late for any
     LEFT = 2  # it is for one of a higher rank
     HANDED = 3
-    FREED = 4  # handed over, and some group is free
+    FREED = 4  # handed over, and others must see again what they passed
 
 
 class Walk:
@@ -84,12 +85,10 @@ class Walk:
                 break
         return not self.has_missed
 
-    def miss(self, priority: int, seqs: Sequence[int]) -> None:
-        """Some messages, in order, were given back: remember those whose places it has passed."""
-        place = self.places.get(priority, -1)
-        if seqs[0] > place:
-            return
-        self.missed.update([(-priority, seq) for seq in seqs if seq <= place])
+    def miss(self, priority: int, given_back: Sequence[Place]) -> None:
+        """Some messages of a lane, in order, were given back: remember those whose places it has passed."""
+        passed = bisect_right(given_back, (-priority, self.places.get(priority, -1)))
+        self.missed.update(given_back[:passed])
         if len(self.missed) + len(self._to_see) > MISSED:
             for negative, seq in chain(self.missed, self._to_see):
                 self.go_back(-negative, seq - 1)
@@ -136,8 +135,13 @@ class Group:
             first, last = self._passed.get(priority, (seq, seq))
             self._passed[priority] = min(first, seq), max(last, seq)
 
-    def send_back(self, walks: Iterable[Walk]) -> None:
-        """The group is free: let others see again what they passed, as far as it may still be there."""
+    def send_back(self, walks: Iterable[Walk]) -> bool:
+        """The group is free: let others see again what they passed, as far as it may still be there.
+
+        Return whether they passed anything.
+        """
+        if not (self._passed or self._missed):
+            return False
         owner = self.owner
         took_all = owner.wants is None and not owner.has_missed  # up to its place
         for walk in walks:
@@ -148,6 +152,7 @@ class Group:
                 if place < last:
                     walk.go_back(priority, place)
             walk.missed |= self._missed
+        return True
 
 
 class Picker:
@@ -204,7 +209,7 @@ class Picker:
         walk = self._walks[consumer]
         if self._exclusive and walk is not self._exclusive[0]:
             return
-        self._left = ONE_GO
+        self._left = ONE_TURN
         while self._serve(walk, None, alone=True):
             if self._left <= 0:
                 self._ask()
@@ -242,29 +247,31 @@ class Picker:
     def offer(self, lane: Lane, message: Message) -> bool:
         """Hand a new message to whoever has seen everything before it and wants it, if there is one."""
         queue, passed = self._queue, self._passed
-        journal = queue.broker.journal
         passed.clear()
         if 0 < message.expires <= queue.broker.now:
             return False
+        priority, last = lane.priority, lane.last
+        alike = message.extra is None  # no group: it is the selectors' affair alone
         given_way_to: Walk | None = None  # who is on the way to it
         for walk in self._in_charge():
-            consumer = walk.consumer
-            if not consumer.hungry:
+            if not walk.consumer.hungry:
                 continue
             if given_way_to is not None and walk.rank < given_way_to.rank:
                 break
-            if not walk.has_seen(queue.lanes, lane):
-                if given_way_to is None and self._ranked and self._may_have(walk, message):
-                    given_way_to = walk
-            elif self._may_have(walk, message):
-                if message.durable and not consumer.auto:
+            wants = walk.wants
+            if not ((wants is None or wants(message)) if alike else self._may_have(walk, message)):
+                if walk.places.get(priority, -1) >= last:
+                    passed.append(walk)
+            elif walk.has_seen(queue.lanes, lane):
+                if message.durable and not walk.consumer.auto:
+                    journal = queue.broker.journal
                     journal.put(queue.number, message)
                     lane.pass_by(message, journal)
                 self._have_turn(walk)
                 self._hand(walk, message, stored=False)
                 return True
-            else:
-                passed.append(walk)
+            elif given_way_to is None:
+                given_way_to = walk
         return False
 
     def note(self, lane: Lane, message: Message) -> None:
@@ -274,13 +281,13 @@ class Picker:
 
     def give_back(self, messages: list[Message]) -> None:
         """These have returned to their lanes: whoever had passed them may want them."""
-        by_priority: dict[int, list[int]] = {}
+        by_priority: dict[int, list[Place]] = {}
         for message in messages:
-            by_priority.setdefault(message.priority, []).append(message.seq)
-        for priority, seqs in by_priority.items():
-            seqs.sort()
+            by_priority.setdefault(message.priority, []).append((-message.priority, message.seq))
+        for priority, places in by_priority.items():
+            places.sort()
             for walk in self._walks.values():
-                walk.miss(priority, seqs)
+                walk.miss(priority, places)
 
     def _in_charge(self) -> Iterable[Walk]:
         """Return those who are served, first who comes first."""
@@ -436,7 +443,7 @@ class Picker:
         return False
 
     def _hand(self, walk: Walk, message: Message, stored: bool) -> bool:
-        """Hand a message over; tell whether that freed a group. `stored`: its record is there or on the way."""
+        """Hand a message over; tell whether that sent others back. `stored`: its record is there or on the way."""
         queue, consumer = self._queue, walk.consumer
         extra = message.extra
         freed = False
@@ -452,7 +459,7 @@ class Picker:
         return freed
 
     def _take_group(self, walk: Walk, extra: Extra) -> bool:
-        """Give a consumer the group of a message that it gets; tell whether some group is free now."""
+        """Give a consumer the group of a message that it gets; tell whether a free one sent others back."""
         groups, name = self._groups, extra.group
         extra.first_of_group = name not in groups
         if extra.first_of_group:
@@ -464,6 +471,7 @@ class Picker:
             _, free = groups.popitem(last=False)
         else:
             return False
-        free.send_back(self._walks.values())
+        if not free.send_back(self._walks.values()):
+            return False
         self._ask()
         return True

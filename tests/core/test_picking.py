@@ -24,6 +24,7 @@ from broker.core import shelf as shelf_module
 from broker.core.browser import Browser
 from broker.core.event import Event
 from broker.core.message import Message
+from broker.core.policy import Policies
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription, Wants
 from broker.core.transaction import Transaction
 from tests.core.house import House, key
@@ -39,6 +40,8 @@ LIFETIMES = (0, 0, 0, 0, 0, 2)
 KINDS = (b"a", b"a", b"a", b"b", b"c")
 GROUPS = ("", "", "g", "h", "i")  # of messages, in half the programs
 REMEMBERED = 2  # groups
+MOST, MOST_BYTES = 15, 100  # that may wait, in half of them; bytes of what is not durable
+LIMITS = {"max_messages": MOST, "memory_limit": MOST_BYTES, "at_limit": "drop-oldest"}
 
 T = TypeVar("T")
 
@@ -154,8 +157,9 @@ class Watcher:
 class Machine:
     """One queue, any number of consumers, a disk that takes its time."""
 
-    def __init__(self, grouped: bool) -> None:
+    def __init__(self, grouped: bool, limited: bool) -> None:
         self.grouped = grouped
+        self.policies = Policies([("a", LIMITS)] if limited else [])
         self.messages: dict[int, Message] = {}  # those that nobody is done with
         self.ever: dict[int, Message] = {}
         self.waiting: set[int] = set()
@@ -163,7 +167,7 @@ class Machine:
         self.seen: set[int] = set()  # that some consumer has had
         self.written: set[int] = set()  # that must be on disk: true when the last write began
         self.being_written: set[int] = set()
-        self.open(House())
+        self.open(House(policies=self.policies))
 
     def open(self, house: House) -> None:
         self.house = house
@@ -177,11 +181,14 @@ class Machine:
     # What the queue does.
 
     def told(self, event: Event) -> None:
-        """Something expired: whoever waits for it waits in vain."""
-        if event.kind == "Expired" and event.source is self.queue:
+        """Something expired, or was given up because of a limit: whoever waits for it waits in vain."""
+        if event.kind in ("Expired", "MessageDiscarded") and event.source is self.queue:
             assert event.message is not None
             seq = event.message.seq
-            assert not self.alive(self.messages[seq])
+            if event.kind == "Expired":
+                assert not self.alive(self.messages[seq])
+            else:
+                assert len(self.waiting) > MOST or self.in_memory() > MOST_BYTES
             self.leaves(seq)
             del self.messages[seq]
 
@@ -427,7 +434,7 @@ class Machine:
         if not self.written:
             return
         everything = self.ever
-        self.open(House(self.house.store))
+        self.open(House(self.house.store, policies=self.policies))
         kept = self.house.on_disk(self.queue)
         self.messages = {seq: everything[seq] for seq in kept}
         for message in self.messages.values():
@@ -468,12 +475,12 @@ class Machine:
     def check_accounts(self) -> None:
         """They are exact all the time."""
         assert self.queue.waiting == len(self.waiting)
-        in_memory = sum(
-            len(message.tail)
-            for message in map(self.messages.__getitem__, self.waiting)
-            if not message.durable
-        )
-        assert self.queue.charged == in_memory
+        assert self.queue.charged == self.in_memory()
+
+    def in_memory(self) -> int:
+        """Return the bytes of what waits and is not durable."""
+        waiting = map(self.messages.__getitem__, self.waiting)
+        return sum(len(message.tail) for message in waiting if not message.durable)
 
     def end(self, choose: Choose) -> None:
         """Whatever happened before: who comes now gets all that waits, and nothing remains."""
@@ -550,11 +557,13 @@ STEPS = (
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(grouped=st.booleans(), program=st.binary(min_size=300, max_size=800))
-def test_everybody_gets_what_is_theirs(small: None, grouped: bool, program: bytes) -> None:
+@given(grouped=st.booleans(), limited=st.booleans(), program=st.binary(min_size=300, max_size=800))
+def test_everybody_gets_what_is_theirs(
+    small: None, grouped: bool, limited: bool, program: bytes
+) -> None:
     """Every byte of a program decides something; when it is read, everybody leaves and all is drained."""
     bytes_left = iter(program)
-    machine = Machine(grouped)
+    machine = Machine(grouped, limited)
 
     def choose(pool: Sequence[T]) -> T:
         return pool[next(bytes_left, 0) % len(pool)]
