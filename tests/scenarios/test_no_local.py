@@ -100,7 +100,7 @@ def test_a_composite_does_not_hide_the_sender(start_broker: StartBroker, connect
 
 
 def test_it_says_nothing_of_queues(connect: Connect, queue: str) -> None:
-    """As with ActiveMQ, whose noLocal is for topics: somebody must take what is in a queue."""
+    """Somebody must take what is in a queue; ActiveMQ lets it wait for another consumer."""
     client = connect()
     subscribe(client, queue, **NO_LOCAL)
     client.send("SEND", b"x", destination=queue)
