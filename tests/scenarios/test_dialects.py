@@ -5,11 +5,13 @@ One broker for each dialect; a table says who may expect what.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
 
 from broker import __version__
+from broker.dialect import Dialect
 from tests.conftest import StartBroker
 from tests.harness import BrokerProcess, Client
 from tests.scenarios.conftest import Connect
@@ -401,6 +403,30 @@ def test_two_names_are_two_queues_and_one_id_is_one_subscription(
     accepted(client.ask("UNSUBSCRIBE", id="/temp-queue/a"))
     accepted(client.ask("UNSUBSCRIBE", id="/temp-queue/b"))
     assert client.silent()
+
+
+#: What each field of a dialect decides is shown above.
+STORIES = {
+    "server_header": test_the_server_header_tells_clients_the_dialect,
+    "error_policy": test_after_an_error_that_harms_nothing,
+    "undefined_escapes": test_an_undefined_escape,
+    "colon_required": test_a_header_line_without_a_colon,
+    "unprefixed_error": test_a_destination_without_a_prefix,
+    "unknown_ack_refused": test_an_unknown_ack_mode,
+    "prefetch_unlimited": test_how_many_may_be_unacknowledged,
+    "any_subscription": test_an_ack_that_names_another_subscription,
+    "nack_requeues": test_a_nack_that_says_no_more,
+    "nack_cumulative": test_a_nack_in_mode_client,
+    "nack_in_1_0": test_a_nack_in_1_0,
+    "says_not_redelivered": test_what_a_first_delivery_says,
+    "receipts_at_commit": test_the_receipt_of_a_send_in_a_transaction,
+    "reply_to_subscribes": test_replies_come_without_a_subscribe,
+    "message_id_refused": test_a_send_with_a_message_id,
+}
+
+
+def test_every_difference_has_a_story() -> None:
+    assert STORIES.keys() == {field.name for field in dataclasses.fields(Dialect)}
 
 
 # --- what an operator wants otherwise -----------------------------------------------------------------

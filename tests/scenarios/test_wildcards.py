@@ -68,6 +68,32 @@ def test_what_a_pattern_means(
     assert all(each.headers["subscription"] == "s" for each in got)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/a/b//c",
+        ".a..b.",
+        ".ünï.cødé.😀",
+        " a blank",
+        ":colons:",
+        r"\back\slash",
+        "/queue/twice",
+        "=b&c=%2F#d",
+        ".A",
+        "." + "x" * 200,
+    ],
+)
+def test_names_of_all_kinds(connect: Connect, base: str, name: str, version: str) -> None:
+    """A name is what stands there, case and all; only dots have a meaning, for patterns."""
+    client, other = connect(version), connect()
+    subscribe(client, base + name)
+    subscribe(other, f"{base}.>", selector="mark = 'no such'")
+    for destination in (base + name, base + name.swapcase() + "x"):
+        client.send("SEND", b"x", destination=destination)
+    client.expect("MESSAGE", destination=base + name)
+    assert is_served(client)
+
+
 def test_in_every_version(connect: Connect, version: str, base: str) -> None:
     client = connect(version)
     subscribe(client, f"{base}.>", ack="client")
