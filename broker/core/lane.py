@@ -81,7 +81,7 @@ class Lane:
         if message.durable:
             self.behind += 1
         else:
-            self.later.add(message)
+            self.later.append(message)
 
     def put_back(self, messages: list[Message]) -> None:
         """Return messages, sorted by seq, to their places in memory."""
@@ -108,9 +108,9 @@ class Lane:
 
     def fill(self) -> None:
         """Fill the head with what comes next of what is in memory."""
-        for message in self.later.pop(WINDOW - len(self.head), self._limit):
-            self.head.append(message)
-            self.bytes += len(message.tail)
+        messages = self.later.pop(WINDOW - len(self.head), self._limit)
+        self.head.extend(messages)
+        self.bytes += sum([len(message.tail) for message in messages])
 
     @property
     def low(self) -> bool:

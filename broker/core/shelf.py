@@ -23,14 +23,16 @@ sequence = attrgetter("seq")
 class Shelf:
     """Messages in order."""
 
-    __slots__ = ("_blocks", "_newest")
+    __slots__ = ("_blocks", "_from")
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         """`messages` are in order."""
         self._blocks: list[list[Message]] = []  # none is empty
-        self._newest: list[int] = []  # seq of each block's last
+        self._from: list[
+            int
+        ] = []  # a block has what is not older than this, and older than the next
         for message in messages:
-            self.add(message)
+            self.append(message)
 
     def __bool__(self) -> bool:
         return bool(self._blocks)
@@ -46,57 +48,61 @@ class Shelf:
         """The first one, if there is any."""
         return self._blocks[0][0]
 
-    def add(self, message: Message) -> None:
-        """Put a message in its place."""
-        blocks, newest, seq = self._blocks, self._newest, message.seq
-        if newest and seq < newest[-1]:
-            at = bisect_left(newest, seq)
-            block = blocks[at]
-            block.insert(bisect_left(block, seq, key=sequence), message)
-            if len(block) > 2 * BLOCK:
-                blocks[at : at + 1] = block[:BLOCK], block[BLOCK:]
-                newest.insert(at, block[BLOCK - 1].seq)
-        elif newest and len(blocks[-1]) < BLOCK:
-            blocks[-1].append(message)
-            newest[-1] = seq
+    def append(self, message: Message) -> None:
+        """Put the newest message in its place."""
+        if self._blocks and len(block := self._blocks[-1]) < BLOCK:
+            block.append(message)
         else:
-            blocks.append([message])
-            newest.append(seq)
+            self._blocks.append([message])
+            self._from.append(message.seq)
+
+    def add(self, message: Message) -> None:
+        """Put any message in its place."""
+        blocks, seq = self._blocks, message.seq
+        if not blocks or seq > blocks[-1][-1].seq:
+            self.append(message)
+            return
+        at = self._block_of(seq)
+        block = blocks[at]
+        block.insert(bisect_left(block, seq, key=sequence), message)
+        self._from[at] = min(self._from[at], seq)
+        if len(block) > 2 * BLOCK:
+            blocks[at : at + 1] = block[:BLOCK], block[BLOCK:]
+            self._from.insert(at + 1, block[BLOCK].seq)
 
     def add_oldest(self, messages: list[Message]) -> None:
         """Put messages, in order, before all others."""
+        if self._blocks:
+            self._from[0] = self.oldest.seq
         blocks = [messages[start : start + BLOCK] for start in range(0, len(messages), BLOCK)]
         self._blocks[:0] = blocks
-        self._newest[:0] = [block[-1].seq for block in blocks]
+        self._from[:0] = [block[0].seq for block in blocks]
 
     def find(self, seq: int) -> Message | None:
         """Return a message if it is here."""
-        at = bisect_left(self._newest, seq)
-        if at < len(self._blocks):
-            block = self._blocks[at]
-            message = block[bisect_left(block, seq, key=sequence)]
-            if message.seq == seq:
-                return message
-        return None
+        if not self._blocks:
+            return None
+        block = self._blocks[self._block_of(seq)]
+        index = bisect_left(block, seq, key=sequence)
+        return block[index] if index < len(block) and block[index].seq == seq else None
 
     def take(self, seq: int) -> bool:
         """Take a message out; False if it is not here."""
-        at = bisect_left(self._newest, seq)
-        if at == len(self._blocks):
+        if not self._blocks:
             return False
+        at = self._block_of(seq)
         block = self._blocks[at]
         index = bisect_left(block, seq, key=sequence)
-        if block[index].seq != seq:
+        if index == len(block) or block[index].seq != seq:
             return False
         del block[index]
-        self._tidy(at)
+        self._drop_if_empty(at)
         return True
 
     def after(self, place: int, count: int, limit: int) -> list[Message]:
         """Return the first `count` messages after a place, as far as they are not after `limit`."""
         found: list[Message] = []
-        at = bisect_right(self._newest, place)
-        for block in islice(self._blocks, at, None):
+        for block in islice(self._blocks, self._block_of(place), None):
             start = 0 if found else bisect_right(block, place, key=sequence)
             found += block[start : start + count - len(found)]
             if len(found) == count or block[-1].seq > limit:
@@ -111,15 +117,16 @@ class Shelf:
             some = up_to(limit, block[: count - len(found)])
             found += some
             del block[: len(some)]
-            self._tidy(0)
+            self._drop_if_empty(0)
         return found
 
-    def _tidy(self, at: int) -> None:
-        block = self._blocks[at]
-        if block:
-            self._newest[at] = block[-1].seq
-        else:
-            del self._blocks[at], self._newest[at]
+    def _block_of(self, seq: int) -> int:
+        """Return the number of the block where a message stands if it is here."""
+        return max(0, bisect_right(self._from, seq) - 1)
+
+    def _drop_if_empty(self, at: int) -> None:
+        if not self._blocks[at]:
+            del self._blocks[at], self._from[at]
 
 
 def up_to(limit: int, messages: list[Message]) -> list[Message]:

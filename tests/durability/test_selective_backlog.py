@@ -17,6 +17,7 @@ from tests.harness import BrokerProcess, Client
 LONG = [pytest.mark.long, pytest.mark.timeout(900)]
 COUNTS = [50_000, pytest.param(1_000_000, marks=LONG)]
 FEWER = [20_000, pytest.param(100_000, marks=LONG)]
+LARGE = [100, pytest.param(5000, marks=LONG)]
 CHUNK = 1000  # messages from one receipt to the next
 AHEAD = 5 * CHUNK  # messages that may be on the way
 BODY = b"x" * 200
@@ -69,6 +70,27 @@ def test_the_last_ten_of_a_backlog(count: int, start_broker: StartBroker, connec
     assert broker.memory() < before + 40 * MB
     assert seconds < 5 + count * 50e-6
     assert sorted(took)[len(took) // 2] < 0.1
+
+
+@pytest.mark.parametrize("count", LARGE)
+def test_large_messages_in_the_way(count: int, start_broker: StartBroker, connect: Connect) -> None:
+    """Each is copied to be looked at: a few of them are as much work as a thousand small ones."""
+    broker = start_broker()
+    before = broker.memory()
+    clock = Clock()
+    sender = connect(broker)
+    for number in range(count):
+        sender.send("SEND", b"x" * 100_000, destination="/queue/a", receipt=str(number))
+        sender.expect("RECEIPT", receipt_id=str(number))
+    fill_kinds(sender, "/queue/a", iter(["rare"]))
+    clock.tell(f"{count} messages of 100 KB in", broker)
+    consumer = connect(broker)
+    with pings(broker) as took:
+        consumer.send("SUBSCRIBE", destination="/queue/a", id_="1", selector="kind = 'rare'")
+        assert numbers(frames(consumer), 1) == [0]
+    clock.tell("the last one out", broker)
+    tell("large ones", took, broker)
+    assert broker.memory() < before + 40 * MB
 
 
 @pytest.mark.parametrize("persistent", ["true", "false"])
