@@ -244,7 +244,10 @@ class Lane:
         """Take a message out, wherever it is."""
         seq, head = message.seq, self.head
         if head and seq <= head[-1].seq:
-            del head[bisect_left(head, seq, key=sequence)]
+            if head[0] is message:
+                head.popleft()
+            else:
+                del head[bisect_left(head, seq, key=sequence)]
             self.bytes -= len(message.tail)
         elif not self.later.take(seq):
             self.apart.add(seq)
