@@ -21,6 +21,7 @@ from broker.core import lane as lane_module
 from broker.core import picking as picking_module
 from broker.core import queue as queue_module
 from broker.core import shelf as shelf_module
+from broker.core import walk as walk_module
 from broker.core.browser import Browser
 from broker.core.event import Event
 from broker.core.message import Message
@@ -95,8 +96,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picking_module, "ONE_GO", 5)
     monkeypatch.setattr(picking_module, "ONE_TURN", 3)
     monkeypatch.setattr(picking_module, "FEW", 2)
+    monkeypatch.setattr(walk_module, "FEW", 2)
     monkeypatch.setattr(picking_module, "GROUPS", REMEMBERED)
-    monkeypatch.setattr(picking_module, "MISSED", 4)
+    monkeypatch.setattr(walk_module, "MISSED", 4)
     monkeypatch.setattr(browser_module, "ONE_GO", 5)
     monkeypatch.setattr(browser_module, "FEW", 2)
 
@@ -737,7 +739,7 @@ def test_what_was_given_back_does_not_overtake_what_is_more_urgent(house: House)
 def test_who_has_missed_too_much_rather_goes_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picking_module, "MISSED", 3)
+    monkeypatch.setattr(walk_module, "MISSED", 3)
     house.put(*map(str, range(10)))
     first = house.consume(CLIENT_INDIVIDUAL)
     second = house.consume(CLIENT_INDIVIDUAL, 4, wants=lambda message: True)
