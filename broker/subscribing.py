@@ -1,76 +1,24 @@
-"""SUBSCRIBE and UNSUBSCRIBE: who gets what from where.
+"""SUBSCRIBE and UNSUBSCRIBE: what a client is subscribed to, from its first word to its last.
 
-    one queue                       → a consumer of it, or a browser (`browser:true`)
-    one or more topics, wildcards   → a queue of its own that is bound to them
-    several queues, wildcards       → one subscription that takes from all (`core.several`)
-    a topic under a durable name    → the queue of its durable subscription (`core.durable`)
-
-What a client may ask for is in `broker.wish`. A SUBSCRIBE is refused before it has changed anything; what is
-granted begins when its RECEIPT has been said.
+What it may ask for is in `broker.wish`, how that is granted in `broker.granting`. What is granted begins when
+its RECEIPT has been said: no MESSAGE comes before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from functools import partial
-from itertools import count
-from typing import NamedTuple
 
 from broker.client import Client
-from broker.consumer import Consumer, end_of_browsing, message_writer, names_of
+from broker.consumer import Consumer
 from broker.core.broker import Broker
-from broker.core.browser import Browser
-from broker.core.durable_queue import DurableQueue
-from broker.core.event import ADVISORIES, Event
+from broker.core.event import Event
 from broker.core.lane import Read
-from broker.core.message import Message
-from broker.core.names import QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of
-from broker.core.pattern import is_pattern
-from broker.core.policy import Policy
-from broker.core.queue import Queue
-from broker.core.several import Several
-from broker.core.subscription import AUTO, Subscription
-from broker.core.topic import Topic, TopicQueue
+from broker.core.subscription import AUTO
 from broker.errors import Refusal
+from broker.granting import Grant, Granting
 from broker.stomp.frame import Frame
-from broker.wish import UNLIMITED, Wish, read_durable, read_wish
-
-DURABLE_PREFETCH = 100  # of a durable subscription, as in ActiveMQ
-
-
-@dataclass(slots=True)
-class Sources:
-    """What a SUBSCRIBE takes from."""
-
-    queues: list[Queue] = field(default_factory=list)
-    topics: list[Topic] = field(default_factory=list)
-    queue_patterns: list[str] = field(default_factory=list)  # names
-    topic_patterns: list[str] = field(default_factory=list)
-    policies: list[Policy] = field(default_factory=list)  # of all these
-
-    @property
-    def are_one(self) -> bool:
-        """True when it is one queue or topic: all messages say the same destination."""
-        return len(self.queues) + len(self.topics) == len(self.policies) == 1
-
-    @property
-    def have_queues(self) -> bool:
-        """True when there is any queue, or pattern of queues."""
-        return bool(self.queues or self.queue_patterns)
-
-    @property
-    def have_topics(self) -> bool:
-        """True when there is any topic, or pattern of topics."""
-        return bool(self.topics or self.topic_patterns)
-
-
-class Grant(NamedTuple):
-    """What becomes of a SUBSCRIBE."""
-
-    consumer: Consumer
-    begin: Callable[[], None]  # nothing has changed before
-    is_stored: bool = False  # the broker remembers it: its RECEIPT waits for the disk
+from broker.wish import Wish, read_durable, read_wish
 
 
 class Later:
@@ -100,7 +48,7 @@ class Subscriptions:
         self._unsaid: set[Consumer] = set()  # those whose RECEIPT waits for the disk
         self._client = client
         self._paused = False  # the client reads too slowly to be handed more
-        self._numbers = count(1)
+        self._granting = Granting(client)
 
     # What the client says.
 
@@ -118,7 +66,7 @@ class Subscriptions:
                 f"Duplicated subscription identifier: {id}",
                 "Every subscription of a connection needs an id of its own.",
             )
-        grant = self._grant(id, read_wish(headers, client))
+        grant = self._granting.grant(id, read_wish(headers, client))
         if grant.is_stored and "receipt" in headers:
             self._unsaid.add(grant.consumer)
             self._start(grant)
@@ -133,7 +81,7 @@ class Subscriptions:
         if name not in self._by_id:
             queue = self._client.temporary(name)
             wish = Wish(destination=name, elements=[queue.destination], mode=AUTO)
-            self._start(self._grant(name, wish))
+            self._start(self._granting.grant(name, wish))
 
     def unsubscribe(self, frame: Frame) -> None:
         """Do an UNSUBSCRIBE. Raises `Refusal`."""
@@ -225,185 +173,3 @@ class Subscriptions:
 
     def _tell(self, consumer: Consumer, gone: bool = False) -> None:
         self._client.broker.tell(Event("Consumer", consumer, gone=gone))
-
-    # How a wish is granted. Each raises `Refusal`, or has not changed anything yet.
-
-    def _grant(self, id: str | None, wish: Wish) -> Grant:
-        if wish.durable_name:
-            return self._grant_durable(id, wish)
-        sources = find_sources(wish.elements, self._client)
-        if wish.browse:
-            return self._grant_browser(id, wish, sources)
-        return self._grant_plain(id, wish, sources)
-
-    def _grant_plain(self, id: str | None, wish: Wish, sources: Sources) -> Grant:
-        """A consumer of queues and topics, and of whatever patterns mean."""
-        own = self._own_queue(wish, sources) if sources.have_topics else None
-        queues = [*sources.queues, own] if own is not None else sources.queues
-        several = None if len(queues) == 1 and not sources.queue_patterns else Several()
-        consumer = self._consumer(id, wish, several or queues[0], sources.policies, sources.are_one)
-        subscription, routes = consumer.subscription, self._client.broker.routes
-
-        def begin() -> None:
-            if several is None:
-                join(queues[0], subscription)
-            else:
-                for queue in queues:
-                    several.add(subscription, queue)
-                take = partial(several.add, subscription, roams=True)
-                for pattern in sources.queue_patterns:
-                    routes.roam_queues(subscription, pattern, take)
-            if own is not None:
-                for topic in sources.topics:
-                    own.bind(topic)
-                for pattern in sources.topic_patterns:
-                    routes.roam_topics(subscription, pattern, partial(own.bind, roams=True))
-
-        stays = any(virtual_topic_of(queue.name) for queue in sources.queues)
-        return Grant(consumer, begin, is_stored=stays)
-
-    def _own_queue(self, wish: Wish, sources: Sources) -> TopicQueue:
-        """Return the queue of a subscriber to topics."""
-        broker = self._client.broker
-        name = [*(topic.name for topic in sources.topics), *sources.topic_patterns][0]
-        policy = broker.routes.policies.for_topic(name)
-        pending = policy.pending_limit
-        return TopicQueue(
-            broker,
-            name,
-            policy,
-            pending if wish.pending is None else min(pending, wish.pending),
-            wants=wish.wants,
-            sender=self._client if wish.no_local else None,
-            recent=wish.retroactive,
-            tells=not sources.are_one,
-        )
-
-    def _grant_browser(self, id: str | None, wish: Wish, sources: Sources) -> Grant:
-        if not (sources.are_one and sources.queues):
-            raise Refusal(
-                "Only a queue can be browsed", "browser:true needs the destination of one queue."
-            )
-        client, number = self._client, str(next(self._numbers))
-        names = names_of(id, wish.destination)
-        deliver = message_writer([*names, ("browser", "true")], AUTO, number, client, {})
-        end = end_of_browsing(names, client)
-        browser = Browser(sources.queues[0], deliver, end, wish.wants)
-        return Grant(Consumer(client, browser, id, wish, number), browser.start)
-
-    def _grant_durable(self, id: str | None, wish: Wish) -> Grant:
-        client, topic = self._client, durable_topic(wish)
-        client_id = "" if wish.shared else client.client_id
-        if not wish.shared and not client_id:
-            if client.version != "1.0":
-                raise Refusal(
-                    "A durable subscription needs a client-id",
-                    "Add a header client-id to CONNECT: it and the name are the subscription's.",
-                )
-            client_id = wish.durable_name
-        queue = client.broker.durables.subscribe(
-            client_id, wish.durable_name, topic, wish.selector, wish.no_local, wish.shared
-        )
-        consumer = self._consumer(
-            id, wish, queue, [queue.policy], not is_pattern(topic), DURABLE_PREFETCH
-        )
-
-        def begin() -> None:
-            join(queue, consumer.subscription)
-            if wish.no_local:
-                queue.spare(client)
-
-        return Grant(consumer, begin, is_stored=True)
-
-    def _consumer(
-        self,
-        id: str | None,
-        wish: Wish,
-        queue: Queue | Several,
-        policies: Sequence[Policy],
-        are_one: bool,
-        default: int = 0,
-    ) -> Consumer:
-        """Make a consumer. `are_one`: its messages say the destination that it named."""
-        client, number = self._client, str(next(self._numbers))
-        wish = replace(wish, prefetch=prefetch_for(wish, policies, client, default))
-        names = names_of(id, wish.destination if are_one else "")
-        in_flight: dict[str, Message] = {}
-        deliver = message_writer(names, wish.mode, number, client, in_flight)
-        subscription = Subscription(queue, wish.mode, wish.prefetch, deliver)
-        subscription.in_flight = in_flight
-        if not isinstance(queue, TopicQueue | DurableQueue):  # they choose what comes, for one
-            subscription.wants = wish.wants
-            subscription.rank, subscription.exclusive = wish.rank, wish.exclusive
-        return Consumer(client, subscription, id, wish, number)
-
-
-def join(queue: Queue, subscription: Subscription) -> None:
-    """Let a consumer be served."""
-    queue.join(subscription)
-    queue.feed(subscription)
-
-
-def find_sources(elements: Sequence[str], client: Client) -> Sources:
-    """Return what destinations mean. Raises `Refusal`, having made none of them."""
-    routes, sources = client.broker.routes, Sources()
-    policies = routes.policies
-    for element in elements:
-        check_source(element, client)
-    for element in elements:
-        is_topic, name = element.startswith(TOPIC), split(element)[1]
-        if means_others(element):
-            (sources.topic_patterns if is_topic else sources.queue_patterns).append(name)
-            sources.policies.append(
-                policies.for_topic(name) if is_topic else policies.for_queue(name)
-            )
-            continue
-        source = routes.source(element)
-        if isinstance(source, Topic):
-            sources.topics.append(source)
-        else:
-            sources.queues.append(source)
-        sources.policies.append(source.policy)
-    return sources
-
-
-def check_source(element: str, client: Client) -> None:
-    """Raise `Refusal` unless a client may consume from a destination: from its own, if it is temporary."""
-    prefix, name = split(element)
-    if prefix in (QUEUE, TOPIC):
-        check_name(name)
-        return
-    client.broker.routes.source(element)
-    if element not in client.own_names:
-        raise Refusal(
-            f"Cannot subscribe to a remote Temporary destination: {element}",
-            "Only the connection that made it may consume from it.",
-        )
-
-
-def durable_topic(wish: Wish) -> str:
-    """Return the topic of a durable subscription. Raises `Refusal`."""
-    [element, *others] = wish.elements
-    if others or not element.startswith(TOPIC):
-        raise Refusal(
-            "Invalid Subscription: cannot durably subscribe to a Queue destination!",
-            "A queue keeps its messages anyway; a durable subscription is for one topic.",
-        )
-    topic = check_name(element.removeprefix(TOPIC))
-    if topic.startswith(ADVISORIES):
-        raise Refusal(
-            "Advisories are not stored", "Subscribe to them without a subscription's name."
-        )
-    return topic
-
-
-def prefetch_for(wish: Wish, policies: Sequence[Policy], client: Client, default: int) -> int:
-    """Return how many messages a consumer may have unacknowledged.
-
-    What it asks for; else the least that a policy of its destinations says; else what the dialect or the
-    options have, or `default`.
-    """
-    said = [policy.prefetch for policy in policies if policy.prefetch]
-    if wish.prefetch or said:
-        return wish.prefetch or min(said)
-    return UNLIMITED if client.dialect.prefetch_unlimited else default or client.options.prefetch

@@ -63,7 +63,7 @@ HOUSE = [
         "joins",
         (
             *("broker.connection", "broker.conversation", "broker.sending", "broker.subscribing"),
-            *("broker.wish",),
+            *("broker.granting", "broker.wish"),
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.advisories", "broker.statistics", "broker.schedule_management"),
