@@ -22,7 +22,7 @@ test: $(VENV)/installed-dev  ## lint, types, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 long: $(VENV)/installed-dev  ## the tests that take minutes: a million messages, 10,000 connections
 	$(BIN)/pytest -m long --timeout 1200

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from broker.client import Client
 from broker.consumer import Consumer, end_of_browsing, message_writer, names_of
 from broker.core.browser import Browser
-from broker.core.durable_queue import DurableQueue
+from broker.core.durable.queue import DurableQueue
 from broker.core.event import ADVISORIES
 from broker.core.message import Message
 from broker.core.names import QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of

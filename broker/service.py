@@ -25,9 +25,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from broker.advisories import Advisories
 from broker.agenda import Agenda
-from broker.author import Author
 from broker.connection import Connection
 from broker.core.broker import Broker, Outside
 from broker.core.policy import Policies
@@ -37,13 +35,15 @@ from broker.errors import Refusal
 from broker.filters import make_filter
 from broker.net.stream import Stream
 from broker.options import Options
-from broker.presence import Presence
-from broker.schedule_management import ScheduleManagement
-from broker.statistics import Statistics
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
 from broker.turn import Turn
+from broker.watch.advisories import Advisories
+from broker.watch.author import Author
+from broker.watch.presence import Presence
+from broker.watch.schedule import ScheduleManagement
+from broker.watch.statistics import Statistics
 
 
 class CannotStart(Exception):

@@ -11,8 +11,8 @@ from broker.options import Options
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
-from tests.outside import outside
 from broker.turn import Turn
+from tests.outside import outside
 
 
 class Socket:

@@ -37,7 +37,7 @@ HOUSE = [
         "roof",
         ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
         may=(
-            *("bench", "rpc faces", "rpc", "net", "joins", "options"),
+            *("bench", "rpc faces", "rpc", "net", "watch", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
@@ -60,14 +60,19 @@ HOUSE = [
     # ══ the street line: nothing below imports Twisted, opens a socket, reads a clock ══
     # 2: joins
     Room(
+        "watch",
+        ("broker.watch.*",),
+        may=("joins", "options", "stomp", "core", "errors", "name"),
+        never=PURE,
+    ),
+    Room(
         "joins",
         (
             *("broker.connection", "broker.conversation", "broker.sending", "broker.subscribing"),
             *("broker.granting", "broker.wish"),
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
-            *("broker.advisories", "broker.statistics", "broker.schedule_management"),
-            *("broker.author", "broker.maps", "broker.presence", "broker.qualified"),
+            "broker.qualified",
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),

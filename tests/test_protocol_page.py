@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import filters, statistics
+from broker import filters
 from broker.core.durable import NAME_BYTES as SUBSCRIPTION_BYTES
 from broker.core.picking import GROUPS
 from broker.core.policy import Policy
@@ -31,6 +31,7 @@ from broker.selector.parse import DEPTH
 from broker.setting import settings_of
 from broker.stomp import Frame
 from broker.tail import OURS
+from broker.watch import statistics
 from tests.conftest import StartBroker
 from tests.harness import DEADLINE, BrokerProcess, Client
 from tests.scenarios.steps import put, subscribe, take
@@ -92,9 +93,9 @@ PLACES = {
     "broker.connection": (CONNECT, "CONNECTED"),
     "broker.consumer": ("MESSAGE",),
     "broker.conversation": (ACK, BEGIN, "DISCONNECT"),
-    "broker.schedule_management": ("SEND", "MESSAGE"),
+    "broker.watch.schedule": ("SEND", "MESSAGE"),
     "broker.sending": ("SEND", "MESSAGE"),
-    "broker.statistics": ("SEND", "MESSAGE"),
+    "broker.watch.statistics": ("SEND", "MESSAGE"),
     "broker.stomp.session": (CONNECT, "CONNECTED", ERROR),
     "broker.subscribing": ("SUBSCRIBE", "UNSUBSCRIBE", "MESSAGE"),
     "broker.wish": ("SUBSCRIBE", "UNSUBSCRIBE"),
@@ -104,7 +105,7 @@ MODULES = [
     "broker.stomp.session",
     *sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for folder in ("", "core")
+        for folder in ("", "core", "core/durable", "core/schedule", "watch")
         for path in (ROOT / "broker" / folder).glob("*.py")
         if path.stem not in ("__init__", "__main__")
     ),

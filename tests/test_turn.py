@@ -19,8 +19,8 @@ from broker.store import Store, StoreSettings, Writes
 from broker.store.failing import FailingStore
 from broker.store.memory import MemoryStore
 from broker.store.writer import Done, InlineWriter
-from tests.outside import outside
 from broker.turn import Turn
+from tests.outside import outside
 
 JOURNAL_BYTES = 1000
 JOURNAL_DELAY = 10.0  # seconds

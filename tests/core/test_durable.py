@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from broker.core import durable_queue, log
-from broker.core.durable import NAME_BYTES, Durables
-from broker.core.durable_queue import DurableQueue
-from broker.core.log import Inlet, Log
+from broker.core.durable import NAME_BYTES, Durables, log
+from broker.core.durable import queue as durable_queue
+from broker.core.durable.log import Inlet, Log
+from broker.core.durable.progress import Progress, What
+from broker.core.durable.queue import DurableQueue
 from broker.core.message import Message, UnknownFormat
 from broker.core.policy import Policies
-from broker.core.progress import Progress, What
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription
 from broker.core.transaction import Transaction
 from broker.errors import Refusal

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from broker.core import job as job_module
 from broker.core import schedule as schedule_module
-from broker.core import timeline as timeline_module
-from broker.core.job import LAST_DUE, Job
 from broker.core.message import Message, UnknownFormat
 from broker.core.routes import Service
 from broker.core.schedule import STORED_AS, Schedule
+from broker.core.schedule import job as job_module
+from broker.core.schedule import timeline as timeline_module
+from broker.core.schedule.job import LAST_DUE, Job
 from broker.errors import Refusal
 from broker.store.memory import MemoryStore
 from tests.core.house import House, next_minute

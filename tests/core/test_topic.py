@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.core import topic as topic_module
-from broker.core.policy import DEAD_LETTERS
 from broker.core.message import Message
+from broker.core.policy import DEAD_LETTERS
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL
 from broker.core.topic import TopicQueue
 from broker.core.transaction import Transaction

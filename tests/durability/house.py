@@ -13,8 +13,8 @@ from broker.stomp import Frame, Parser
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
-from tests.outside import outside
 from broker.turn import Turn
+from tests.outside import outside
 
 
 class Client:

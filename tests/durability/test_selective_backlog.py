@@ -26,13 +26,13 @@ BODY = b"x" * 200
 def fill_kinds(client: Client, destination: str, kinds: Iterator[str], **headers: str) -> None:
     """Send a message of each kind, which says its number; return when all are there."""
     more = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    number, asked, answered = 0, 0, 0
-    while chunk := list(islice(kinds, CHUNK)):
+    asked, answered = 0, 0
+    numbered = enumerate(kinds)
+    while chunk := list(islice(numbered, CHUNK)):
         data = []
-        for number, kind in enumerate(chunk, number):
+        for number, kind in chunk:
             head = f"SEND\ndestination:{destination}\nkind:{kind}\nnumber:{number}\n{more}"
             data.append(b"%bcontent-length:%d\n\n%b\0" % (head.encode(), len(BODY), BODY))
-        number += 1
         asked += 1
         data[-1] = data[-1].replace(b"\n", b"\nreceipt:%d\n" % asked, 1)
         client.write(b"".join(data))

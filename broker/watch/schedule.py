@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from broker.author import Author, wanted_reply
 from broker.client import number
 from broker.core.broker import Broker
-from broker.core.job import Job
 from broker.core.message import Message
 from broker.core.routes import QUEUE, TOPIC, Service
+from broker.core.schedule.job import Job
 from broker.errors import Refusal
 from broker.qualified import split
 from broker.tail import annotate, read_headers
+from broker.watch.author import Author, wanted_reply
 
 MANAGEMENT = "ActiveMQ.Scheduler.Management"
 ACTION, JOB = "AMQ_SCHEDULER_ACTION", "scheduledJobId"

@@ -1,6 +1,6 @@
 """Durable topic subscriptions: what comes while the subscriber is away waits for it.
 
-Such a subscription is a queue whose messages lie in its topic's log (`broker.core.log`), once for all
+Such a subscription is a queue whose messages lie in its topic's log (`broker.core.durable.log`), once for all
 subscriptions. Its own state is how far it has come:
 
     in the log:   … done | high | fresh: in the head, or behind it …  last
@@ -13,7 +13,7 @@ subscriptions. Its own state is how far it has come:
 4. When the consumer has gone, what it had and what was in the head is in the log only, as before. What is
    `open` is read again, record by record, when the next one comes, and comes first.
 
-How far it has come goes to the store as a mark (`broker.core.progress`), once a batch however much has changed,
+How far it has come goes to the store as a mark (`broker.core.durable.progress`), once a batch however much has changed,
 together with the deletions in the log that follow from it. What was handed out since is not in it: after a crash
 it comes again.
 """
@@ -24,10 +24,10 @@ from bisect import insort
 from collections import deque
 from functools import partial
 
+from broker.core.durable.log import LANE, Log, read_record
+from broker.core.durable.progress import Progress, What, progress_key, what_key
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
-from broker.core.log import LANE, Log, read_record
 from broker.core.message import MOST_RETURNS, Message
-from broker.core.progress import Progress, What, progress_key, what_key
 from broker.core.queue import ONE_GO, Queue
 from broker.core.routes import TOPIC
 from broker.core.schedule import Call

@@ -23,8 +23,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING
 
-from broker.core.job import FIRST, ORDINAL_BITS, PRIORITY, Job, number_at
 from broker.core.lane import Read
+from broker.core.schedule.job import FIRST, ORDINAL_BITS, PRIORITY, Job, number_at
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker

@@ -11,7 +11,7 @@ Headers that say more (the last two also as part of the destination's name):
     ActiveMQ.Statistics.Destination.List.End.With.Null                    an empty map follows the last one
     ActiveMQ.Statistics.Destination.Include.First.Message.Timestamp       when the first message was sent
 
-The answers are maps (`broker.maps`) with the keys of ActiveMQ's `StatisticsBroker`, and `correlation-id`. The
+The answers are maps (`broker.watch.maps`) with the keys of ActiveMQ's `StatisticsBroker`, and `correlation-id`. The
 numbers are those that there are anyway; nothing is counted for them on a message's way:
 
 - `size`, `inflightCount`, `enqueueCount`, `expiredCount`, `messagesCached` and the counts of consumers are exact,
@@ -33,7 +33,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from broker.author import Author, wanted_reply
 from broker.client import number
 from broker.consumer import Consumer
 from broker.core.broker import Broker
@@ -44,10 +43,11 @@ from broker.core.queue import Queue
 from broker.core.routes import QUEUE, TOPIC, Service
 from broker.core.topic import Topic, TopicQueue
 from broker.errors import Refusal
-from broker.maps import Value, write_map
-from broker.presence import Counts, Presence, in_flight
 from broker.qualified import qualified, split
 from broker.tail import read_headers
+from broker.watch.author import Author, wanted_reply
+from broker.watch.maps import Value, write_map
+from broker.watch.presence import Counts, Presence, in_flight
 
 STATISTICS = "ActiveMQ.Statistics."
 BROKER, SUBSCRIPTION = STATISTICS + "Broker", STATISTICS + "Subscription"

@@ -5,7 +5,7 @@ A log is one stored queue with one lane. It only grows at one end and is deleted
     seq:  … floor | low … … last          low: nobody needs what is at or below it
                     ↑ deleted next
 
-Each subscription knows how far it has come (`broker.core.durable_queue`); the least of them is `low`, found once
+Each subscription knows how far it has come (`broker.core.durable.queue`); the least of them is `low`, found once
 a batch. The newest records are remembered while everybody keeps up, so that deleting them, mostly before they
 were ever written, takes no reading; what lies further back is read again to be deleted, in goes.
 
@@ -32,18 +32,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from broker.core.durable.progress import COUNT, log_key
 from broker.core.each import for_each
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.pattern import is_pattern
-from broker.core.progress import COUNT, log_key
 from broker.core.queue import Queue
 from broker.core.routes import HIDDEN
 from broker.core.topic import Topic
 
 if TYPE_CHECKING:
     from broker.core.durable import Durables
-    from broker.core.durable_queue import DurableQueue
+    from broker.core.durable.queue import DurableQueue
 
 STORED_AS = HIDDEN + "log/"  # begins the names of the stored queues
 LANE = DEFAULT_PRIORITY  # the one lane of each

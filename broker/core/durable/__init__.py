@@ -1,7 +1,7 @@
 """Durable topic subscriptions by client-id and name: made, found, ended, and kept across restarts.
 
-What one is, is in `broker.core.durable_queue`; where its messages lie, in `broker.core.log`; what is stored of it
-beside them, in `broker.core.progress`.
+What one is, is in `broker.core.durable.queue`; where its messages lie, in `broker.core.durable.log`; what is stored of it
+beside them, in `broker.core.durable.progress`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from broker.core.durable_queue import DurableQueue
-from broker.core.log import STORED_AS, Log
+from broker.core.durable.log import STORED_AS, Log
+from broker.core.durable.progress import COUNT, Progress, What, log_key, number_of, progress_key
+from broker.core.durable.queue import DurableQueue
 from broker.core.names import TOPIC, check_name
-from broker.core.progress import COUNT, Progress, What, log_key, number_of, progress_key
 from broker.core.subscription import Wants
 from broker.errors import Refusal
 

@@ -1,6 +1,6 @@
 """Messages for later: scheduled deliveries, once or repeated, and messages given back for a while.
 
-A job waits in one stored queue that is no destination (`broker.core.timeline`), or in memory if its message is
+A job waits in one stored queue that is no destination (`broker.core.schedule.timeline`), or in memory if its message is
 not stored. When it is due, one turn deletes its record, or puts it back under its next moment, and puts a copy
 into its destination under a sequence number of its own. That is one batch of the journal, so a kill at any
 moment neither loses a delivery nor makes two.
@@ -35,10 +35,10 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from broker.core.each import for_each
-from broker.core.job import FIRST, LAST_DUE, Job, Plan, due_at, number_at
 from broker.core.lane import Read
 from broker.core.message import Message
-from broker.core.timeline import END, Timeline
+from broker.core.schedule.job import FIRST, LAST_DUE, Job, Plan, due_at, number_at
+from broker.core.schedule.timeline import END, Timeline
 from broker.errors import Refusal
 
 if TYPE_CHECKING:

@@ -27,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
-from broker.author import JSON, Author, to_json
 from broker.client import Client, Producer
 from broker.consumer import Consumer
 from broker.core.broker import Broker
@@ -39,9 +38,10 @@ from broker.core.routes import TEMP_QUEUE, TEMP_TOPIC, TOPIC, TempQueue, TempTop
 from broker.core.subscription import Wants
 from broker.core.topic import Topic, TopicQueue
 from broker.filters import make_filter
-from broker.presence import Presence, queues_of
 from broker.qualified import as_json, place_of, qualified, split
 from broker.tail import message_id
+from broker.watch.author import JSON, Author, to_json
+from broker.watch.presence import Presence, queues_of
 
 #: Of these whoever comes later is told what is there.
 STATES = ("Connection", "Consumer", "Queue", "Topic", "TempQueue", "TempTopic")
