@@ -72,9 +72,13 @@ def office() -> Iterator[Office]:
 
 
 def settle(crew: Crew[Job]) -> None:
-    """Wait until no job is being done: a job's end is noted a moment after the job has ended."""
+    """Wait until no job is being done and every thread but the leader is parked.
+
+    A job's end is noted a moment after the job has ended, and a thread that has ended one looks for the
+    next before it parks: until then it would take what the test means the leader to do.
+    """
     deadline = monotonic() + PATIENCE
-    while crew.busy:
+    while crew.busy or len(crew._idle) < len(crew.threads) - 1:
         assert monotonic() < deadline
         os.sched_yield()
 
