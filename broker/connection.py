@@ -151,11 +151,11 @@ class Connection:
         """Do what many frames say, but if it takes long the rest in another turn, so that others get theirs.
 
         Most frames take microseconds; some make what is there meet many others, and a packet can hold
-        thousands. The clock is looked at after one frame, two, four more and so on: seldom when they are quick.
+        thousands. The clock is looked at after a few frames, then twice as many: seldom when they are quick.
         """
         elapsed = self._broker.outside.elapsed
         ends = elapsed() + ONE_GO
-        start, size = 0, 1
+        start, size = 0, FEW
         while True:
             self._obey(verbs, frames[start : start + size])
             start += size

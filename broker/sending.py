@@ -76,9 +76,9 @@ class Sending:
         # hands out the same dict for the same bytes.
         self._sent: dict[str, str] | None = None
         self._meaning: Meaning = (nowhere, b"", False, False)
-        self._plans: dict[Template | None, Plan] = {}  # what templates of a SEND mean
+        self._plans: dict[Template, Plan] = {}  # what templates of a SEND mean
         # The same where the destination differs: its place among the values, and by destination.
-        self._plans_to: dict[Template | None, tuple[int, dict[bytes, Plan]]] = {}
+        self._plans_to: dict[Template, tuple[int, dict[bytes, Plan]]] = {}
         self._changes = 0
 
     def send(self, frame: Frame) -> None:
@@ -90,10 +90,13 @@ class Sending:
             self._sent = None
             self._plans.clear()
             self._plans_to.clear()
-        plan = self._plans.get(frame.template)
-        if plan is None and frame.template in self._plans_to:
-            place, plans = self._plans_to[frame.template]
-            plan = plans.get(frame.values[place])
+        template = frame.template
+        plan = None
+        if template is not None:
+            plan = self._plans.get(template)
+            if plan is None and template in self._plans_to:
+                place, plans = self._plans_to[template]
+                plan = plans.get(frame.values[place])
         if plan is not None:
             put, form, durable, stamped, receipt = plan
             lines = form % (*frame.values, len(body))
@@ -113,8 +116,8 @@ class Sending:
                 self._sent = headers if "content-length" in headers else None
             put, lines, durable, stamped = self._meaning
             asked = headers.get("receipt")
-            if frame.template is not None:
-                self._plan(frame.template, frame.values)
+            if template is not None:
+                self._plan(template, frame.values)
         if (broker.journal if durable else broker.memory).room < len(body) + len(lines):
             broker.admit(durable, len(body) + len(lines))
         seq = broker.next_seq

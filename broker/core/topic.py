@@ -19,7 +19,7 @@ from broker.core.event import Event
 from broker.core.message import Message
 from broker.core.past import Past
 from broker.core.queue import Queue
-from broker.core.subscription import Subscription, Wants
+from broker.core.subscription import Deliver, Subscription, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +98,9 @@ class TopicQueue(Queue):
         super().__init__(broker, -1, name, policy)
         self._pending = pending
         self._prefetch = self._slow_at = UNLIMITED  # messages that wait for a slow consumer
+        self._deliver: Deliver | None = (
+            None  # to the one consumer, if nothing is kept of what it got
+        )
         self._wants = wants
         self._sender = sender
         self._recent = recent
@@ -130,6 +133,16 @@ class TopicQueue(Queue):
         """The one consumer comes."""
         self.subscriptions[subscription] = None
         self._prefetch = self._slow_at = subscription.credit
+        self._deliver = subscription.deliver if subscription.auto else None
+
+    def put(self, message: Message) -> None:
+        """Take a message: to the one consumer if it can be served and nothing waits before it."""
+        deliver = self._deliver
+        if deliver is None or not self._line or self.waiting or message.special:
+            super().put(message)
+        else:
+            self.enqueued += 1
+            deliver(message)
 
     def leave(self, subscription: Subscription) -> None:
         """The one consumer goes, and the queue with it."""
@@ -196,7 +209,8 @@ class Topic:
         self.policy = policy
         self.enqueued = 0  # messages that came, since the start
         self.past = Past(broker, policy)
-        self.bound: dict[Receiver, None] = {}  # they live in memory
+        #: Who lives in memory, and what takes messages for them.
+        self.bound: dict[Receiver, Callable[[Message], None]] = {}
         self.keepers: list[Keeper] = []  # they store messages of their own
         self._broker = broker
         self._copies = 0  # records that the keepers make of a message
@@ -244,8 +258,8 @@ class Topic:
         self.enqueued += 1
         if message.durable or message.special or not self._plain:
             message = self._keep(message, [keeper.put for keeper in self.keepers])
-        for receiver in self.bound:
-            receiver.put(message)
+        for put in self.bound.values():
+            put(message)
 
     def put_from(self, sender: object) -> Callable[[Message], None]:
         """Return the function that puts the messages of a sender."""
@@ -262,9 +276,9 @@ class Topic:
         """Give a message to everybody but some; `keep` is what the keepers do about it."""
         self.enqueued += 1
         message = self._keep(message, keep)
-        for receiver in self.bound:
+        for receiver, put in self.bound.items():
             if receiver not in skipped:
-                receiver.put(message)
+                put(message)
 
     def limits(self) -> Sequence[Queue]:
         """Return the queues whose limits a SEND must respect."""
@@ -277,7 +291,7 @@ class Topic:
 
         With `let_go` it does not need the topic, and is told by it when the topic ends.
         """
-        self.bound[receiver] = None
+        self.bound[receiver] = receiver.put
         if let_go is not None:
             self._roaming[receiver] = let_go
         if sender is not None:
