@@ -157,6 +157,18 @@ def number(headers: Mapping[str, str], name: str, default: int, meaning: str) ->
     return int(bare)
 
 
+def flag(headers: Mapping[str, str], name: str) -> bool:
+    """Return whether a header says true; a missing one does not. Raises `Refusal` for other words.
+
+    Python's clients write True and False.
+    """
+    text = headers.get(name, "false")
+    said = text.strip().lower()
+    if said not in ("true", "false"):
+        raise Refusal(f"Invalid {name}: {text}", f"{name} is true or false.")
+    return said == "true"
+
+
 def first(headers: Mapping[str, str], names: Sequence[str]) -> str | None:
     """Return the value of the first header of several names that mean the same, or None."""
     return next((headers[name] for name in names if name in headers), None)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker.answers import receipt_frame
-from broker.client import Client, number
+from broker.client import Client, flag, number
 from broker.core.event import Event
 from broker.core.subscription import Subscription, unexpected
 from broker.core.transaction import STEP, Transaction
@@ -99,11 +99,10 @@ class Conversation:
     def _nack(self, frame: Frame) -> None:
         headers, client = frame.headers, self._client
         subscription, key = self._acknowledged(headers, "NACK")
-        wish = headers.get("requeue")
+        requeue = flag(headers, "requeue")
         delay = max(0, number(headers, "delay", 0, "milliseconds until it comes again"))
-        requeue = bool(delay) if wish is None else wish == "true"
-        if wish is None and client.dialect.nack_requeues:
-            requeue = True
+        if "requeue" not in headers:
+            requeue = delay > 0 or client.dialect.nack_requeues
         cumulative = client.dialect.nack_cumulative and subscription.cumulative
         if "transaction" in headers:
             client.transaction(headers).nack(subscription, key, requeue, delay, cumulative)

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from broker.answers import receipt_frame
-from broker.client import Client, Producer, first, number
+from broker.client import Client, Producer, first, flag, number
 from broker.core.event import Event
 from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
 from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
@@ -175,7 +175,9 @@ class Sending:
         """Tell whether the message is to be stored where messages are stored."""
         persistent = headers.get("persistent")
         return (
-            self._client.options.default_persistent if persistent is None else persistent != "false"
+            self._client.options.default_persistent
+            if persistent is None
+            else persistent.strip().lower() != "false"
         )
 
     def _changed_headers(self, headers: dict[str, str]) -> dict[str, str]:
@@ -208,6 +210,7 @@ class Sending:
         group, closes_group = read_group(headers)
         timing = read_timing(headers, now)
         dedup_id = first(headers, IDS)
+        retained = flag(headers, RETAINED)
         transaction = client.transaction(headers) if "transaction" in headers else None
         persistent = self._is_persistent(headers)
         plain = frame.plain and self._is_plain()
@@ -239,7 +242,7 @@ class Sending:
                 extra.group, extra.closes_group = group, closes_group
             if expects_reply(headers, changed):
                 message.mark().reply = True
-            if headers.get(RETAINED) == "true":
+            if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
             if timing is not None:
                 broker.schedule.add(destination, message, *timing.from_now(broker.now))

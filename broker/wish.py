@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from broker.client import Client, first, number
+from broker.client import Client, first, flag, number
 from broker.core.names import TOPIC, elements_of
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Wants
 from broker.errors import Refusal
@@ -53,7 +53,7 @@ class Wish:
 def read_wish(headers: dict[str, str], client: Client) -> Wish:
     """Return what a SUBSCRIBE asks for. Raises `Refusal`."""
     destination = headers.get("destination", "")
-    browse = headers.get("browser") == "true"
+    browse = flag(headers, "browser")
     if browse and client.version == "1.0":
         raise Refusal("Queue Browser feature only valid for Stomp v1.1+ clients!")
     selector = headers.get("selector", "")
@@ -65,9 +65,9 @@ def read_wish(headers: dict[str, str], client: Client) -> Wish:
         selector=selector,
         wants=make_filter(selector, destination) if selector.strip() else None,
         rank=number(headers, next(filter(headers.get, RANK), ""), 0, "a whole number"),
-        exclusive=headers.get("activemq.exclusive") == "true",
-        no_local=first(headers, NO_LOCAL) == "true",
-        retroactive=headers.get("activemq.retroactive") == "true",
+        exclusive=flag(headers, "activemq.exclusive"),
+        no_local=any(flag(headers, header) for header in NO_LOCAL),
+        retroactive=flag(headers, "activemq.retroactive"),
         pending=pending if pending > 0 else None,
         browse=browse,
     )
@@ -110,7 +110,7 @@ def read_durable(headers: Mapping[str, str], topics: bool) -> tuple[str, bool]:
     name = first(headers, DURABLE_NAMES)
     if name is not None:
         return name, False
-    if not topics or not any(headers.get(each) == "true" for each in SHARED):
+    if not topics or not any(flag(headers, each) for each in SHARED):
         return "", False
     id = headers.get("id")
     if not id:

@@ -116,7 +116,11 @@ MAPPINGS = {"headers", "request", "changed", "named"}
 #: And a literal one that is going to be a part of such a mapping.
 LITERALS = MAPPINGS | {"JSON", "_note", "asked", "count", "names", "said"}
 ASKING = {"get", "setdefault"}  # methods of a mapping
-SEARCHING = {"number", "first"}  # functions whose second argument names a header, or several
+SEARCHING = {
+    "number",
+    "flag",
+    "first",
+}  # functions whose second argument names a header, or several
 #: Functions that write headers → which argument has them.
 WRITING = {
     "Advisory": 2,

@@ -369,6 +369,18 @@ def test_requeue_false_is_a_dead_letter(connect: Connect, later_version: str, qu
     assert dead_letter(connect, body)["original-destination"] == queue
 
 
+def test_requeue_misspelt(connect: Connect, later_version: str, queue: str) -> None:
+    """A `requeue` that is neither true nor false is an error, and no dead letter: the client still has it."""
+    put(connect(), queue, b"1")
+    client = connect(later_version)
+    subscribe(client, queue, ack="client")
+    message = client.expect("MESSAGE")
+    expect_error(nack(client, message, requeue="maybe"), "Invalid requeue: maybe")
+    # As Python writes it.
+    client.send("NACK", **acknowledgement(client, message), requeue="True")
+    accepted(ack(client, client.expect("MESSAGE", redelivered="true")))
+
+
 @pytest.mark.parametrize("times", [6, 2])
 def test_requeue_ends(
     server: BrokerProcess, start_broker: StartBroker, connect: Connect, queue: str, times: int

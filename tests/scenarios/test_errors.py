@@ -87,6 +87,22 @@ FAULTS = [
     Fault("Invalid priority: high", "SEND", {"destination": "/queue/faults", "priority": "high"}),
     Fault("Invalid expires: soon", "SEND", {"destination": "/queue/faults", "expires": "soon"}),
     Fault("Invalid ttl: 1 h", "SEND", {"destination": "/queue/faults", "ttl": "1 h"}),
+    Fault(
+        "Invalid ActiveMQ.Retain: yes",
+        "SEND",
+        {"destination": "/topic/faults", "ActiveMQ.Retain": "yes"},
+    ),
+    *(
+        Fault(
+            f"Invalid {name}: ture",
+            "SUBSCRIBE",
+            {"id": "x", "destination": "/topic/faults", name: "ture"},
+        )
+        for name in (
+            *("browser", "activemq.exclusive", "activemq.retroactive"),
+            *("activemq.noLocal", "no-local", "durable", "persistent"),
+        )
+    ),
     Fault("destination's name is longer than", "SEND", {"destination": "/queue/" + "x" * 256}),
     Fault("destination's name is longer than", "SUBSCRIBE", {"id": "x", "destination": "é" * 200}),
 ]

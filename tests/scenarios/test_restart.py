@@ -46,6 +46,7 @@ def test_what_is_kept(
     body = bytes(range(256)) * 4
     put(sender, "/queue/a", body, key="a:b\nc\\d", color="red", persistent="true")
     put(sender, "/queue/a", b"forgotten", persistent="false")
+    put(sender, "/queue/a", b"forgotten, too", persistent="False")  # as Python writes it
     put(sender, "/queue/a", b"default")
     put(sender, "/queue/größe/b c", b"other queue")
     put(sender, "/queue/order", *[b"%d" % n for n in range(2500)])
