@@ -187,6 +187,11 @@ class TopicQueue(Queue):
             super().give_back([message.copy() for message in messages])
 
     def _keep(self, message: Message) -> None:
+        lane = self._lane_of.get(message.priority)
+        if lane is not None and message.seq < lane.last:
+            # A lane's numbers grow. What one topic kept is not newer than what another did, and an advisory of
+            # a message may have come before it.
+            message = self.broker.twin(message, durable=False)
         super()._keep(message)
         if self.waiting > self._slow_at:  # as ActiveMQ: as many wait as it wants to have at once
             self._slow_at = UNLIMITED  # told once, until it has caught up

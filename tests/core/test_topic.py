@@ -130,6 +130,21 @@ def test_a_slow_subscriber_loses_its_oldest_messages(house: House) -> None:
     assert house.in_memory() == 0
 
 
+def test_messages_wait_as_they_came_whatever_their_numbers(house: House) -> None:
+    """A subscriber of several topics gets what each has kept, and advisories before what they are of."""
+    consumer = house.consume(CLIENT_INDIVIDUAL, 1, of=house.topic(), pending=2)
+    assert isinstance(consumer.queue, TopicQueue)
+    messages = [house.message(body) for body in "01234"]
+    for number in (0, 4, 3, 2, 1):
+        consumer.queue.put(messages[number])
+    publish(house, "5")
+    for _ in range(3):
+        consumer.ack_all()
+    assert consumer.bodies() == ["0", "1", "5"]
+    assert dropped(consumer) == 3
+    assert (consumer.queue.waiting, house.in_memory()) == (0, 0)
+
+
 def test_the_least_urgent_go_first(house: House) -> None:
     slow = house.consume(CLIENT_INDIVIDUAL, 1, of=house.topic(), pending=3)
     publish(house, "in flight")

@@ -263,6 +263,21 @@ def test_a_client_limits_what_may_wait_for_it(connect: Connect, topic: str) -> N
     assert len(take(other, 11)) == 11
 
 
+def test_what_several_topics_have_kept_waits_as_it_comes(connect: Connect, topic: str) -> None:
+    """Topic by topic, whichever was sent first; the limit goes for it too, and what follows comes."""
+    client, sender = connect(), connect()
+    for name in "abccba":  # made in one order, kept in the other
+        put(sender, f"{topic}.{name}", b"kept " + name.encode(), **RETAIN)
+    limited = {"activemq.prefetchSize": "1", PENDING: "1"}
+    subscribe(client, f"{topic}.>", ack="client-individual", **limited)
+    for body in (b"kept a", b"kept c", b"new"):
+        message = client.expect("MESSAGE")
+        assert message.body == body
+        if body == b"kept c":
+            put(sender, f"{topic}.a", b"new")
+        client.send("ACK", id_=message.headers["ack"])
+
+
 @pytest.mark.parametrize("limit", ["-1", "0", "1000000"])
 def test_it_cannot_have_more_than_the_policy(
     house: BrokerProcess, connect: Connect, limit: str
