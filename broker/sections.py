@@ -71,6 +71,8 @@ def _check_pattern(pattern: str, where: str) -> None:
         raise OptionsError(f'{where}: a pattern reads "orders.>", "/queue/orders.*" or "orders"')
     if pattern.startswith(TEMPORARY):
         raise OptionsError(f"{where}: temporary destinations have no settings")
+    if pattern.startswith("/") and not pattern.startswith((QUEUES, TOPICS)):
+        raise OptionsError(f"{where}: what begins with a slash begins with /queue/ or /topic/")
     if "," in name:
         raise OptionsError(f"{where}: a section has one pattern")
     elements = name.split(".")
@@ -86,7 +88,8 @@ def _dead_letter_queue(value: str, where: str) -> str:
     """Return the name of a queue for dead letters, without `/queue/`."""
     name = value.strip().removeprefix(QUEUES)
     bare = name.replace(NAME, "")
-    if name.startswith((TOPICS, *TEMPORARY)) or "," in name or is_pattern(name):
+    is_other = name.startswith("/") and not value.strip().startswith(QUEUES)  # /topic/, or misspelt
+    if is_other or "," in name or is_pattern(name):
         raise OptionsError(f"{where}: dead_letter_queue must name one queue, not {value!r}")
     if "{" in bare or "}" in bare:
         raise OptionsError(
@@ -143,7 +146,20 @@ def _read_rule(destination: str, table: Mapping[str, Any], where: str) -> Compos
     for each in filters:
         if each not in forward_to:
             raise OptionsError(f"{where}: filters names {each!r}, which is not in forward_to")
+        if filters[each]:
+            _check_filter(filters[each], f"{where}: filters: {each}")
     return CompositeRule(destination, tuple(forward_to), forward_only, filters)
+
+
+def _check_filter(text: str, where: str) -> None:
+    """Raise `OptionsError` unless a text is a selector."""
+    from broker.selector import InvalidSelector, compile_selector  # few files have any
+
+    try:
+        compile_selector(text)
+    except InvalidSelector as error:
+        said = ". ".join(filter(None, (error.text, error.hint)))
+        raise OptionsError(f"{where}: {said}") from None
 
 
 def _check_destination(destination: str, where: str) -> None:

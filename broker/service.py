@@ -141,7 +141,8 @@ class BrokerService(Service):
             self.broker.routes.compose(options.composites)
         except Refusal as error:
             self._store.close()
-            raise CannotStart(f"composite destinations: {error.text}. {error.hint}") from None
+            said = ". ".join(filter(None, (error.text, error.hint)))
+            raise CannotStart(f"composite destinations: {said}") from None
         self.turn = Turn(
             self.broker,
             self._store,

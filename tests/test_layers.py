@@ -81,7 +81,7 @@ HOUSE = [
     Room(
         "options",
         ("broker.options", "broker.sections", "broker.dialect"),
-        may=("stomp", "core", "errors", "setting", "name"),
+        may=("stomp", "selector", "core", "errors", "setting", "name"),
         never=PURE,
     ),
     # 1: core does not know STOMP, STOMP does not know queues

@@ -296,6 +296,7 @@ WRONG_DESTINATIONS = [
         for name, reason in [
             ("/topic/dead", "dead_letter_queue must name one queue, not '/topic/dead'"),
             ("/temp-queue/dead", "must name one queue"),
+            ("/queu/dead", "must name one queue"),
             ("a,b", "must name one queue"),
             ("dead.>", "must name one queue"),
             ("{queue}.dead", "only {name} is put in its place"),
@@ -310,6 +311,8 @@ WRONG_DESTINATIONS = [
             (" a", "a pattern reads"),
             ("a,b", "a section has one pattern"),
             ("/temp-queue/a", "temporary destinations have no settings"),
+            ("/queu/a", "what begins with a slash begins with /queue/ or /topic/"),
+            ("/Topic/>", "what begins with a slash begins with /queue/ or /topic/"),
             ("orders*", "* stands for one whole element"),
             ("orders.new>", "> for the rest at the end"),
             ("a.>.b", "> for the rest at the end"),
@@ -388,6 +391,16 @@ WRONG_COMPOSITES = [
         composite() + 'filters = { "/queue/c" = "a = 1" }',
         A,
         "'/queue/c', which is not in forward_to",
+    ),
+    (
+        composite() + 'filters = { "/queue/b" = "amount >" }',
+        A,
+        "filters: /queue/b: Invalid selector: expected a value at character 9",
+    ),
+    (
+        composite() + 'filters = { "/queue/b" = "XPATH a" }',
+        A,
+        "filters: /queue/b: Invalid selector",
     ),
     (composite(forward_to=["/queue/a"]), "composites", "forward in a ring: /queue/a to /queue/a"),
     (
