@@ -603,19 +603,6 @@ def test_a_clock_set_forward_is_noticed_by_the_sweep(house: Clockwork) -> None:
     house.broker.sweep()
 
 
-def test_next_due_tells_the_next_moment(house: Clockwork) -> None:
-    assert house.schedule.next_due() is None
-    house.add("x", 1000)
-    house.add("y", 500, durable=False)
-    assert house.schedule.next_due() == NOW + 500
-    house.pass_time(500)
-    assert house.schedule.next_due() == NOW + 1000
-    house = house.restarted(clean=True)
-    assert house.schedule.next_due() is None  # it must be read first
-    house.go_on()
-    assert house.schedule.next_due() == NOW + 1000
-
-
 def test_what_is_being_written_is_waited_for(
     house: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

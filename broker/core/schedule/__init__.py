@@ -226,11 +226,6 @@ class Schedule:
         finally:
             self._go_on_later()
 
-    def next_due(self) -> int | None:
-        """Return the next moment that something is due, if there is one and it need not be read first."""
-        first = self._first()
-        return due_at(first) if first < END else None
-
     def go_on(self, read: Read) -> None:
         """The other go that was asked for: read jobs, deliver those that are due, look for others."""
         broker, stored = self._broker, self._stored

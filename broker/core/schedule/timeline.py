@@ -123,12 +123,6 @@ class Timeline:
             insort(self._head, job, key=place)
             self._bytes += job.size
 
-    def pop(self) -> Job:
-        """Take the first job out of the head; `forget` follows."""
-        job = self._head.pop(0)
-        self._bytes -= job.size
-        return job
-
     def forget(self, job: Job) -> None:
         """Keep a job no longer."""
         number = job.number
@@ -137,10 +131,9 @@ class Timeline:
         if index < len(self._head) and self._head[index].number == number:
             self._bytes -= self._head.pop(index).size
         self._fresh.pop(number, None)
-        room = self._journal.room
-        self._journal.delete(self._queue, job.record)
-        if self._journal.room == room:  # else it was still in the journal, and is as if never put
+        if not self._journal.holds(number):  # else it is as if never put
             self._gone[number] = self._stamp()
+        self._journal.delete(self._queue, job.record)
 
     def go_on(self, read: Read) -> bool:
         """Bring the head to its size; False if what it should hold is not on disk yet."""
