@@ -37,7 +37,7 @@ class Scene:
         self.over = False
         self.broker = start()
         self._start = start
-        self._confirmed = 0
+        self.confirmed = 0
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
 
@@ -50,7 +50,7 @@ class Scene:
     def progress(self) -> None:
         """A client tells that it was confirmed something."""
         with self._changed:
-            self._confirmed += 1
+            self.confirmed += 1
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
@@ -62,19 +62,19 @@ class Scene:
     def await_progress(self, count: int) -> None:
         """Wait until so many more confirmations have come, or fail as the first client did."""
         with self._changed:
-            goal = self._confirmed + count
+            goal = self.confirmed + count
             assert self._changed.wait_for(
-                lambda: self._confirmed >= goal or self._failure is not None, DEADLINE
-            ), f"{goal - self._confirmed} confirmations of {count} are missing"
+                lambda: self.confirmed >= goal or self._failure is not None, DEADLINE
+            ), f"{goal - self.confirmed} confirmations of {count} are missing"
             if self._failure is not None:
                 raise self._failure
 
     def pause(self, count: int, life: int) -> None:
         """Wait until so many more confirmations have come, or that life of the broker is over."""
         with self._changed:
-            goal = self._confirmed + count
+            goal = self.confirmed + count
             assert self._changed.wait_for(
-                lambda: self._confirmed >= goal or self.life != life or self.over, DEADLINE
+                lambda: self.confirmed >= goal or self.life != life or self.over, DEADLINE
             )
 
     def end(self, last: bool, how: Callable[[BrokerProcess], int]) -> int:
@@ -135,9 +135,11 @@ class Member(threading.Thread):
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Wait for its end, and fail as it did."""
-        self.join(DEADLINE)
-        assert not self.is_alive(), f"{self.name} does not end"
+        """Wait for its end as long as anybody gets on, and fail as it did."""
+        while self.is_alive():
+            before = self.scene.confirmed
+            self.join(DEADLINE)
+            assert not self.is_alive() or self.scene.confirmed > before, f"{self.name} is stuck"
         if self.failure is not None:
             raise self.failure
 
