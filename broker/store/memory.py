@@ -9,6 +9,7 @@ from broker.store import Stored, StoredQueue, StoreSettings, Writes
 
 FEW = 16  # numbers put into their places one by one; for more, sorting is cheaper
 SLACK = 64  # numbers of deleted records that never matter
+PRIORITIES = range(10)
 
 
 class Lane:
@@ -98,7 +99,7 @@ class MemoryStore:
                 continue
             meta, tail = records[seq]
             size -= len(tail)
-            if rows and (size < 0 or len(rows) >= count):
+            if len(rows) >= count or (rows and size < 0):
                 break
             rows.append((seq, meta, tail))
             last = seq
@@ -129,8 +130,8 @@ class MemoryStore:
                 lane.clear_out()
         for queue in batch.dropped:
             self._names.pop(queue)
-            for place in [place for place in lanes if place[0] == queue]:
-                del lanes[place]
+            for priority in PRIORITIES:
+                lanes.pop((queue, priority), None)
         for key, value in batch.marks:
             self._used -= len(self._marks.pop(key, b""))
             if value is not None:

@@ -154,7 +154,9 @@ class SQLiteStore:
                 " ON CONFLICT DO UPDATE SET records = records + ?3",
                 [(queue, priority, change) for (queue, priority), change in changes.items()],
             )
-            db.execute("DELETE FROM lane WHERE records = 0")
+            db.executemany(
+                "DELETE FROM lane WHERE queue = ? AND place = 9 - ? AND records = 0", list(changes)
+            )
             db.executemany(
                 "DELETE FROM queue WHERE number = ?", [(number,) for number in batch.dropped]
             )

@@ -148,6 +148,7 @@ def test_at_most_count_records(keeper: Keeper) -> None:
     keeper.write([put(A, seq) for seq in range(1, 6)], queues=BOTH)
     assert [seq for seq, _, _ in keeper.read(A, count=3)] == [1, 2, 3]
     assert [seq for seq, _, _ in keeper.read(A, after=3, count=3)] == [4, 5]
+    assert keeper.read(A, count=0) == []
 
 
 def test_at_most_size_bytes_but_always_one(keeper: Keeper) -> None:
