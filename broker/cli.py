@@ -84,7 +84,7 @@ def options_from(config: str | None, flags: Mapping[str, Any]) -> Options:
     options = Options()
     if config is not None:
         try:
-            text = Path(config).read_text()
+            text = Path(config).read_text(encoding="utf-8")  # as TOML is
         except (OSError, UnicodeDecodeError) as error:
             raise OptionsError(f"cannot read {config}: {error}") from None
         options = read_options(text, config)

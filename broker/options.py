@@ -14,7 +14,7 @@ from typing import Any
 
 from broker.core.composite import CompositeRule
 from broker.dialect import DIALECTS, Dialect
-from broker.sections import SECTIONS, Listener, PolicySection, examples
+from broker.sections import POLICY, SECTIONS, Listener, PolicySection, examples
 from broker.setting import OptionsError, check, setting, settings_of, written
 
 __all__ = [
@@ -34,7 +34,9 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 class Options:
     """What an operator may choose. The defaults are safe and need no file."""
 
-    host: str = setting("127.0.0.1", "address", "loopback: nobody outside is let in unasked")
+    host: str = setting(
+        "127.0.0.1", "address", "loopback: nobody outside is let in unasked", least=1
+    )
     port: int = setting(
         61613, "TCP port", "the one STOMP clients try; 0 takes a free one", most=65535
     )
@@ -45,7 +47,7 @@ class Options:
         "what clients expect where brokers differ: ActiveMQ's, RabbitMQ's, or what STOMP says",
         tuple(DIALECTS),
     )
-    data: str = setting("./data", "directory", "where the default store lives")
+    data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
         64 * GIB, "bytes", "of messages in the store; sparse, unused it costs nothing"
@@ -169,6 +171,10 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
         raise OptionsError(f"{source}: {error}") from None
     sections = {}
     for name in list(values):
+        if name in POLICY and name not in FIELDS:
+            raise OptionsError(
+                f'{source}: {name} stands in a section, [destination.">"] for all destinations'
+            )
         if name in SECTIONS:
             read, place = SECTIONS[name]
             sections[place] = read(values.pop(name), source)

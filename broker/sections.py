@@ -32,7 +32,9 @@ WILDCARDS = ("*", ">")
 class Listener:
     """An address at which clients are taken, and what they may expect there."""
 
-    host: str = setting("127.0.0.1", "address", "loopback: nobody outside is let in unasked")
+    host: str = setting(
+        "127.0.0.1", "address", "loopback: nobody outside is let in unasked", least=1
+    )
     port: int = setting(
         61614, "TCP port", "the one after the first; 0 takes a free one", most=65535
     )

@@ -33,7 +33,8 @@ def setting(
 ) -> Any:
     """Declare a setting. `unit` says what the number counts, `reason` why the default is what it is.
 
-    A text is one of `choices` if there are any; a number lies between `least` and `most`.
+    A text is one of `choices` if there are any, and has at least `least` characters; a number lies between
+    `least` and `most`.
     """
     return field(
         default=default,
@@ -81,6 +82,8 @@ def _check(known: Mapping[str, Field[Any]], name: str, value: Any, source: str) 
         raise OptionsError(f"{source}: {name} must be one of {named}, not {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionsError(f"{source}: {name} must be finite, not {value!r}")
+    if isinstance(value, str) and len(value) < least:
+        raise OptionsError(f"{source}: {name} must not be empty")
     if wanted in (int, float):
         if value < least:
             bound = f"be at least {least}" if least else "not be negative"

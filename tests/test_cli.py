@@ -82,6 +82,8 @@ def refused(process: subprocess.Popen[str]) -> str:
         (["run", "--port", "70000"], "at most 65535"),
         (["run", "--port", "-1"], "must not be negative"),
         (["run", "--port"], "expected one argument"),
+        (["run", "--data", ""], "data must not be empty"),
+        (["run", "--host", ""], "host must not be empty"),
         (["run", "--prot", "1"], "--prot"),
         (["run", "now"], "now"),
         (["walk"], "'walk'"),
@@ -199,6 +201,14 @@ def test_flags_win_over_the_file(run: Run, tmp_path: Path) -> None:
     with Client(ready(process)) as client:
         assert client.connected.headers["server"] == "mine"
     assert not (tmp_path / "data").exists()
+
+
+def test_a_file_is_utf_8_whatever_the_locale(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "hoof.toml").write_text('server_header = "größer"\n', encoding="utf-8")
+    locale = ("env", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0", "LC_ALL=C")
+    flags = ("--port", "0", "--store", "memory:", "--config", "hoof.toml")
+    with Client(ready(run(*locale, *MODULE, "run", *flags))) as client:
+        assert client.connected.headers["server"] == "größer"
 
 
 def test_without_a_flag_the_data_lies_in_the_directory_data(run: Run, tmp_path: Path) -> None:

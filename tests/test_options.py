@@ -116,6 +116,8 @@ def test_a_choice_is_told_all_of_them(name: str) -> None:
     [
         ({"port": 65536}, "at most 65535"),
         ({"prefetch": 0}, "at least 1"),
+        ({"host": ""}, "host must not be empty"),  # to Twisted that is every address
+        ({"data": ""}, "data must not be empty"),
         ({"prot": 1}, "unknown setting 'prot'; there are: "),
         ({"port ": 1}, "unknown setting"),
         ({"Port": 1}, "unknown setting"),
@@ -145,6 +147,13 @@ def test_a_file_that_is_no_toml(text: str) -> None:
         read_options(text, "hoof.toml")
     assert str(caught.value).startswith("hoof.toml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_setting_of_destinations_is_told_its_section() -> None:
+    said = refused_file('dead_letter_queue = "dead"')
+    assert said == (
+        'hoof.toml: dead_letter_queue stands in a section, [destination.">"] for all destinations'
+    )
 
 
 def test_a_table_is_no_setting() -> None:
