@@ -35,10 +35,12 @@ TIMES = (DELAY, TIME, PERIOD, CRON)  # with one of these a message is scheduled
 GROUP, GROUP_SEQ = "JMSXGroupID", "JMSXGroupSeq"
 GROUP_BYTES = 200  # a longer name of a group is remembered by its hash
 RETAINED = "ActiveMQ.Retain"
+MANDATORY = "mandatory"  # comes back if nobody is there to take it, as in AMQP
+RETURNED, NO_CONSUMER = "returned", "no-consumer"
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(
-    ("expires", "priority", "transaction", GROUP, RETAINED, *LIFETIMES, *IDS, *TIMES)
+    ("expires", "priority", "transaction", GROUP, RETAINED, MANDATORY, *LIFETIMES, *IDS, *TIMES)
 )
 DESTINATIONS = 20_000  # that a producer's headers are remembered for
 TEMPORARY = (b"/temp-", b"/remote-temp-")
@@ -210,10 +212,9 @@ class Sending:
         group, closes_group = read_group(headers)
         timing = read_timing(headers, now)
         dedup_id = first(headers, IDS)
-        retained = flag(headers, RETAINED)
+        retained, mandatory = flag(headers, RETAINED), flag(headers, MANDATORY)
         transaction = client.transaction(headers) if "transaction" in headers else None
         persistent = self._is_persistent(headers)
-        plain = frame.plain and self._is_plain()
         changed = self._changed_headers(headers)
         if expires:
             changed["expires"] = str(expires)
@@ -230,18 +231,16 @@ class Sending:
         def send(route: Route) -> None:
             """Do it, at once or at COMMIT; it gets its place then."""
             policy, durable = route.policy, is_stored(route)
+            if mandatory and not route.attended:
+                self._return(frame, destination, changed, stamp, expires)
+                return
             if dedup_id is not None and broker.dedup.seen(destination, dedup_id, policy, durable):
                 return
-            seq = broker.next_seq
-            broker.next_seq += 1
-            tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, frame.body, END))
-            rank = priority if policy.priorities else DEFAULT_PRIORITY
-            message = Message(seq, tail, durable, plain, rank, expires)
+            message = self._message(frame, lines, changed, stamp, durable, expires)
+            message.priority = priority if policy.priorities else DEFAULT_PRIORITY
             if group:
                 extra = message.mark()
                 extra.group, extra.closes_group = group, closes_group
-            if expects_reply(headers, changed):
-                message.mark().reply = True
             if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
             if timing is not None:
@@ -274,6 +273,49 @@ class Sending:
             transaction.then(lambda: client.promise_receipt(headers))
         else:
             client.say_receipt(headers)  # as ActiveMQ: taken into the transaction
+
+    def _message(
+        self,
+        frame: Frame,
+        lines: bytes,
+        changed: Mapping[str, str],
+        stamp: bytes,
+        durable: bool,
+        expires: int,
+    ) -> Message:
+        """Return a message of its own for what an uncommon SEND sends."""
+        broker = self._broker
+        seq = broker.next_seq
+        broker.next_seq += 1
+        tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, frame.body, END))
+        plain = frame.plain and self._is_plain()
+        message = Message(seq, tail, durable, plain, expires=expires)
+        if expects_reply(frame.headers, changed):
+            message.mark().reply = True
+        return message
+
+    def _return(
+        self,
+        frame: Frame,
+        destination: str,
+        changed: Mapping[str, str],
+        stamp: bytes,
+        expires: int,
+    ) -> None:
+        """Send a message that nobody takes to where its reply would go. Raises `Refusal`."""
+        client, broker = self._client, self._broker
+        reply_to = client.resolve_reply_to(frame.headers.get("reply-to", ""))
+        if not reply_to.strip():
+            raise Refusal(
+                f"There is no consumer of {destination}",
+                "A message with mandatory:true is not kept for one; with a reply-to it comes back there.",
+            )
+        route = broker.routes.find(reply_to)
+        told = {**changed, RETURNED: NO_CONSUMER, "original-destination": destination}
+        lines = middle(frame, told)
+        durable = route.durable and self._is_persistent(frame.headers)
+        broker.admit(durable, len(frame.body) + len(lines))
+        route.put(self._message(frame, lines, changed, stamp, durable, expires))
 
     def _respect_limits_of(self, destination: str) -> None:
         self._respect_limits(self._broker.routes.find_left(destination))
