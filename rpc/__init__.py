@@ -16,12 +16,13 @@ and elsewhere::
 The wire is JSON-RPC 2.0 in plain STOMP frames (`rpc.message` shows them), so either side may be written
 in any language. The rooms, imports point down only:
 
-- `blocking`: the face, `Client` and `Worker`; `wire`, `crew`, `stream`: sockets and threads below it;
-- `link`: the STOMP conversation without a socket;
+- `blocking`: the face for threads, `Client` and `Worker`, with its sockets;
+- `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
 - `calls`, `methods`, `message`, `address`, `backoff`, `errors`: pure.
 """
 
-from rpc.blocking import Client, ClientStats, Worker
+from rpc.blocking import CallFuture, Client, ClientStats, Worker
+from rpc.caller import CallOptions
 from rpc.errors import (
     BrokerRefused,
     ConnectionLost,
@@ -32,11 +33,14 @@ from rpc.errors import (
     ParseError,
     RemoteError,
     RpcError,
+    ServiceUnavailable,
     Timeout,
 )
 
 __all__ = [
     "BrokerRefused",
+    "CallFuture",
+    "CallOptions",
     "Client",
     "ClientStats",
     "ConnectionLost",
@@ -47,6 +51,7 @@ __all__ = [
     "ParseError",
     "RemoteError",
     "RpcError",
+    "ServiceUnavailable",
     "Timeout",
     "Worker",
 ]

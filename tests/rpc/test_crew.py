@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from rpc.crew import QUICK, TRUSTED, Crew
+from rpc.blocking.crew import QUICK, TRUSTED, Crew
 
 PATIENCE = 10.0  # seconds until a test gives up waiting
 

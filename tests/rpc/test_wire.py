@@ -6,7 +6,7 @@ import pytest
 
 from rpc.address import parse_address
 from rpc.errors import BrokerRefused, ConnectionLost
-from rpc.wire import Wire
+from rpc.blocking.wire import Wire
 from tests.rpc.canned import BEATING, CannedBroker
 from tests.rpc.processes import PATIENCE
 
