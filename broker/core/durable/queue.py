@@ -121,8 +121,9 @@ class DurableQueue(Queue):
 
     def spare(self, sender: object) -> None:
         """Do not take what its consumer's connection sends (no-local), as long as it has a consumer."""
-        self.spared.add(sender)
-        self.log.spare()
+        if self.what.client_id:  # a shared one has none, and consumers that come and go
+            self.spared.add(sender)
+            self.log.spare()
 
     # Messages come.
 
