@@ -44,7 +44,7 @@ class Options:
     dialect: str = setting(
         "activemq",
         "",
-        "what clients expect where brokers differ: ActiveMQ's, RabbitMQ's, or what STOMP says",
+        "activemq, rabbitmq or strict (what STOMP says): what clients expect where brokers differ",
         tuple(DIALECTS),
     )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
