@@ -98,10 +98,8 @@ class ScheduleManagement:
 def read_range(headers: Headers) -> tuple[int, int]:
     """Return the first and the last moment that are meant. Raises `Refusal`."""
     meaning = "milliseconds since 1970"
-    named = dict(headers)
-    return max(0, number(named, START, 0, meaning)), min(
-        FOREVER, number(named, END, FOREVER, meaning)
-    )
+    start, end = number(headers, START, 0, meaning), number(headers, END, FOREVER, meaning)
+    return max(0, start), min(FOREVER, end)
 
 
 def ignore(count: int) -> None:
