@@ -1,7 +1,7 @@
 """The core's front door: what the house owns together, and what happens now and then.
 
 No I/O and no clock: `now` is set by the floor above once a turn, `journal` is taken away by it, and
-`again` lists the queues that want another go (messages to read back, or more to hand out).
+`again` lists whoever wants another go (messages to read back, more to hand out, answers to write).
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from broker.core.topic import Topic
 from broker.errors import Refusal
 
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
-
 
 #: The mark of the last crash: messages before that number may have been delivered already.
 SUSPECT = b"suspect"
