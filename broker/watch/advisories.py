@@ -254,7 +254,8 @@ class Advisories:
         kind, name = split(element)
         sources: Sequence[Queue | Topic]
         if kind in (TEMP_QUEUE, TEMP_TOPIC):
-            sources = [each for each in routes.temporaries() if each.destination == element]
+            temporary = routes.get(element)
+            sources = [temporary] if isinstance(temporary, TempQueue | TempTopic) else []
         else:
             sources = meant_by(name, routes.topics if kind == TOPIC else routes.queues)
         return sum(self._presence.consumers_of(source) for source in sources)
