@@ -128,11 +128,6 @@ class Log:
         """True while there is any subscription."""
         return bool(self.awake or self._asleep)
 
-    @property
-    def records(self) -> int:
-        """How many are stored, or on the way there."""
-        return self.count - self.deleted
-
     # What topics send.
 
     def open(self) -> None:
