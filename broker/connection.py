@@ -98,7 +98,8 @@ class Connection:
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
         self._pauses = 0  # reasons not to read from the client just now
-        agenda.add(turn.now + options.connect_timeout, self._check_connected)
+        if options.connect_timeout:
+            agenda.add(turn.now + options.connect_timeout, self._check_connected)
 
     # What the transport tells us and asks.
 
