@@ -19,12 +19,14 @@ from broker.core.expiry import Expiry
 from broker.core.journal import Batch, Journal, Memory
 from broker.core.lane import Read
 from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.names import HIDDEN
 from broker.core.policy import DEFAULT, Policies, Policy
 from broker.core.queue import EXPIRED, Queue
-from broker.core.routes import HIDDEN, Routes, TempQueue
+from broker.core.routes import Routes
 from broker.core.schedule import STORED_AS as SCHEDULE
 from broker.core.schedule import Schedule
 from broker.core.subscription import Wants
+from broker.core.temporary import TempQueue
 from broker.core.topic import Topic
 from broker.errors import Refusal
 

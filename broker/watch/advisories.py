@@ -32,10 +32,11 @@ from broker.consumer import Consumer
 from broker.core.broker import Broker
 from broker.core.event import ADVISORIES, Event
 from broker.core.message import Message
+from broker.core.names import TEMP_QUEUE, TEMP_TOPIC, TOPIC
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
-from broker.core.routes import TEMP_QUEUE, TEMP_TOPIC, TOPIC, TempQueue, TempTopic
 from broker.core.subscription import Wants
+from broker.core.temporary import TempQueue, TempTopic
 from broker.core.topic import Topic, TopicQueue
 from broker.filters import make_filter
 from broker.qualified import as_json, place_of, qualified, split

@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 
 from broker.client import number
 from broker.core.broker import Broker
+from broker.core.fanout import Service
 from broker.core.message import Message
-from broker.core.routes import QUEUE, TOPIC, Service
+from broker.core.names import QUEUE, TOPIC
 from broker.core.schedule.job import Job
 from broker.errors import Refusal
 from broker.qualified import split

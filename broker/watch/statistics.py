@@ -36,10 +36,11 @@ from functools import partial
 from broker.client import number
 from broker.consumer import Consumer
 from broker.core.broker import Broker
+from broker.core.fanout import Service
 from broker.core.lane import Read
 from broker.core.message import Message
+from broker.core.names import QUEUE, TOPIC
 from broker.core.queue import Queue
-from broker.core.routes import QUEUE, TOPIC, Service
 from broker.core.topic import Topic, TopicQueue
 from broker.errors import Refusal
 from broker.qualified import qualified, split

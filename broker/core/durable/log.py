@@ -36,9 +36,9 @@ from broker.core.durable.progress import COUNT, log_key
 from broker.core.each import for_each
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.names import HIDDEN
 from broker.core.pattern import is_pattern
 from broker.core.queue import Queue
-from broker.core.routes import HIDDEN
 from broker.core.topic import Topic
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from broker.core.durable.log import LANE, Log, read_record
 from broker.core.durable.progress import Progress, What, progress_key, what_key
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.message import MOST_RETURNS, Message
+from broker.core.names import TOPIC
 from broker.core.queue import ONE_GO, Queue
-from broker.core.routes import TOPIC
 from broker.core.schedule import Call
 from broker.core.shelf import sequence
 from broker.core.subscription import Subscription, Wants
