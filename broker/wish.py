@@ -35,7 +35,7 @@ NO_LOCAL = ("activemq.noLocal", "no-local")
 class Wish:
     """What a SUBSCRIBE asks for."""
 
-    destination: str  # as the client wrote it
+    destination: str  # as the client wrote it: some route by the string
     elements: Sequence[str] = ()  # as everybody knows them
     mode: str = AUTO
     prefetch: int = 0  # messages unacknowledged at once; 0: it does not say
