@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from broker import __version__
-from broker.options import Options, OptionsError, change_options, read_options, settings_file
+from broker.options import (
+    FIELDS,
+    Options,
+    OptionsError,
+    change_options,
+    read_options,
+    settings_file,
+)
 
-FLAGS = (
-    "host",
-    "port",
-    "dialect",
-    "data",
-    "store",
-)  # settings that have a flag; the others live in a file
+#: Settings that have a flag; the others live in a file.
+FLAGS = ("host", "port", "dialect", "data", "store")
 TYPES = {"port": int}
 
 
@@ -63,10 +65,8 @@ class Parser(argparse.ArgumentParser):
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `hoofbeat run`."""
-    fields = Options.__dataclass_fields__
     for name in FLAGS:
-        meta = fields[name].metadata
-        default = fields[name].default
+        meta, default = FIELDS[name].metadata, FIELDS[name].default
         parser.add_argument(
             f"--{name}",
             type=TYPES.get(name, str),

@@ -31,9 +31,8 @@ from broker.stomp.parser import Limits, Parser
 from broker.stomp.session import ServerSession, illegal
 from broker.turn import Turn
 
-LOOK_EVERY = (
-    60.0  # seconds: the agenda keeps a link until its next look, and heart-beats can be months
-)
+#: Seconds: the agenda keeps a link until its next look, and heart-beats can be months.
+LOOK_EVERY = 60.0
 FEW = 4  # frames that are obeyed without a look at the clock
 MOST = 64  # frames between two looks
 ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
@@ -99,7 +98,8 @@ class Connection:
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
         self._pauses = 0  # reasons not to read from the client just now
-        agenda.add(turn.now + options.connect_timeout, self._check_connected)
+        if options.connect_timeout:
+            agenda.add(turn.now + options.connect_timeout, self._check_connected)
 
     # What the transport tells us and asks.
 

@@ -35,7 +35,7 @@ EXTRA_LINES: list[tuple[bytes, Callable[[Extra], bool]]] = [
 class Consumer:
     """A subscription with what its client calls it."""
 
-    __slots__ = ("client", "destination", "id", "number", "subscription", "wish")
+    __slots__ = ("client", "id", "number", "subscription", "wish")
 
     def __init__(
         self,
@@ -49,8 +49,7 @@ class Consumer:
         self.client = client
         self.subscription = subscription
         self.id = id
-        self.destination = wish.destination  # as the client wrote it: some route by the string
-        self.wish = wish  # what else it asked for
+        self.wish = wish  # what it asked for
         self.number = number
 
 

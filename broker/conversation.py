@@ -149,9 +149,7 @@ class Conversation:
                 (id is not None and not lenient) or key in subscription.in_flight
             ):
                 return subscription, key
-        if (
-            version == "1.0" or lenient
-        ):  # no ids, or one that means nothing: whoever has the message
+        if version == "1.0" or lenient:  # no id, or one that means nothing: whoever has the message
             for consumer in self._consumers.values():
                 if key in consumer.subscription.in_flight:
                     return consumer.subscription, key

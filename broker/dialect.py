@@ -4,15 +4,14 @@ r"""Where brokers contradict each other: what a client may expect, by the dialec
     rabbitmq   what clients of RabbitMQ's STOMP plugin rely on, where it differs
     strict     what STOMP says, and an ERROR that ends the link for the rest
 
-A dialect is data, and each field is one difference; the numbers (D1 …) are those of the comparison of
-brokers that this one was designed from. Nobody asks for a dialect's name to decide what to do. The table
-in docs/settings.md is written from the fields below.
+A dialect is data, and each field is one difference. Nobody asks for a dialect's name to decide what to do.
+The table in docs/settings.md is written from the fields below.
 
 What no dialect changes, because both sides can live with one answer: a message to a queue is durable
-unless its sender says otherwise (D8); `expires`, `ttl` and `expiration` are all read (D9), and so are
-`activemq.prefetchSize` and `prefetch-count`; `ack:client` is cumulative within its subscription (D13); a
-MESSAGE always has its content-length (D7); NACK works in a transaction (D20); a silent client is given up
-after twice the agreed interval (D21).
+unless its sender says otherwise; `expires`, `ttl` and `expiration` are all read, and so are
+`activemq.prefetchSize` and `prefetch-count`; `ack:client` is cumulative within its subscription; a MESSAGE
+always has its content-length; NACK works in a transaction; a silent client is given up after twice the
+agreed interval.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from typing import Any
 from broker import __version__
 
 
-def difference(default: Any, number: str, meaning: str) -> Any:
-    """Declare a difference: ActiveMQ's way, its number, and what is said when it is true or named."""
-    return field(default=default, metadata={"number": number, "meaning": meaning})
+def difference(default: Any, meaning: str) -> Any:
+    """Declare a difference: ActiveMQ's way, and what is said when it is true or named."""
+    return field(default=default, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,63 +33,55 @@ class Dialect:
 
     server_header: str = difference(
         f"ActiveMQ/5.18 hoofbeat/{__version__}",
-        "D16",
         "`server` in CONNECTED, by whose beginning some clients choose their own dialect",
     )
     error_policy: str = difference(
         "activemq",
-        "D1",
         "an ERROR that harms nothing keeps the connection (`activemq`) or closes it (`strict`)",
     )
     undefined_escapes: str = difference(
         "literal",
-        "D3",
         r"an undefined escape (`\t`) is taken for itself (`literal`) or refused (`error`)",
     )
     colon_required: bool = difference(
-        False, "D6", "a header line without a colon is refused; else it is a name without a value"
+        False, "a header line without a colon is refused; else it is a name without a value"
     )
     unprefixed_error: str = difference(
         "",
-        "D19",
         "the ERROR for a destination without a prefix, `{}` is the destination; empty: it is a queue",
     )
     unknown_ack_refused: bool = difference(
-        False, "SU4", "SUBSCRIBE with an unknown value of `ack` is refused; else it means `auto`"
+        False, "SUBSCRIBE with an unknown value of `ack` is refused; else it means `auto`"
     )
     prefetch_unlimited: bool = difference(
-        False, "", "a subscription that asks for no prefetch has no limit"
+        False, "a subscription that asks for no prefetch has no limit"
     )
     any_subscription: bool = difference(
         False,
-        "D22",
         "ACK and NACK of 1.1 find a message by its message-id, whatever `subscription` they name",
     )
     nack_requeues: bool = difference(
-        False, "D10", "NACK without `requeue` gives the message back; else it is a dead letter"
+        False, "NACK without `requeue` gives the message back; else it is a dead letter"
     )
     nack_cumulative: bool = difference(
         False,
-        "D25",
         "NACK with `ack:client` means all messages up to the one it names; else only that one",
     )
-    nack_in_1_0: bool = difference(False, "D23", "NACK is taken in STOMP 1.0, which has none")
+    nack_in_1_0: bool = difference(False, "NACK is taken in STOMP 1.0, which has none")
     says_not_redelivered: bool = difference(
-        False, "D24", "a first delivery says `redelivered:false`; else it says nothing"
+        False, "a first delivery says `redelivered:false`; else it says nothing"
     )
     receipts_at_commit: bool = difference(
         False,
-        "D15",
         "the RECEIPT of a SEND in a transaction waits for COMMIT; else it comes at once",
     )
     reply_to_subscribes: bool = difference(
         False,
-        "",
         "SEND with `reply-to:/temp-queue/NAME` subscribes its sender to the replies, and nothing else may"
         " name a temporary queue",
     )
     message_id_refused: bool = difference(
-        False, "SE3", "SEND with a `message-id` is refused; else the header is ignored"
+        False, "SEND with a `message-id` is refused; else the header is ignored"
     )
 
 

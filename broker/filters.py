@@ -41,7 +41,8 @@ FACTS: dict[str, Callable[[Message], Value]] = {
 def make_filter(text: str, destination: str) -> Wants:
     """Return what tells whether a message matches a selector. Raises `InvalidSelector`.
 
-    `destination` is where it is asked; JMS writes destinations as `queue://NAME`.
+    `destination` is where it is asked, as everybody knows it, unless a message says where it is; JMS writes
+    destinations as `queue://NAME`.
     """
     selector = compile_selector(text)
     here = qualified(destination)
@@ -67,7 +68,10 @@ def make_filter(text: str, destination: str) -> Wants:
         def look_up(name: str) -> Value:
             mark = marks.get(name)
             if mark is None:
-                return FACTS[name](message) if name in FACTS else here
+                if name in FACTS:
+                    return FACTS[name](message)
+                extra = message.extra
+                return qualified(extra.destination) if extra and extra.destination else here
             start = tail.find(mark, 0, end)
             if start < 0:
                 return None

@@ -51,11 +51,6 @@ class Sources:
         return len(self.queues) + len(self.topics) == len(self.policies) == 1
 
     @property
-    def have_queues(self) -> bool:
-        """True when there is any queue, or pattern of queues."""
-        return bool(self.queues or self.queue_patterns)
-
-    @property
     def have_topics(self) -> bool:
         """True when there is any topic, or pattern of topics."""
         return bool(self.topics or self.topic_patterns)

@@ -44,7 +44,7 @@ class Options:
     dialect: str = setting(
         "activemq",
         "",
-        "what clients expect where brokers differ: ActiveMQ's, RabbitMQ's, or what STOMP says",
+        "activemq, rabbitmq or strict (what STOMP says): what clients expect where brokers differ",
         tuple(DIALECTS),
     )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
@@ -112,7 +112,9 @@ class Options:
         "",
         "clients choose their dialect by its beginning (stomp-php for one); empty: as the dialect says",
     )
-    connect_timeout: float = setting(10.0, "seconds", "a client has to send its CONNECT")
+    connect_timeout: float = setting(
+        10.0, "seconds", "a client has to send its CONNECT; 0: as long as it takes"
+    )
     linger: float = setting(2.0, "seconds", "a client has to hang up after the last word")
     heart_beat_least: int = setting(100, "milliseconds", "heart-beats are not agreed more often")
     max_command: int = setting(32, "bytes", "the longest command has 11")

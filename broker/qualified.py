@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.core.routes import QUEUE, TEMP_QUEUE, TEMP_TOPIC, TOPIC
+from broker.core.names import QUEUE, TEMP_QUEUE, TEMP_TOPIC, TOPIC
 
 #: What a destination begins with → the same in a URL, in the name of a topic of advisories, and as a class.
 KINDS = {

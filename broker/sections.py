@@ -40,7 +40,10 @@ class Listener:
     )
     backlog: int = setting(4096, "connections", "a thousand clients may come in the same second")
     dialect: str = setting(
-        "activemq", "", "what its clients expect where brokers differ", tuple(DIALECTS)
+        "activemq",
+        "",
+        "activemq, rabbitmq or strict: what its clients expect where brokers differ",
+        tuple(DIALECTS),
     )
 
 

@@ -17,8 +17,9 @@ from broker.core.event import Event
 from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
 from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
 from broker.core.queue import Blocked
-from broker.core.routes import LONGEST, Route, TempQueue, TempTopic
+from broker.core.routes import LONGEST, Route
 from broker.core.schedule.job import LAST_DUE
+from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
 from broker.errors import Refusal

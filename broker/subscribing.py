@@ -124,7 +124,8 @@ class Subscriptions:
 
     def _taking_from(self, destination: str | None) -> Consumer | None:
         """Return the first consumer of a destination: 1.0 need not have ids."""
-        return next((c for c in self.consumers.values() if c.destination == destination), None)
+        found = (c for c in self.consumers.values() if c.wish.destination == destination)
+        return next(found, None)
 
     # What becomes of the link.
 

@@ -9,7 +9,7 @@ from twisted.application.service import IService
 from twisted.internet import reactor
 from twisted.python import usage
 
-from broker.cli import FLAGS, options_from
+from broker.cli import FLAGS, TYPES, options_from
 from broker.options import FIELDS, OptionsError
 from broker.service import CannotStart, make_service, tune_process
 
@@ -18,7 +18,7 @@ class Options(usage.Options):
     """The flags of `hoofbeat run`."""
 
     optParameters = [
-        [name, None, None, str(FIELDS[name].metadata["reason"]), int if name == "port" else str]
+        [name, None, None, str(FIELDS[name].metadata["reason"]), TYPES.get(name, str)]
         for name in FLAGS
     ] + [["config", "c", None, "TOML file with any setting", str]]
 

@@ -13,6 +13,7 @@ from broker.core.names import TOPIC, elements_of
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Wants
 from broker.errors import Refusal
 from broker.filters import make_filter
+from broker.selector import compile_selector
 
 UNLIMITED = 2**31
 #: A durable subscription's name: ActiveMQ's header, as it was misspelt for years, and Artemis's.
@@ -34,7 +35,7 @@ NO_LOCAL = ("activemq.noLocal", "no-local")
 class Wish:
     """What a SUBSCRIBE asks for."""
 
-    destination: str  # as the client wrote it
+    destination: str  # as the client wrote it: some route by the string
     elements: Sequence[str] = ()  # as everybody knows them
     mode: str = AUTO
     prefetch: int = 0  # messages unacknowledged at once; 0: it does not say
@@ -57,13 +58,16 @@ def read_wish(headers: dict[str, str], client: Client) -> Wish:
     if browse and client.version == "1.0":
         raise Refusal("Queue Browser feature only valid for Stomp v1.1+ clients!")
     selector = headers.get("selector", "")
+    if not selector.strip():  # some clients send an empty header
+        selector = ""
+    else:
+        compile_selector(selector)  # is it one? What it means depends on where it is asked
     pending = number(headers, PENDING, 0, "a whole number of messages")
     wish = Wish(
         destination=destination,
         mode=read_mode(headers, client),
         prefetch=read_prefetch(headers),
         selector=selector,
-        wants=make_filter(selector, destination) if selector.strip() else None,
         rank=number(headers, next(filter(headers.get, RANK), ""), 0, "a whole number"),
         exclusive=flag(headers, "activemq.exclusive"),
         no_local=any(flag(headers, header) for header in NO_LOCAL),
@@ -72,8 +76,10 @@ def read_wish(headers: dict[str, str], client: Client) -> Wish:
         browse=browse,
     )
     elements = elements_of(client.resolve(destination))  # the last that may be refused
+    here = elements[0] if len(elements) == 1 else destination
+    wants = make_filter(selector, here) if selector else None
     name, shared = read_durable(headers, all(each.startswith(TOPIC) for each in elements))
-    return replace(wish, elements=elements, durable_name=name, shared=shared)
+    return replace(wish, elements=elements, wants=wants, durable_name=name, shared=shared)
 
 
 def read_mode(headers: Mapping[str, str], client: Client) -> str:

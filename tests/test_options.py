@@ -105,6 +105,12 @@ def test_a_number_is_a_number(name: str, value: str) -> None:
         read_options(f"{name} = {value}", "hoof.toml")
 
 
+@pytest.mark.parametrize("each", DECLARED, ids=[each.name for each in DECLARED])
+def test_what_can_be_chosen_is_said_beside_the_setting(each: dataclasses.Field[Any]) -> None:
+    others = {*each.metadata["choices"]} - {each.default}  # which stands there anyway
+    assert all(choice in each.metadata["reason"] for choice in others)
+
+
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_choice_is_told_all_of_them(name: str) -> None:
     text = refused(**{name: "something else"})

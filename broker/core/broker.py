@@ -1,7 +1,7 @@
 """The core's front door: what the house owns together, and what happens now and then.
 
 No I/O and no clock: `now` is set by the floor above once a turn, `journal` is taken away by it, and
-`again` lists the queues that want another go (messages to read back, or more to hand out).
+`again` lists whoever wants another go (messages to read back, more to hand out, answers to write).
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from broker.core.expiry import Expiry
 from broker.core.journal import Batch, Journal, Memory
 from broker.core.lane import Read
 from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.names import HIDDEN
 from broker.core.policy import DEFAULT, Policies, Policy
 from broker.core.queue import EXPIRED, Queue
-from broker.core.routes import HIDDEN, Routes, TempQueue
+from broker.core.routes import Routes
 from broker.core.schedule import STORED_AS as SCHEDULE
 from broker.core.schedule import Schedule
 from broker.core.subscription import Wants
+from broker.core.temporary import TempQueue
 from broker.core.topic import Topic
 from broker.errors import Refusal
 
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
-
 
 #: The mark of the last crash: messages before that number may have been delivered already.
 SUSPECT = b"suspect"

@@ -19,7 +19,8 @@ import struct
 RECORD_FORMAT = 2
 KNOWN_FORMATS = (1, 2)
 META = struct.Struct(">BBBQ")
-PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAIN, FORGET = 1, 2, 4, 8, 16, 32  # flags
+#: Flags. 128 is that of a topic's log (`broker.core.durable.log`).
+PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAIN, FORGET = 1, 2, 4, 8, 16, 32
 EXTRAS = CLOSES_GROUP | REPLY | RETAIN | FORGET
 MOSTLY = META.pack(RECORD_FORMAT, PLAIN, 0, 0)  # the meta of most records
 MOST_RETURNS = 255  # that a record can count

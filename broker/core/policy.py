@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from broker.core.names import NAME_BYTES
 from broker.core.pattern import compile_pattern
 from broker.setting import setting
 
@@ -160,8 +161,12 @@ class Policy:
         return min(expires, now + self.ttl_max) if self.ttl_max else expires
 
     def dead_letters_of(self, name: str) -> str:
-        """Return the name of the queue for the dead letters of a destination; "" drops them."""
-        return self.dead_letter_queue.replace(NAME, name)
+        """Return the name of the queue for the dead letters of a destination; "" drops them.
+
+        One that would be too long for a name is nobody's to consume: then it is the common one.
+        """
+        letters = self.dead_letter_queue.replace(NAME, name)
+        return letters if len(letters.encode()) <= NAME_BYTES else DEAD_LETTERS
 
 
 DEFAULT = Policy()

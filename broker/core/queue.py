@@ -54,8 +54,8 @@ class Queue:
         self.name = name
         self.policy = policy
         self.waiting = 0  # messages that no consumer has, in memory and behind
-        self.enqueued = 0  # messages that came, since the start
         self.before = 0  # messages that were there when these numbers began
+        self.enqueued = 0  # messages that came since then
         self.expired = 0  # messages that came too late for a consumer
         self.dropped = 0  # messages that were given up because of a limit
         self.charged = 0  # bytes of waiting messages that are in memory only
@@ -325,6 +325,13 @@ class Queue:
             (policy.max_messages and self.waiting >= policy.max_messages)
             or (policy.memory_limit and self.charged >= policy.memory_limit)
         )
+
+    def lose_all(self) -> None:
+        """Whatever waits here, in memory only, is lost."""
+        self.charge(-self.charged)
+        self.waiting = 0
+        self.lanes.clear()
+        self._lane_of.clear()
 
     def ask(self) -> None:
         """Ask for another go, unless that would be in vain before what is being written is on disk."""

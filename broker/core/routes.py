@@ -19,7 +19,6 @@ from broker.core.composite import CompositeRule
 from broker.core.event import Event
 from broker.core.fanout import Fanout, Member, Route, Service
 from broker.core.names import (
-    HIDDEN,
     NAME_BYTES,
     QUEUE,
     TEMP_QUEUE,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from broker.core.broker import Broker
 
 __all__ = [
-    "HIDDEN",
     "NAME_BYTES",
     "QUEUE",
     "TEMP_QUEUE",
@@ -50,10 +48,8 @@ __all__ = [
     "TOPIC",
     "Route",
     "Routes",
-    "Service",
     "TempQueue",
     "TempTopic",
-    "check_name",
 ]
 
 DEEPEST = 8  # composites of composites

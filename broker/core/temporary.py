@@ -47,10 +47,7 @@ class TempQueue(Queue):
     def end(self) -> None:
         """Its owner has gone: whatever waits is lost, and nothing more is taken."""
         self.gone = True
-        self.charge(-self.charged)
-        self.waiting = 0
-        self.lanes.clear()
-        self._lane_of.clear()
+        self.lose_all()
 
 
 class TempTopic(Topic):

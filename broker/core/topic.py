@@ -153,11 +153,7 @@ class TopicQueue(Queue):
         for _, call in self._later.values():
             self.broker.schedule.cancel(call)
         self._later.clear()
-        self.broker.memory.room += self.charged
-        self.charged = 0
-        self.lanes.clear()
-        self._lane_of.clear()
-        self.waiting = 0
+        self.lose_all()
 
     def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
         """The consumer does not want it; how often is nothing to other subscribers."""
@@ -212,7 +208,7 @@ class Topic:
     def __init__(self, broker: Broker, name: str, policy: Policy) -> None:
         self.name = name
         self.policy = policy
-        self.enqueued = 0  # messages that came, since the start
+        self.enqueued = 0  # messages that came, since the start or the last reset
         self.past = Past(broker, policy)
         #: Who lives in memory, and what takes messages for them.
         self.bound: dict[Receiver, Callable[[Message], None]] = {}

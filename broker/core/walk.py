@@ -16,7 +16,7 @@ from broker.core.message import Message
 from broker.core.subscription import Subscription
 
 FEW = 16  # messages read at first: a consumer that wants most of them needs no more
-MISSED = 10_000  # messages that a consumer may have missed before it rather goes back to them
+MISSED = 10_000  # messages given back that are remembered one by one; of more, where they begin
 
 #: A message's priority, negative, and seq: in the order of the queue.
 Place = tuple[int, int]
@@ -97,6 +97,8 @@ class Group:
         priority, seq = message.priority, message.seq
         if given_back:
             self._missed.add((-priority, seq))
+            if len(self._missed) > MISSED:  # a group may live as long as the broker
+                self._forget_each()
         else:
             first, last = self._passed.get(priority, (seq, seq))
             self._passed[priority] = min(first, seq), max(last, seq)
@@ -119,3 +121,10 @@ class Group:
                     walk.go_back(priority, place)
             walk.missed |= self._missed
         return True
+
+    def _forget_each(self) -> None:
+        """Remember of what had been given back only where it begins and ends."""
+        for negative, seq in self._missed:
+            first, last = self._passed.get(-negative, (seq, seq))
+            self._passed[-negative] = min(first, seq), max(last, seq)
+        self._missed.clear()

@@ -77,10 +77,9 @@ class Frame:
             self.headers = {} if headers is None else headers
         self.body = body
         self.plain = plain  # True: no name or value needs an escape in any version
-        self.template = (
-            template  # what the header block has in common with others, if it was read so
-        )
-        self.values = values  # and what it has not
+        # What the header block has in common with others, if it was read so, and what it has not.
+        self.template = template
+        self.values = values
 
     def __getattr__(self, name: str) -> dict[str, str]:
         """Fill in the headers of a frame that was read by a template; many are never asked for."""

@@ -24,7 +24,7 @@ event costs the making of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from broker.client import Client, Producer
@@ -32,16 +32,17 @@ from broker.consumer import Consumer
 from broker.core.broker import Broker
 from broker.core.event import ADVISORIES, Event
 from broker.core.message import Message
+from broker.core.names import TEMP_QUEUE, TEMP_TOPIC, TOPIC
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
-from broker.core.routes import TEMP_QUEUE, TEMP_TOPIC, TOPIC, TempQueue, TempTopic
 from broker.core.subscription import Wants
+from broker.core.temporary import TempQueue, TempTopic
 from broker.core.topic import Topic, TopicQueue
 from broker.filters import make_filter
 from broker.qualified import as_json, place_of, qualified, split
 from broker.tail import message_id
 from broker.watch.author import JSON, Author, to_json
-from broker.watch.presence import Presence, queues_of
+from broker.watch.presence import Presence, meant_by, queues_of
 
 #: Of these whoever comes later is told what is there.
 STATES = ("Connection", "Consumer", "Queue", "Topic", "TempQueue", "TempTopic")
@@ -252,16 +253,12 @@ class Advisories:
         """Return how many consumers a destination has, or all those that a pattern means."""
         routes = self._broker.routes
         kind, name = split(element)
-        sources: list[Queue | Topic]
+        sources: Sequence[Queue | Topic]
         if kind in (TEMP_QUEUE, TEMP_TOPIC):
-            sources = [each for each in routes.temporaries() if each.destination == element]
+            temporary = routes.get(element)
+            sources = [temporary] if isinstance(temporary, TempQueue | TempTopic) else []
         else:
-            matches = compile_pattern(name)
-            named = routes.topics if kind == TOPIC else routes.queues
-            if is_pattern(name):
-                sources = [source for name, source in named.items() if matches(name)]
-            else:
-                sources = [named[name]] if name in named else []
+            sources = meant_by(name, routes.topics if kind == TOPIC else routes.queues)
         return sum(self._presence.consumers_of(source) for source in sources)
 
     def _of_destination(self, event: Event) -> Iterator[Advisory]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, cast
 from broker.client import Client
 from broker.consumer import Consumer
 from broker.core.event import Event
+from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
 from broker.core.several import Part, Several
 from broker.core.subscription import Subscription
 from broker.core.topic import Topic, TopicQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from broker.core.broker import Broker
 
@@ -124,6 +125,14 @@ def in_flight(queue: Queue) -> int:
         else:
             count += len(owed.in_flight)
     return count
+
+
+def meant_by(pattern: str, named: Mapping[str, Queue | Topic]) -> Sequence[Queue | Topic]:
+    """Return the queues or topics, of all there are, that a name or a pattern means."""
+    if not is_pattern(pattern):
+        return [named[pattern]] if pattern in named else []
+    matches = compile_pattern(pattern)
+    return [each for name, each in named.items() if matches(name)]
 
 
 def queues_of(subscription: Subscription) -> list[Queue]:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 
 from broker.client import number
 from broker.core.broker import Broker
+from broker.core.fanout import Service
 from broker.core.message import Message
-from broker.core.routes import QUEUE, TOPIC, Service
+from broker.core.names import QUEUE, TOPIC
 from broker.core.schedule.job import Job
 from broker.errors import Refusal
 from broker.qualified import split
@@ -98,10 +99,8 @@ class ScheduleManagement:
 def read_range(headers: Headers) -> tuple[int, int]:
     """Return the first and the last moment that are meant. Raises `Refusal`."""
     meaning = "milliseconds since 1970"
-    named = dict(headers)
-    return max(0, number(named, START, 0, meaning)), min(
-        FOREVER, number(named, END, FOREVER, meaning)
-    )
+    start, end = number(headers, START, 0, meaning), number(headers, END, FOREVER, meaning)
+    return max(0, start), min(FOREVER, end)
 
 
 def ignore(count: int) -> None:

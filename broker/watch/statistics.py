@@ -36,18 +36,18 @@ from functools import partial
 from broker.client import number
 from broker.consumer import Consumer
 from broker.core.broker import Broker
+from broker.core.fanout import Service
 from broker.core.lane import Read
 from broker.core.message import Message
-from broker.core.pattern import compile_pattern, is_pattern
+from broker.core.names import QUEUE, TOPIC
 from broker.core.queue import Queue
-from broker.core.routes import QUEUE, TOPIC, Service
 from broker.core.topic import Topic, TopicQueue
 from broker.errors import Refusal
 from broker.qualified import qualified, split
 from broker.tail import read_headers
 from broker.watch.author import Author, wanted_reply
 from broker.watch.maps import Value, write_map
-from broker.watch.presence import Counts, Presence, in_flight
+from broker.watch.presence import Counts, Presence, in_flight, meant_by
 
 STATISTICS = "ActiveMQ.Statistics."
 BROKER, SUBSCRIPTION = STATISTICS + "Broker", STATISTICS + "Subscription"
@@ -193,7 +193,7 @@ class Statistics:
             nonlocal subscribers
             if kind == TOPIC:
                 subscribers = self._subscribers()
-            yield from found(named, pattern)
+            yield from meant_by(pattern, named)
             if says_end:
                 yield None
 
@@ -310,14 +310,6 @@ class Statistics:
 
 
 NOT_MEASURED: Map = {"averageEnqueueTime": None, "maxEnqueueTime": None, "minEnqueueTime": None}
-
-
-def found(named: Mapping[str, Queue | Topic], pattern: str) -> list[Queue | Topic]:
-    """Return those that a name, or a pattern, means."""
-    if not is_pattern(pattern):
-        return [named[pattern]] if pattern in named else []
-    matches = compile_pattern(pattern)
-    return [each for name, each in named.items() if matches(name)]
 
 
 def counted(counts: Counts) -> dict[str, int]:

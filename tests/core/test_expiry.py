@@ -9,8 +9,8 @@ from broker.core import lane as lane_module
 from broker.core.lane import NEVER
 from broker.core.policy import DEAD_LETTERS, Policies
 from broker.core.queue import Queue
-from broker.core.routes import TempQueue
 from broker.core.subscription import CLIENT, CLIENT_INDIVIDUAL
+from broker.core.temporary import TempQueue
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from tests.core.house import House, key

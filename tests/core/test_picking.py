@@ -945,6 +945,36 @@ def test_what_its_owner_has_yet_to_see_again_is_free_with_the_group(house: House
     assert (one.bodies(), two.bodies()) == (["g7"], ["g1"])
 
 
+def test_what_is_given_back_of_a_group_again_and_again_is_not_all_remembered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whoever gets the group next misses none of it."""
+    monkeypatch.setattr(walk_module, "MISSED", 3)
+    one, two = house.consume(CLIENT_INDIVIDUAL, 1), house.consume(CLIENT_INDIVIDUAL)
+    put_group(house, "g", "1")
+    for number in range(2, 20):
+        put_group(house, "g", f"{number}")
+        house.settle()
+        one.ack_all()
+        house.settle()
+        one.pause()  # so that the other looks first
+        one.nack(key(number), requeue=True)
+        house.settle()
+        one.resume()
+        house.settle()
+    picker = house.queue()._picker
+    assert picker is not None
+    assert len(picker._groups["g"]._missed) <= 3
+    assert one.bodies() == ["1", *[f"{number}" for number in range(2, 20) for _ in range(2)]]
+    one.pause()
+    one.nack(key(19), requeue=True)
+    put_group(house, "g", "20")
+    house.settle()
+    one.close()
+    house.settle()
+    assert (one.bodies(), two.bodies()) == ([], ["19", "20"])
+
+
 def test_the_first_message_of_a_group_for_a_consumer_says_so(house: House) -> None:
     firsts = []
 

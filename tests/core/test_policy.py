@@ -132,6 +132,8 @@ def test_when_a_message_expires(policy: Policy, asked: int, expires: int) -> Non
         ("DLQ.{name}", "orders.new", "DLQ.orders.new"),
         ("{name}.dead", "{name}", "{name}.dead"),
         ("", "a", ""),
+        ("DLQ.{name}", "ü" * 125, "DLQ." + "ü" * 125),
+        ("DLQ.{name}", "ü" * 126, "ActiveMQ.DLQ"),  # nobody could name such a queue
     ],
 )
 def test_where_dead_letters_go(setting: str, name: str, letters: str) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from broker.core import routes as routes_module
 from broker.core.composite import CompositeRule
+from broker.core.names import NAME_BYTES
 from broker.core.queue import Queue
-from broker.core.routes import NAME_BYTES, Routes
+from broker.core.routes import Routes
 from broker.core.subscription import CLIENT
 from broker.core.topic import Topic, TopicQueue
 from broker.errors import Refusal

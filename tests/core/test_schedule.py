@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from broker.core import schedule as schedule_module
+from broker.core.fanout import Service
 from broker.core.message import Message, UnknownFormat
-from broker.core.routes import Service
 from broker.core.schedule import STORED_AS, Schedule
 from broker.core.schedule import job as job_module
 from broker.core.schedule import timeline as timeline_module

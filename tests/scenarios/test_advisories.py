@@ -168,6 +168,19 @@ def test_temporary_destinations_are_told_with_their_owner(connect: Connect, watc
     ]
 
 
+def test_consumers_of_a_temporary_queue_are_counted(start_broker: StartBroker) -> None:
+    broker = start_broker("memory:")
+    with broker.connect() as watcher, broker.connect() as owner:
+        subscribe(watcher, f"{ADVISORY}Consumer.>")
+        counts = []
+        for id in ("1", "2"):
+            subscribe(owner, "/temp-queue/x", id=id)
+            counts.append(watcher.expect("MESSAGE").headers["consumerCount"])
+        owner.ask("UNSUBSCRIBE", id_="1")
+        counts.append(watcher.expect("MESSAGE").headers["consumerCount"])
+        assert counts == ["1", "2", "1"]
+
+
 def test_a_dead_letter_is_told(connect: Connect, watch: Any, queue: str) -> None:
     place = queue.removeprefix("/queue/")
     watcher = watch("MessageDLQd.>")

@@ -238,6 +238,15 @@ def test_silent_stranger_is_shown_out(start_broker: StartBroker, connect: Connec
     assert is_served(logged_in)
 
 
+def test_no_haste(start_broker: StartBroker, connect: Connect) -> None:
+    """With `connect_timeout = 0` nobody is shown out, least of all at once."""
+    patient = start_broker("memory:", connect_timeout=0)
+    silent = connect(None, to=patient)
+    assert is_served(connect("1.2", to=patient))
+    silent.send("CONNECT", accept_version="1.2")
+    silent.expect("CONNECTED")
+
+
 def test_hit_and_run(connect: Connect, queue: str) -> None:
     """A client that sends and hangs up in one breath is still heard; one that only knocks harms nobody."""
     sender = connect(None)

@@ -111,6 +111,44 @@ def test_the_names_of_jms(connect: Connect, version: str, queue: str) -> None:
     assert bodies(found) == [id.encode() for id in headers]
 
 
+@pytest.mark.parametrize(
+    ("written", "sent_to", "named"),
+    [
+        ("/temp-queue/mine", "/temp-queue/mine", "temp-queue://hoof-%"),
+        ("/temp-topic/mine", "/temp-topic/mine", "temp-topic://hoof-%"),
+        ("here.bare", "/queue/here.bare", "queue://here.bare"),
+        ("/queue/here.more?consumer.prefetchSize=1", "here.more", "queue://here.more"),
+        ("/topic/here.twice,/topic/here.twice", "/topic/here.twice", "topic://here.twice"),
+    ],
+)
+def test_where_a_message_is(connect: Connect, written: str, sent_to: str, named: str) -> None:
+    """`JMSDestination` names the destination, however SUBSCRIBE wrote it."""
+    client = connect()
+    subscribe(client, written, id="no", selector=f"NOT (JMSDestination LIKE '{named}')")
+    subscribe(client, written, id="yes", selector=f"JMSDestination LIKE '{named}'")
+    client.send("SEND", destination=sent_to)
+    client.expect("MESSAGE", subscription="yes")
+    assert is_served(client)
+
+
+def test_where_a_message_of_a_durable_subscription_is(connect: Connect, topic: str) -> None:
+    """The same for one to a wildcard, whose messages are of several topics."""
+    client, sender = connect(client_id=f"where {topic}"), connect()
+    name = topic.removeprefix("/topic/")
+    durable = {"activemq.subscriptionName": "n"}
+    selector = f"JMSDestination = 'topic://{name}.b'"
+    subscribe(client, f"{topic}.*", selector=selector, **durable)
+    put(sender, f"{topic}.a", b"a")
+    put(sender, f"{topic}.b", b"live")
+    assert bodies(take(client, 1)) == [b"live"]
+    accepted(client.ask("UNSUBSCRIBE", id="s"))
+    put(sender, f"{topic}.a", b"a")
+    put(sender, f"{topic}.b", b"stored")
+    subscribe(client, f"{topic}.*", selector=selector, **durable)
+    assert bodies(take(client, 1)) == [b"stored"]
+    assert is_served(client)
+
+
 def test_who_has_had_a_message_before(connect: Connect, version: str, queue: str) -> None:
     """A consumer may ask for fresh messages only, and another for those that somebody failed on."""
     fresh, failed = connect(version), connect(version)
@@ -179,10 +217,14 @@ def test_a_selector_that_is_none(connect: Connect, version: str, queue: str, sel
 
 def test_a_selector_of_blanks_is_none(connect: Connect, version: str, queue: str) -> None:
     """Some clients send an empty header."""
-    client = connect(version)
+    client = connect(version, client_id=f"blanks {queue}")
     subscribe(client, queue, selector=" ")
     put(connect(version), queue, b"1")
     assert bodies(take(client, 1)) == [b"1"]
+    durable = {"activemq.subscriptionName": "n"}
+    subscribe(client, "/topic/blanks", id="durable", selector=" ", **durable)
+    put(connect(version), "/topic/blanks", b"2")
+    assert bodies(take(client, 1)) == [b"2"]
 
 
 # --- who gets what ----------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ def test_good_frames_before_a_bad_one_in_the_same_chunk_are_kept() -> None:
 
 @pytest.mark.parametrize("row", STRICT, ids=[f"{row.name} ({row.version})" for row in STRICT])
 def test_strict(row: Malformed) -> None:
-    """D3, D6, ES4: fatal when strict, taken by default."""
+    """Fatal when strict, taken by default."""
     assert_refuses(parser_of(row.version, strict=True), [row.data], row)
     assert_refuses(parser_of(row.version, strict=True), one_by_one(row.data), row)
     parser = parser_of(row.version)
@@ -245,7 +245,7 @@ def test_strict(row: Malformed) -> None:
 
 @pytest.mark.parametrize("row", STRICT, ids=[f"{row.name} ({row.version})" for row in STRICT])
 def test_strict_about_one_thing_is_not_strict_about_the_other(row: Malformed) -> None:
-    """D3 and D6 are two questions."""
+    """Escapes and lines without a colon are two questions."""
     about_lines = "colon" in row.error
     for lines in (False, True):
         parser = Parser(strict_escapes=not lines, strict_lines=lines)

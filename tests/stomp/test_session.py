@@ -264,7 +264,7 @@ def test_a_heart_beat_is_owed_a_little_early_and_not_before() -> None:
     ],
 )
 def test_the_grace(interval: int, given_up_after: float) -> None:
-    """D21: twice the interval, and never less than a second more than it."""
+    """Twice the interval, and never less than a second more than it."""
     session = agreed(0, interval, at=1000.0)
     assert not session.is_dead(1000.0 + given_up_after - 0.0005)
     assert session.is_dead(1000.0 + given_up_after + 0.0005)

@@ -36,9 +36,9 @@ from broker.core.durable.progress import COUNT, log_key
 from broker.core.each import for_each
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.names import HIDDEN
 from broker.core.pattern import is_pattern
 from broker.core.queue import Queue
-from broker.core.routes import HIDDEN
 from broker.core.topic import Topic
 
 if TYPE_CHECKING:
@@ -127,11 +127,6 @@ class Log:
     def used(self) -> bool:
         """True while there is any subscription."""
         return bool(self.awake or self._asleep)
-
-    @property
-    def records(self) -> int:
-        """How many are stored, or on the way there."""
-        return self.count - self.deleted
 
     # What topics send.
 

@@ -28,8 +28,8 @@ from broker.core.durable.log import LANE, Log, read_record
 from broker.core.durable.progress import Progress, What, progress_key, what_key
 from broker.core.lane import WINDOW, WINDOW_BYTES, Read
 from broker.core.message import MOST_RETURNS, Message
+from broker.core.names import TOPIC
 from broker.core.queue import ONE_GO, Queue
-from broker.core.routes import TOPIC
 from broker.core.schedule import Call
 from broker.core.shelf import sequence
 from broker.core.subscription import Subscription, Wants
@@ -121,8 +121,9 @@ class DurableQueue(Queue):
 
     def spare(self, sender: object) -> None:
         """Do not take what its consumer's connection sends (no-local), as long as it has a consumer."""
-        self.spared.add(sender)
-        self.log.spare()
+        if self.what.client_id:  # a shared one has none, and consumers that come and go
+            self.spared.add(sender)
+            self.log.spare()
 
     # Messages come.
 

@@ -43,7 +43,7 @@ from broker.errors import Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
-    from broker.core.routes import Route
+    from broker.core.fanout import Route
 
 STORED_AS = "\0schedule"  # no destination has a name with NUL
 ONE_GO = 250  # deliveries before others get their turn
