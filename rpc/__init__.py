@@ -21,8 +21,8 @@ in any language. The rooms, imports point down only:
 - `calls`, `methods`, `message`, `address`, `backoff`, `errors`: pure.
 """
 
-from rpc.blocking import CallFuture, Client, ClientStats, Worker
-from rpc.caller import CallOptions
+from rpc.blocking import CallFuture, Client, Worker
+from rpc.caller import CallOptions, ClientStats
 from rpc.errors import (
     BrokerRefused,
     ConnectionLost,

@@ -13,7 +13,7 @@ A connection's life, as the face drives it::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from broker.stomp import Frame
@@ -50,6 +50,23 @@ RESERVED = frozenset(
 )
 
 
+class Unset:
+    """No value was given."""
+
+
+UNSET = Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStats:
+    """A client's counters at one moment."""
+
+    calls: int  # calls ever begun
+    pending: int  # calls waiting for a reply
+    late: int  # replies that came when nobody waited for them any more
+    connections: int  # connections made
+
+
 @dataclass(frozen=True, slots=True)
 class CallOptions:
     """How a call is made. Raises `ValueError` for what makes no sense."""
@@ -68,6 +85,10 @@ class CallOptions:
             raise ValueError(f"no_worker is wait or fail, not {self.no_worker!r}")
         if taken := sorted(RESERVED & self.headers.keys()):
             raise ValueError(f"The header {taken[0]} is the call's own")
+
+    def within(self, timeout: float | Unset | None) -> CallOptions:
+        """Return the same with another timeout, if one was given."""
+        return self if isinstance(timeout, Unset) else replace(self, timeout=timeout)
 
 
 class Caller:
@@ -151,6 +172,11 @@ class Caller:
                 if call is not None:
                     done.append(call)
         return done
+
+    def stats(self, connections: int) -> ClientStats:
+        """Return the counters as they are now."""
+        calls = self.calls
+        return ClientStats(calls.opened, len(calls), calls.late, connections)
 
     def _unavailable(self) -> RpcError:
         return ServiceUnavailable(

@@ -39,6 +39,7 @@ class Call:
         "deadline",
         "done",
         "error",
+        "kept",
         "method",
         "on_loss",
         "place",
@@ -64,6 +65,7 @@ class Call:
         self.data = b""  # the SEND
         self.place = 0  # where it was written in the connection's stream
         self.sent = False  # it may have left on a connection that was lost
+        self.kept = False  # it has outlived a connection
         self.done = False
         self.reply = b""  # the reply's body, unless there is an error
         self.error: RpcError | None = None
@@ -148,12 +150,18 @@ class Calls:
         for call in list(self._pending.values()):
             call.sent = call.sent or has_left(call.place)
             if keeps and (not call.sent or call.on_loss is not OnLoss.FAIL):
+                call.kept = True
                 continue
-            lost = type(reason)(reason.reason, sent=call.sent)
-            lost.__cause__ = reason.__cause__
-            self._end(call, lost)
+            self._lose(call, reason)
             ended.append(call)
         return ended
+
+    def refuse(self, reason: ConnectionLost) -> list[Call]:
+        """No connection can be made: end the calls that did not outlive one, and return them."""
+        refused = [call for call in self if not call.kept or isinstance(reason, BrokerRefused)]
+        for call in refused:
+            self._lose(call, reason)
+        return refused
 
     def to_send(self) -> list[Call]:
         """Return those of an interrupted connection's calls that the next one is to be given, in order."""
@@ -162,6 +170,11 @@ class Calls:
     def forget(self, call: Call) -> None:
         """Drop a call that nobody waits for any more."""
         self._pending.pop(call.call_id, None)
+
+    def _lose(self, call: Call, reason: ConnectionLost) -> None:
+        lost = type(reason)(reason.reason, sent=call.sent)  # each its own
+        lost.__cause__ = reason.__cause__
+        self._end(call, lost)
 
     def _end(self, call: Call, error: RpcError) -> None:
         del self._pending[call.call_id]

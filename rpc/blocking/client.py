@@ -12,13 +12,14 @@ is held by the one thread that connects.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import threading
 import time
 import uuid
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ from rpc.address import Address, parse_address
 from rpc.backoff import backoff
 from rpc.blocking.future import CallFuture
 from rpc.blocking.wire import Wire
-from rpc.caller import Caller, CallOptions, encode_params
+from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
 from rpc.calls import Call
 from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS, refusal
@@ -39,23 +40,6 @@ GRACE = 0.003  # seconds after which futures that nobody reads for are read for
 LINGER = 1.0  # seconds after the last future in which the keeper need not be called
 LONG = 3600.0  # seconds
 FOREVER = float("inf")
-
-
-class Unset:
-    """No value was given."""
-
-
-UNSET = Unset()
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStats:
-    """A client's counters at one moment."""
-
-    calls: int  # calls ever begun
-    pending: int  # calls waiting for a reply
-    late: int  # replies that came when nobody waited for them any more
-    connections: int  # connections made
 
 
 class Line:
@@ -149,8 +133,7 @@ class Line:
     def stats(self) -> ClientStats:
         """Return the counters as they are now."""
         with self._mutex:
-            calls = self.caller.calls
-            return ClientStats(calls.opened, len(calls), calls.late, self._connections)
+            return self.caller.stats(self._connections)
 
     def close(self) -> None:
         """Disconnect, and end all calls."""
@@ -466,8 +449,7 @@ class Client:
 
         Raises `TypeError` for an option that does not exist, `ValueError` for a value that makes no sense.
         """
-        view = object.__new__(type(self))
-        view._line = self._line
+        view = copy.copy(self)
         view._options = replace(self._options, **changes)
         return view
 
@@ -483,7 +465,7 @@ class Client:
         `ValueError` for arguments that JSON cannot express.
         """
         line = self._line
-        call = line.begin(method, args, kwargs, self._with(timeout))
+        call = line.begin(method, args, kwargs, self._options.within(timeout))
         if not call.done:
             try:
                 line.wait_for(call, FOREVER)
@@ -500,7 +482,7 @@ class Client:
         It is also what `concurrent.futures.wait` and `asyncio.wrap_future` take. Raises, like `call`,
         for what could not be sent.
         """
-        return self._line.submit(method, args, kwargs, self._with(timeout))
+        return self._line.submit(method, args, kwargs, self._options.within(timeout))
 
     @property
     def proxy(self) -> Proxy:
@@ -529,8 +511,3 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _with(self, timeout: float | Unset | None) -> CallOptions:
-        if isinstance(timeout, Unset):
-            return self._options
-        return replace(self._options, timeout=timeout)
