@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from broker.stomp.template import KIND, PATIENCE, Templates
+from broker.stomp.template import KIND, Templates
 
 KIND_OF_SEND = b"SEND\nd"[:KIND]
 
