@@ -87,5 +87,11 @@ class Templates:
         if before != command or list(last) != list(headers):
             return []
         known = self._known.get(kind)
-        holes = known.holes if known is not None and list(known.headers) == list(headers) else []
-        return [name for name, value in headers.items() if value != last[name] or name in holes]
+        if known is None or list(known.headers) != list(headers):
+            return [name for name, value in headers.items() if value != last[name]]
+        # It did not match what is known of its form: what it has not in common with that varies too.
+        return [
+            name
+            for name, value in headers.items()
+            if name in known.holes or not value == last[name] == known.headers[name]
+        ]

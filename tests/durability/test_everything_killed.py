@@ -264,7 +264,7 @@ def test_for_long_with_everything_in_play(
     store: str, start_broker: StartBroker, trouble: Trouble, tmp_path: Path
 ) -> None:
     """The same with longer lives, in which backlogs outgrow the memory of a queue."""
-    kill_and_judge(store, start_broker, trouble, tmp_path, rounds=25, most=10_000)
+    kill_and_judge(store, start_broker, trouble, tmp_path, rounds=8, most=10_000)
 
 
 def kill_and_judge(
