@@ -25,6 +25,7 @@ from rpc.blocking import CallFuture, Client, Worker
 from rpc.caller import CallOptions, ClientStats
 from rpc.errors import (
     BrokerRefused,
+    Cancelled,
     ConnectionLost,
     ErrorReply,
     InvalidParams,
@@ -41,6 +42,7 @@ __all__ = [
     "BrokerRefused",
     "CallFuture",
     "CallOptions",
+    "Cancelled",
     "Client",
     "ClientStats",
     "ConnectionLost",

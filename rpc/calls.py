@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
-from rpc.errors import BrokerRefused, ConnectionLost, RpcError, Timeout
+from rpc.errors import BrokerRefused, Cancelled, ConnectionLost, RpcError, Timeout
 from rpc.message import read_reply
 
 
@@ -168,8 +168,9 @@ class Calls:
         return [call for call in self if not call.sent or call.on_loss is OnLoss.RESEND]
 
     def forget(self, call: Call) -> None:
-        """Drop a call that nobody waits for any more."""
-        self._pending.pop(call.call_id, None)
+        """End a call that nobody waits for any more; its reply will be late."""
+        if self._pending.get(call.call_id) is call:
+            self._end(call, Cancelled("The call was cancelled"))
 
     def _lose(self, call: Call, reason: ConnectionLost) -> None:
         lost = type(reason)(reason.reason, sent=call.sent)  # each its own

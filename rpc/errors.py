@@ -58,6 +58,10 @@ class ServiceUnavailable(RpcError):
     """
 
 
+class Cancelled(RpcError):
+    """The caller gave the call up before it was answered; the function may have run."""
+
+
 class ErrorReply(RpcError):
     """A worker answered with an error. Raised as itself only for a code that `CODES` does not know.
 

@@ -1,7 +1,7 @@
 """Remote calls for Twisted: the names of `rpc`, with Deferreds.
 
-    client = rpc.tx.Client("stomp://127.0.0.1:61613", service="demo")
-    client.call("whee", "Hello").addCallback(print)
+client = rpc.tx.Client("stomp://127.0.0.1:61613", service="demo")
+client.call("whee", "Hello").addCallback(print)
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class Client:
         return view
 
     def call(
-        self, method: str, /, *args: Any, timeout: float | None | Unset = UNSET, **kwargs: Any
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
     ) -> Deferred[Any]:
         """Call a remote function. The Deferred fires with its result, or fails as `rpc.Client.call`.
 

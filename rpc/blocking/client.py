@@ -129,6 +129,10 @@ class Line:
         with self._mutex:
             self.caller.calls.forget(call)
             self._futures.pop(call, None)
+            self._wake(call)
+            wire = self._wire
+        if wire is not None:  # somebody may be reading for it
+            wire.wake()
 
     def stats(self) -> ClientStats:
         """Return the counters as they are now."""

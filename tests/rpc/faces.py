@@ -218,4 +218,4 @@ def _in_twisted(work: Callable[[], Any]) -> Any:
                 target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True
             ).start()
             assert started.wait(PATIENCE)
-    return blockingCallFromThread(the_reactor, work)
+    return blockingCallFromThread(cast(IReactorFromThreads, the_reactor), work)
