@@ -37,6 +37,7 @@ from rpc.proxy import Proxy
 
 FRESH = 0.1  # seconds since bytes last came, within which nobody looks whether the link still lives
 GRACE = 0.003  # seconds after which futures that nobody reads for are read for
+UNREAD = 0.02  # seconds after which they are read for although more are being submitted
 LINGER = 1.0  # seconds after the last future in which the keeper need not be called
 LONG = 3600.0  # seconds
 FOREVER = float("inf")
@@ -78,6 +79,7 @@ class Line:
         self._called = threading.Event()  # there are futures that the keeper may have to read for
         self._urgent = False  # somebody will be called back
         self._idle = 0  # how often in a row the keeper found no futures
+        self._unread = 0  # and how often that nothing had been read
 
     def after_fork(self) -> None:
         """Leave the connection to the parent; the next call makes one of this process's own."""
@@ -89,9 +91,17 @@ class Line:
             self._closed.set()
 
     def begin(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: CallOptions,
+        held: bool = False,
     ) -> Call:
-        """Begin a call on a connection that is alive as far as anybody knows, and send it."""
+        """Begin a call on a connection that is alive as far as anybody knows, and send it.
+
+        `held`: not before somebody reads, or something else is sent.
+        """
         params = encode_params(args, kwargs)
         until = FOREVER if options.timeout is None else monotonic() + options.timeout
         while True:
@@ -101,14 +111,15 @@ class Line:
             with self._mutex:
                 if self._wire is wire:
                     call = self.caller.open(method, params, options, monotonic(), time.time())
-                    call.place = wire.write(call.data)
+                    call.place = wire.write(call.data, held=held)
                     return call
 
     def submit(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> CallFuture:
         """Begin a call whose end somebody may be told of."""
-        call = self.begin(method, args, kwargs, options)
+        # With others under way: whoever waits for one of them, or the keeper, will soon read.
+        call = self.begin(method, args, kwargs, options, held=bool(self._futures))
         future = CallFuture(self, call)
         with self._mutex:
             if not call.done:  # else another thread was faster than we
@@ -349,12 +360,14 @@ class Line:
     def tend(self) -> float:
         """Do what the keeper is for; return in how many seconds to do it again, less if it is called."""
         if self._called.is_set():
-            taken = self._taken
+            taken, opened = self._taken, self.caller.calls.opened
             if not self._urgent:
                 self._closed.wait(GRACE)
             if self._futures:
                 self._idle = 0
-                if self._urgent or self._taken == taken:
+                self._unread = 0 if self._taken != taken else self._unread + 1
+                busy = self._taken != taken or self.caller.calls.opened != opened
+                if self._urgent or not busy or self._unread * GRACE > UNREAD:
                     self._read_for_futures()
                 return 0.0
             self._idle += 1

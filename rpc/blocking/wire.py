@@ -46,9 +46,9 @@ class Wire:
             raise
         self._set_check()
 
-    def write(self, data: bytes) -> int:
-        """Send soon, from any thread; return the place in the stream, for `has_left`."""
-        place = self.stream.write(data)
+    def write(self, data: bytes, *, held: bool = False) -> int:
+        """Send soon, from any thread; return the place in the stream, for `has_left`. `held`: see `Stream`."""
+        place = self.stream.write(data, held=held)
         self.link.wrote(monotonic())
         return place
 

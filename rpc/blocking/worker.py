@@ -204,7 +204,7 @@ class Worker:
         log.warning("%s; trying again in %.1f s", error, wait)
         self._stopping.wait(wait)
 
-    def _work(self, request: _Request) -> float:
+    def _work(self, request: _Request, in_place: bool) -> float:
         """Run one request, send its reply, acknowledge it; return how long the function took."""
         frame, link = request.frame, request.wire.link
         body = None
@@ -222,7 +222,7 @@ class Worker:
             self._held.append((request.wire, ack))
         else:
             data += ack
-        request.wire.write(data)
+        request.wire.write(data, held=in_place)  # who leads will read, and then it leaves
         return seconds
 
     # The end
