@@ -16,9 +16,10 @@ and elsewhere::
 The wire is JSON-RPC 2.0 in plain STOMP frames (`rpc.message` shows them), so either side may be written
 in any language. The rooms, imports point down only:
 
-- `blocking`: the face for threads, `Client` and `Worker`, with its sockets;
+- `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
+  asyncio and Twisted, to be imported by name, over `engine`;
 - `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
-- `calls`, `methods`, `message`, `address`, `backoff`, `errors`: pure.
+- `calls`, `methods`, `message`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
 from rpc.blocking import CallFuture, Client, Worker
