@@ -27,6 +27,8 @@ from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
 
+EXPIRES = "expires"
+ZERO, LONGEST_MOMENT = ord("0"), 18  # how a moment does not begin, and its digits at most
 LIFETIMES = ("ttl", "expiration")  # milliseconds from now; `expires` is a moment
 IDS = ("dedup-id", "_AMQ_DUPL_ID")
 DELAY, TIME = "AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_TIME"
@@ -36,10 +38,12 @@ TIMES = (DELAY, TIME, PERIOD, CRON)  # with one of these a message is scheduled
 GROUP, GROUP_SEQ = "JMSXGroupID", "JMSXGroupSeq"
 GROUP_BYTES = 200  # a longer name of a group is remembered by its hash
 RETAINED = "ActiveMQ.Retain"
+MANDATORY = "mandatory"  # comes back if nobody is there to take it, as in AMQP
+RETURNED, NO_CONSUMER = "returned", "no-consumer"
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(
-    ("expires", "priority", "transaction", GROUP, RETAINED, *LIFETIMES, *IDS, *TIMES)
+    (EXPIRES, "priority", "transaction", GROUP, RETAINED, MANDATORY, *LIFETIMES, *IDS, *TIMES)
 )
 DESTINATIONS = 20_000  # that a producer's headers are remembered for
 TEMPORARY = (b"/temp-", b"/remote-temp-")
@@ -51,8 +55,8 @@ Put = Callable[[Message], object]
 #: get a timestamp of ours.
 Meaning = tuple[Put, bytes, bool, bool]
 #: The same for a template: the bytes have holes for its values and the body's length; and which value is
-#: the receipt (-1: none is asked for).
-Plan = tuple[Put, bytes, bool, bool, int]
+#: the receipt, and which the expiry (-1: there is none).
+Plan = tuple[Put, bytes, bool, bool, int, int]
 
 
 class Sending:
@@ -85,7 +89,7 @@ class Sending:
     def send(self, frame: Frame) -> None:
         """Do a SEND. Raises `Refusal`, and `Blocked` while its destination takes no more."""
         broker = self._broker
-        body = frame.body
+        body, expires = frame.body, 0
         if self._changes != broker.routes.changes:
             self._changes = broker.routes.changes
             self._sent = None
@@ -99,18 +103,23 @@ class Sending:
                 place, plans = self._plans_to[template]
                 plan = plans.get(frame.values[place])
         if plan is not None:
-            put, form, durable, stamped, receipt = plan
+            put, form, durable, stamped, receipt, expiry = plan
             lines = form % (*frame.values, len(body))
             asked = None if receipt < 0 else frame.values[receipt].decode()
+            if expiry >= 0:
+                moment = frame.values[expiry]
+                if not moment.isdigit() or moment[0] == ZERO or len(moment) > LONGEST_MOMENT:
+                    self._send_uncommon(frame, self._find(frame.headers))
+                    return
+                expires = int(moment)
         else:
             headers = frame.headers
             if headers is not self._sent:
-                if not UNCOMMON.isdisjoint(headers):
-                    self._send_uncommon(frame, self._find(headers))
-                    return
                 route = self._find(headers)
-                if not (route.common and self._is_plain()):
+                if not (UNCOMMON.isdisjoint(headers) and route.common and self._is_plain()):
                     self._send_uncommon(frame, route)
+                    if template is not None and EXPIRES in template.holes:
+                        self._plan_expiring(frame, template, route)
                     return
                 self._meaning = self._read(frame, route, self._changed_headers(headers))
                 # Without a content-length equal headers may have bodies of other lengths.
@@ -125,21 +134,35 @@ class Sending:
         broker.next_seq = seq + 1
         stamp = self._stamp.line if stamped else b"\n"
         tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, body, END))
-        put(Message(seq, tail, durable, frame.plain))
+        message = Message(seq, tail, durable, frame.plain)
+        if expires:
+            message.expires = expires
+            message.special = message.special or expires <= broker.now
+        put(message)
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
+
+    def _plan_expiring(self, frame: Frame, template: Template, route: Route) -> None:
+        """Remember what SENDs of a template mean that ask for nothing but an expiry: calls, for one."""
+        headers = frame.headers
+        only = not any(name in UNCOMMON for name in headers if name != EXPIRES)
+        if only and route.common and not route.policy.ttl_max and self._is_plain():
+            self._meaning = self._read(frame, route, self._changed_headers(headers))
+            self._sent = None
+            self._plan(template, frame.values)
 
     def _plan(self, template: Template, values: tuple[bytes, ...]) -> None:
         """Remember what the SENDs of a template mean, if its values do not change that."""
         holes = template.holes
-        if not INTERPRETED.isdisjoint(holes) or (
+        if not INTERPRETED.isdisjoint(name for name in holes if name != EXPIRES) or (
             "receipt" in template.headers and "receipt" not in holes
         ):
             return
         put, _, durable, stamped = self._meaning
         receipt = holes.index("receipt") if "receipt" in holes else -1
         form = middle_form(template, self._changed_headers(template.headers))
-        plan = put, form, durable, stamped, receipt
+        expiry = holes.index(EXPIRES) if EXPIRES in holes else -1
+        plan = put, form, durable, stamped, receipt, expiry
         if "destination" not in holes:
             self._plans[template] = plan
             return
@@ -211,13 +234,12 @@ class Sending:
         group, closes_group = read_group(headers)
         timing = read_timing(headers, now)
         dedup_id = first(headers, IDS)
-        retained = flag(headers, RETAINED)
+        retained, mandatory = flag(headers, RETAINED), flag(headers, MANDATORY)
         transaction = client.transaction(headers) if "transaction" in headers else None
         persistent = self._is_persistent(headers)
-        plain = frame.plain and self._is_plain()
         changed = self._changed_headers(headers)
         if expires:
-            changed["expires"] = str(expires)
+            changed[EXPIRES] = str(expires)
         lines, stamp = middle(frame, changed), self._stamp.line
         if "timestamp" in headers:
             stamp = b"\n"
@@ -231,18 +253,16 @@ class Sending:
         def send(route: Route) -> None:
             """Do it, at once or at COMMIT; it gets its place then."""
             policy, durable = route.policy, is_stored(route)
+            if mandatory and not route.attended:
+                self._return(frame, destination, changed, stamp, expires)
+                return
             if dedup_id is not None and broker.dedup.seen(destination, dedup_id, policy, durable):
                 return
-            seq = broker.next_seq
-            broker.next_seq += 1
-            tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, frame.body, END))
-            rank = priority if policy.priorities else DEFAULT_PRIORITY
-            message = Message(seq, tail, durable, plain, rank, expires)
+            message = self._message(frame, lines, changed, stamp, durable, expires)
+            message.priority = priority if policy.priorities else DEFAULT_PRIORITY
             if group:
                 extra = message.mark()
                 extra.group, extra.closes_group = group, closes_group
-            if expects_reply(headers, changed):
-                message.mark().reply = True
             if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
             if timing is not None:
@@ -275,6 +295,49 @@ class Sending:
             transaction.then(lambda: client.promise_receipt(headers))
         else:
             client.say_receipt(headers)  # as ActiveMQ: taken into the transaction
+
+    def _message(
+        self,
+        frame: Frame,
+        lines: bytes,
+        changed: Mapping[str, str],
+        stamp: bytes,
+        durable: bool,
+        expires: int,
+    ) -> Message:
+        """Return a message of its own for what an uncommon SEND sends."""
+        broker = self._broker
+        seq = broker.next_seq
+        broker.next_seq += 1
+        tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, frame.body, END))
+        plain = frame.plain and self._is_plain()
+        message = Message(seq, tail, durable, plain, expires=expires)
+        if expects_reply(frame.headers, changed):
+            message.mark().reply = True
+        return message
+
+    def _return(
+        self,
+        frame: Frame,
+        destination: str,
+        changed: Mapping[str, str],
+        stamp: bytes,
+        expires: int,
+    ) -> None:
+        """Send a message that nobody takes to where its reply would go. Raises `Refusal`."""
+        client, broker = self._client, self._broker
+        reply_to = client.resolve_reply_to(frame.headers.get("reply-to", ""))
+        if not reply_to.strip():
+            raise Refusal(
+                f"There is no consumer of {destination}",
+                "A message with mandatory:true is not kept for one; with a reply-to it comes back there.",
+            )
+        route = broker.routes.find(reply_to)
+        told = {**changed, RETURNED: NO_CONSUMER, "original-destination": destination}
+        lines = middle(frame, told)
+        durable = route.durable and self._is_persistent(frame.headers)
+        broker.admit(durable, len(frame.body) + len(lines))
+        route.put(self._message(frame, lines, changed, stamp, durable, expires))
 
     def _respect_limits_of(self, destination: str) -> None:
         self._respect_limits(self._broker.routes.find_left(destination))
@@ -318,8 +381,8 @@ def expects_reply(headers: Mapping[str, str], changed: Mapping[str, str]) -> boo
 def read_expiry(headers: dict[str, str], now: int) -> int:
     """Return when a message expires, in milliseconds since 1970; 0: never. Raises `Refusal`."""
     lifetimes = [number(headers, name, 0, "milliseconds") for name in LIFETIMES]
-    if "expires" in headers:
-        return max(0, number(headers, "expires", 0, "milliseconds since 1970"))
+    if EXPIRES in headers:
+        return max(0, number(headers, EXPIRES, 0, "milliseconds since 1970"))
     return next((now + lifetime for lifetime in lifetimes if lifetime > 0), 0)
 
 

@@ -16,14 +16,17 @@ and elsewhere::
 The wire is JSON-RPC 2.0 in plain STOMP frames (`rpc.message` shows them), so either side may be written
 in any language. The rooms, imports point down only:
 
-- `blocking`: the face, `Client` and `Worker`; `wire`, `crew`, `stream`: sockets and threads below it;
-- `link`: the STOMP conversation without a socket;
-- `calls`, `methods`, `message`, `address`, `backoff`, `errors`: pure.
+- `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
+  asyncio and Twisted, to be imported by name, over `engine`;
+- `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
+- `calls`, `methods`, `message`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
-from rpc.blocking import Client, ClientStats, Worker
+from rpc.blocking import CallFuture, Client, Worker
+from rpc.caller import CallOptions, ClientStats
 from rpc.errors import (
     BrokerRefused,
+    Cancelled,
     ConnectionLost,
     ErrorReply,
     InvalidParams,
@@ -32,11 +35,15 @@ from rpc.errors import (
     ParseError,
     RemoteError,
     RpcError,
+    ServiceUnavailable,
     Timeout,
 )
 
 __all__ = [
     "BrokerRefused",
+    "CallFuture",
+    "CallOptions",
+    "Cancelled",
     "Client",
     "ClientStats",
     "ConnectionLost",
@@ -47,6 +54,7 @@ __all__ = [
     "ParseError",
     "RemoteError",
     "RpcError",
+    "ServiceUnavailable",
     "Timeout",
     "Worker",
 ]

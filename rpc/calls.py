@@ -6,33 +6,76 @@ that has threads holds its own lock around every method.
 
 One call's life::
 
-    open ──> answer ──> reply      the reply came
-      │ └──> expire ──> overdue    its deadline passed: a reply that comes now is late
-      │ └──> abandon ─> lost       the connection went: nobody will answer
+    open ──> answer ──> done       the reply came
+      │ └──> expire ──> done       its deadline passed: a reply that comes now is late
+      │ └──> interrupt             the connection went: ended, or kept for the next one (`OnLoss`)
       └────> forget                the caller went away
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
-from rpc.errors import ConnectionLost
+from rpc.errors import BrokerRefused, Cancelled, ConnectionLost, RpcError, Timeout
+from rpc.message import read_reply
+
+
+class OnLoss(Enum):
+    """What becomes of a call that may have left when its connection broke. One that had not is sent again."""
+
+    FAIL = "fail"  # it ends with `ConnectionLost`: the function may have run
+    WAIT = "wait"  # the reply may come over the next connection
+    RESEND = "resend"  # the call is sent once more: for functions that may run twice
 
 
 class Call:
-    """One call that waits. `done` turns true once, with exactly one of the three outcomes set."""
+    """One call that waits. `done` turns true once; `result` tells how it ended."""
 
-    __slots__ = ("call_id", "deadline", "done", "lost", "overdue", "reply", "wake")
+    __slots__ = (
+        "call_id",
+        "data",
+        "deadline",
+        "done",
+        "error",
+        "kept",
+        "method",
+        "on_loss",
+        "place",
+        "reply",
+        "sent",
+        "timeout",
+        "wake",
+    )
 
-    def __init__(self, call_id: str, deadline: float | None) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        deadline: float | None,
+        method: str = "",
+        timeout: float | None = None,
+        on_loss: OnLoss = OnLoss.FAIL,
+    ) -> None:
         self.call_id = call_id
         self.deadline = deadline  # monotonic seconds; None: waits for ever
+        self.method = method
+        self.timeout = timeout  # seconds, for the words of `Timeout`
+        self.on_loss = on_loss
+        self.data = b""  # the SEND
+        self.place = 0  # where it was written in the connection's stream
+        self.sent = False  # it may have left on a connection that was lost
+        self.kept = False  # it has outlived a connection
         self.done = False
-        self.reply = b""  # outcome 1: the reply's body
-        self.overdue = False  # outcome 2
-        self.lost: ConnectionLost | None = None  # outcome 3: why
+        self.reply = b""  # the reply's body, unless there is an error
+        self.error: RpcError | None = None
         self.wake: Callable[[], Any] | None = None  # the face's: whom to tell; unused by this file
+
+    def result(self) -> Any:
+        """Return what a call that is done gave, or raise how it failed."""
+        if self.error is not None:
+            raise self.error
+        return read_reply(self.reply)
 
 
 class Calls:
@@ -51,20 +94,27 @@ class Calls:
     def __iter__(self) -> Iterator[Call]:
         return iter(self._pending.values())
 
-    def open(self, deadline: float | None) -> Call:
+    def open(
+        self,
+        deadline: float | None,
+        method: str = "",
+        timeout: float | None = None,
+        on_loss: OnLoss = OnLoss.FAIL,
+    ) -> Call:
         """Begin a call that must be answered before `deadline`."""
         self.opened += 1
         call_id = f"{self._prefix}{self.opened}"
-        call = self._pending[call_id] = Call(call_id, deadline)
+        call = self._pending[call_id] = Call(call_id, deadline, method, timeout, on_loss)
         return call
 
-    def answer(self, call_id: str, body: bytes) -> Call | None:
+    def answer(self, call_id: str, body: bytes, error: RpcError | None = None) -> Call | None:
         """Give a reply to the call that waits for it; None, and one more `late`, if none does."""
         call = self._pending.pop(call_id, None)
         if call is None:
             self.late += 1
             return None
         call.reply = body
+        call.error = error
         call.done = True
         return call
 
@@ -76,19 +126,58 @@ class Calls:
             if call.deadline is not None and call.deadline <= now
         ]
         for call in overdue:
-            del self._pending[call.call_id]
-            call.overdue = call.done = True
+            self._end(call, Timeout(f"No reply to {call.method!r} within {call.timeout} s"))
         return overdue
 
-    def abandon(self, reason: ConnectionLost) -> list[Call]:
-        """End every call because nothing will answer any more, and return them."""
-        lost = list(self._pending.values())
-        self._pending.clear()
-        for call in lost:
-            call.lost = reason
-            call.done = True
-        return lost
+    def next_deadline(self) -> float | None:
+        """Return when the first call is overdue, None for never."""
+        return min(
+            (call.deadline for call in self._pending.values() if call.deadline is not None),
+            default=None,
+        )
+
+    def interrupt(
+        self, reason: ConnectionLost, has_left: Callable[[int], bool], keeps: bool = True
+    ) -> list[Call]:
+        """End the calls that do not outlive their connection, and return them.
+
+        The others wait for the next one: those that certainly never left, and those whose caller wants
+        it so (`OnLoss`). `has_left` tells of a place in the stream whether it may have left. Nothing is
+        kept without `keeps`, or if the broker refused: it does not say which call, and none may hang.
+        """
+        keeps = keeps and not isinstance(reason, BrokerRefused)
+        ended = []
+        for call in list(self._pending.values()):
+            call.sent = call.sent or has_left(call.place)
+            if keeps and (not call.sent or call.on_loss is not OnLoss.FAIL):
+                call.kept = True
+                continue
+            self._lose(call, reason)
+            ended.append(call)
+        return ended
+
+    def refuse(self, reason: ConnectionLost) -> list[Call]:
+        """No connection can be made: end the calls that did not outlive one, and return them."""
+        refused = [call for call in self if not call.kept or isinstance(reason, BrokerRefused)]
+        for call in refused:
+            self._lose(call, reason)
+        return refused
+
+    def to_send(self) -> list[Call]:
+        """Return those of an interrupted connection's calls that the next one is to be given, in order."""
+        return [call for call in self if not call.sent or call.on_loss is OnLoss.RESEND]
 
     def forget(self, call: Call) -> None:
-        """Drop a call that nobody waits for any more."""
-        self._pending.pop(call.call_id, None)
+        """End a call that nobody waits for any more; its reply will be late."""
+        if self._pending.get(call.call_id) is call:
+            self._end(call, Cancelled("The call was cancelled"))
+
+    def _lose(self, call: Call, reason: ConnectionLost) -> None:
+        lost = type(reason)(reason.reason, sent=call.sent)  # each its own
+        lost.__cause__ = reason.__cause__
+        self._end(call, lost)
+
+    def _end(self, call: Call, error: RpcError) -> None:
+        del self._pending[call.call_id]
+        call.error = error
+        call.done = True

@@ -1,8 +1,9 @@
 """Every way a remote call can end other than with a result, and the code each has on the wire.
 
-Three families, by who noticed:
+Families, by who noticed:
 
 - the worker answered with an error: `ErrorReply` and its subclasses, one per JSON-RPC code (`CODES`);
+- the broker had no worker to hand the call to: `ServiceUnavailable`;
 - nobody answered in time: `Timeout`;
 - the way to the broker broke: `ConnectionLost`, which says whether the call was sent before.
 
@@ -48,6 +49,17 @@ class BrokerRefused(ConnectionLost):
     At CONNECT that is a wrong login or an unknown virtual host, later a destination that may not be
     used or a full store. The link ends with it (STOMP 1.2, "ERROR"), so every pending call does too.
     """
+
+
+class ServiceUnavailable(RpcError):
+    """No worker of the service is connected, and the call was not to wait for one (`no_worker="fail"`).
+
+    The broker gave the call back at once; nobody has run it or will.
+    """
+
+
+class Cancelled(RpcError):
+    """The caller gave the call up before it was answered; the function may have run."""
 
 
 class ErrorReply(RpcError):

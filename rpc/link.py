@@ -22,6 +22,8 @@ from rpc.address import Address
 from rpc.errors import BrokerRefused, ConnectionLost
 
 HEART_BEAT = b"\n"
+HEART_BEAT_SECONDS = 10.0  # a dead broker is noticed within twice that
+CONNECT_TIMEOUT = 10.0  # seconds for TCP and CONNECT together
 
 
 class Link:

@@ -18,7 +18,10 @@ What is on the wire, so that any STOMP client can take either side::
   request to a worker nor an expired reply to anyone. Absent: the caller waits for ever;
 - `persistent` is always written, because brokers differ in what its absence means; a reply is kept
   as safely as its request asked for, and lives no longer;
-- no `reply-to`, or no `id`, means that nobody wants an answer.
+- no `reply-to`, or no `id`, means that nobody wants an answer;
+- `mandatory:true` (hoofbeat): with no worker there the broker sends the request itself to its `reply-to`,
+  with `returned:no-consumer`;
+- `dedup-id` (hoofbeat): a request that is sent again because its connection broke is kept once.
 
 Pure: text and bytes, no sockets, threads or clocks. Never pickle.
 """
@@ -89,16 +92,17 @@ def decode(body: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def call_body(call_id: str, method: str, params: bytes) -> bytes:
+def call_body(call_id: bytes, method: bytes, params: bytes) -> bytes:
     """Return the body of a request; `call_id` must need no escape in JSON.
 
-    `params` is encoded already: a client knows that the arguments can be written before it opens a call.
+    `method` and `params` are encoded already: a client knows that a call can be written before it opens it.
     """
-    return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":"%b"}' % (
-        encode(method),
-        params,
-        call_id.encode(),
-    )
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":"%b"}' % (method, params, call_id)
+
+
+def notification_body(method: bytes, params: bytes) -> bytes:
+    """Return the body of a request that wants no reply."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (method, params)
 
 
 def result_body(call_id: Any, result: Any) -> bytes:
@@ -134,14 +138,16 @@ def read_reply(body: bytes) -> Any:
     raise ErrorReply("The reply is no JSON-RPC 2.0 response")
 
 
-def request_headers(destination: str, reply_to: str, *, durable: bool) -> dict[str, str]:
-    """Return the headers that all requests of one client have in common."""
-    return {
-        "destination": destination,
-        "content-type": CONTENT_TYPE,
-        "reply-to": reply_to,
-        "persistent": "true" if durable else "false",
-    }
+def request_headers(
+    destination: str, reply_to: str | None, *, durable: bool, mandatory: bool = False
+) -> dict[str, str]:
+    """Return the headers that all requests of a kind have in common; without `reply_to`: notifications."""
+    headers = {"destination": destination, "content-type": CONTENT_TYPE}
+    if reply_to is not None:
+        headers["reply-to"] = reply_to
+    if mandatory:
+        headers["mandatory"] = "true"
+    return headers | {"persistent": "true" if durable else "false"}
 
 
 def reply_headers(request: dict[str, str]) -> dict[str, str] | None:

@@ -44,13 +44,15 @@ HOUSE = [
     Room("bench", ("broker.bench.*",), may=("rpc faces", "rpc", "options", "stomp", "name")),
     # Next door: of the broker only STOMP.
     Room(
-        "rpc faces", ("rpc", "rpc.blocking", "rpc.crew", "rpc.stream", "rpc.wire"), ("rpc", "stomp")
+        "rpc faces",
+        ("rpc", "rpc.aio", "rpc.blocking", "rpc.blocking.*", "rpc.tx"),
+        ("rpc", "stomp"),
     ),
     Room(
         "rpc",
         (
-            *("rpc.address", "rpc.backoff", "rpc.calls", "rpc.errors"),
-            *("rpc.link", "rpc.message", "rpc.methods"),
+            *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.errors"),
+            *("rpc.engine", "rpc.link", "rpc.message", "rpc.methods", "rpc.proxy"),
         ),
         may=("stomp",),
         never=PURE,

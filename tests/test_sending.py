@@ -29,10 +29,11 @@ POLICIES = Policies(
     [
         ("limited", {"max_messages": 3, "at_limit": "error"}),
         ("mortal", {"ttl_default": 5000, "priorities": False}),
+        ("brief", {"ttl_max": 3000}),
     ]
 )
 DESTINATIONS = (
-    *("/queue/a", "/queue/a", "/queue/a", "b", "/queue/limited", "/queue/mortal"),
+    *("/queue/a", "/queue/a", "/queue/a", "b", "/queue/limited", "/queue/mortal", "/queue/brief"),
     *("/topic/t", "/topic/t", "/topic/VirtualTopic.v", "/queue/a,/topic/t", "/temp-queue/mine"),
 )
 #: Headers that may be there, and their values: one that stays as it is, or one each time.
@@ -47,7 +48,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "redelivered": ("true",),
     "priority": ("7", "ten"),
     "ttl": ("1000", "soon"),
-    "expires": ("1", "5000"),
+    "expires": ("1", "5000", "12345", "99999", "0", "05000", "soon", "-1", "9" * 20),
     "JMSXGroupID": ("g",),
     "dedup-id": ("same",),
     "ActiveMQ.Retain": ("true",),
@@ -57,7 +58,14 @@ FIXED: dict[str, tuple[str, ...]] = {
 }
 COMMON = ("persistent", "reply-to", "timestamp", "color", "content-length", "JMSXUserID")
 CHANGING = ("correlation-id", "receipt", "JMSXUserID", "x%y", "subscription")
-DECIDING = ("persistent", "reply-to", "timestamp", "message-id")  # may change too, but seldom do
+DECIDING = (
+    "persistent",
+    "reply-to",
+    "timestamp",
+    "message-id",
+    "expires",
+    "expires",
+)  # may change too, but seldom do
 PRODUCERS = 8  # one after the other, each with its own habits
 STEPS = 18  # of each: mostly some SENDs
 MOST = 30  # SENDs in one chunk

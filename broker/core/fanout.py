@@ -42,6 +42,10 @@ class Route(Protocol):
         """True when somebody there stores messages."""
 
     @property
+    def attended(self) -> bool:
+        """True when somebody is there who takes messages, or keeps them for one who comes."""
+
+    @property
     def destination(self) -> str:
         """What clients call it."""
 
@@ -88,6 +92,11 @@ class Fanout:
         return any(member.route.durable for member in self._members)
 
     @property
+    def attended(self) -> bool:
+        """True when one of them is."""
+        return any(member.route.attended for member in self._members)
+
+    @property
     def copies(self) -> int:
         """How many records a message may become."""
         return sum(member.route.copies for member in self._members)
@@ -125,6 +134,7 @@ class Service:
     durable = False
     policy = DEFAULT
     common = True
+    attended = True
     copies = 1
 
     def __init__(self, destination: str, answer: Put) -> None:

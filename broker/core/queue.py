@@ -80,6 +80,11 @@ class Queue:
         return f"/queue/{self.name}"
 
     @property
+    def attended(self) -> bool:
+        """True when somebody consumes from it."""
+        return bool(self.subscriptions)
+
+    @property
     def idle(self) -> bool:
         """True when nobody would miss it: no messages, no consumers but those who take any queue."""
         return not (

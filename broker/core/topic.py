@@ -235,6 +235,11 @@ class Topic:
         return f"/topic/{self.name}"
 
     @property
+    def attended(self) -> bool:
+        """True when somebody listens, or keeps its messages."""
+        return bool(self.bound or self.keepers)
+
+    @property
     def idle(self) -> bool:
         """True when nobody would miss it."""
         return (

@@ -20,7 +20,7 @@ import pytest
 import rpc
 from broker.stomp import Frame
 from rpc.address import parse_address
-from rpc.wire import Wire
+from rpc.blocking.wire import Wire
 from tests.rpc.canned import CONNECTED, CannedBroker
 from tests.rpc.processes import PATIENCE, BrokerProcess, Process, WorkerProcess
 
@@ -674,7 +674,7 @@ client.close()
 def test_a_client_that_was_forgotten_leaves_nothing_behind(broker_url: str, service: str) -> None:
     client = rpc.Client(broker_url, service, heart_beat=0.2)
     client.connect()
-    keeper = client._keeper
+    keeper = client._line._keeper
     assert keeper is not None
     with pytest.warns(ResourceWarning, match="unclosed"):  # noqa: PT031  # both are needed
         del client

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from rpc.crew import QUICK, TRUSTED, Crew
+from rpc.blocking.crew import QUICK, TRUSTED, Crew
 
 PATIENCE = 10.0  # seconds until a test gives up waiting
 
@@ -23,7 +23,7 @@ class Office:
         self.alarms = threading.Semaphore(0)
         self.leading = 0  # threads in `lead` at this moment
         self.crew: Crew[Job] = Crew(
-            self.lead, lambda job: job[1](), lambda job: job[0], self.alarms.release, size
+            self.lead, lambda job, in_place: job[1](), lambda job: job[0], self.alarms.release, size
         )
         self.crew.start()
 
@@ -209,7 +209,9 @@ def test_what_breaks_ends_the_crew_and_is_told(where: str) -> None:
         return [("", breaks)]
 
     ended = threading.Semaphore(0)
-    crew: Crew[Job] = Crew(lead, lambda job: job[1](), lambda job: job[0], ended.release, 1)
+    crew: Crew[Job] = Crew(
+        lead, lambda job, in_place: job[1](), lambda job: job[0], ended.release, 1
+    )
     crew.start()
     assert ended.acquire(timeout=PATIENCE)
     for thread in crew.threads:

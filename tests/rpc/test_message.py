@@ -30,7 +30,7 @@ from rpc.message import (
 
 
 def test_a_request_is_json_rpc() -> None:
-    body = call_body("c-1", "whee", encode(["Hello"]))
+    body = call_body(b"c-1", b'"whee"', encode(["Hello"]))
     assert json.loads(body) == {
         "jsonrpc": "2.0",
         "method": "whee",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rpc.stream import Bell, Stream
+from rpc.blocking.stream import Bell, Stream
 
 PATIENCE = 10.0  # seconds until a test gives up waiting
 
@@ -153,3 +153,37 @@ def test_a_bell_rings_until_it_is_hushed() -> None:
     bell.close()
     bell.close()
     bell.ring()
+
+
+def test_what_is_held_leaves_with_what_follows(pair: tuple[Stream, socket.socket]) -> None:
+    """With the next write, or when somebody reads."""
+    stream, other = pair
+    place = stream.write(b"held ", held=True)
+    assert not stream.has_left(place)
+    stream.write(b"and ")
+    assert read_exactly(other, 9) == b"held and "
+    place = stream.write(b"sent", held=True)
+    assert not stream.has_left(place)
+    stream.read(0.0)
+    assert read_exactly(other, 4) == b"sent"
+
+
+def test_nothing_is_held_while_somebody_reads(pair: tuple[Stream, socket.socket]) -> None:
+    """Who reads may do so for long."""
+    stream, other = pair
+    reader = threading.Thread(target=read_to_the_end, args=(stream,))
+    reader.start()
+    while not stream._reading:
+        os.sched_yield()
+    stream.write(b"now", held=True)
+    assert read_exactly(other, 3) == b"now"
+    stream.close()
+    reader.join(PATIENCE)
+
+
+def test_not_much_is_held(pair: tuple[Stream, socket.socket]) -> None:
+    """Beyond 64 kB a system call is not what costs."""
+    stream, other = pair
+    for _ in range(80):
+        stream.write(b"x" * 1024, held=True)
+    assert read_exactly(other, 64 * 1024) == b"x" * 64 * 1024

@@ -5,8 +5,8 @@ from time import monotonic
 import pytest
 
 from rpc.address import parse_address
+from rpc.blocking.wire import Wire
 from rpc.errors import BrokerRefused, ConnectionLost
-from rpc.wire import Wire
 from tests.rpc.canned import BEATING, CannedBroker
 from tests.rpc.processes import PATIENCE
 

@@ -354,3 +354,18 @@ def test_nobody_gets_a_late_message_of_a_topic(
     later = connect()
     subscribe(later, topic)
     assert later.silent()
+
+
+def test_a_ceiling_holds_for_whoever_repeats_himself(
+    start_broker: StartBroker, connect: Connect
+) -> None:
+    """However often SENDs that look alike have been read before."""
+    broker = start_broker("memory:", **{'destination."brief".ttl_max': 60_000})
+    client = connect(to=broker)
+    subscribe(client, "/queue/brief")
+    latest = 0
+    for number in range(60):
+        moment = str(99_999_999_999_000 + number)
+        client.send("SEND", destination="/queue/brief", correlation_id=str(number), expires=moment)
+        latest = max(latest, int(client.expect("MESSAGE").headers["expires"]))
+    assert latest < (time.time() + 120) * 1000

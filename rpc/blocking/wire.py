@@ -1,4 +1,4 @@
-"""A STOMP link on a TCP stream, for threads: what `Client` and `Worker` of `rpc.blocking` share.
+"""A STOMP link on a TCP stream, for threads: what `Client` and `Worker` share.
 
 Joins `Stream` (bytes, sockets) to `Link` (STOMP) and gives both the clock. Whoever calls `pump` keeps
 the heart-beats, too: as long as somebody pumps, the broker hears from us and its silence is noticed.
@@ -11,9 +11,9 @@ from time import monotonic
 
 from broker.stomp import Frame
 from rpc.address import Address
+from rpc.blocking.stream import Stream
 from rpc.errors import ConnectionLost
 from rpc.link import Link
-from rpc.stream import Stream
 
 
 class Wire:
@@ -46,9 +46,9 @@ class Wire:
             raise
         self._set_check()
 
-    def write(self, data: bytes) -> int:
-        """Send soon, from any thread; return the place in the stream, for `has_left`."""
-        place = self.stream.write(data)
+    def write(self, data: bytes, *, held: bool = False) -> int:
+        """Send soon, from any thread; return the place in the stream, for `has_left`. `held`: see `Stream`."""
+        place = self.stream.write(data, held=held)
         self.link.wrote(monotonic())
         return place
 

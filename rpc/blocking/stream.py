@@ -18,6 +18,7 @@ import socket
 import threading
 
 CHUNK = 64 * 1024  # bytes taken from the socket at once
+MOST_HELD = 64 * 1024  # bytes that wait for others to leave with
 LONGEST = 3600.0  # seconds of one wait; poll(2) counts milliseconds in an int
 
 
@@ -76,8 +77,12 @@ class Stream:
         self._queued = 0  # bytes ever given to `write`
         self._written = 0  # bytes the socket took
 
-    def write(self, data: bytes) -> int:
-        """Send soon, without waiting; return the place of `data` in the stream, for `has_left`."""
+    def write(self, data: bytes, *, held: bool = False) -> int:
+        """Send soon, without waiting; return the place of `data` in the stream, for `has_left`.
+
+        `held`: unless somebody is in `read`, let it leave with what is written next, or when somebody
+        reads, which must happen soon: a system call costs more than most of what it sends.
+        """
         with self._mutex:
             place = self._queued
             self._queued += len(data)
@@ -85,6 +90,8 @@ class Stream:
                 return place
             self._waiting.append(data)
             if self._writing or self._rest is not None:
+                return place
+            if held and not self._reading and self._queued - self._written < MOST_HELD:
                 return place
             self._writing = True
         if not self._send():
@@ -104,9 +111,14 @@ class Stream:
             if self._closed:
                 raise ConnectionError("closed")
             self._reading = True
-            stuck = self._rest is not None and not self._writing
-            wanted = select.POLLIN | select.POLLOUT if stuck else select.POLLIN
+            sends = bool(self._waiting) and self._rest is None and not self._writing
+            self._writing = self._writing or sends
         try:
+            if sends:
+                self._send()
+            with self._mutex:
+                stuck = self._rest is not None and not self._writing
+            wanted = select.POLLIN | select.POLLOUT if stuck else select.POLLIN
             if wanted != self._wanted:
                 self._poll.modify(self._socket, wanted)
                 self._wanted = wanted

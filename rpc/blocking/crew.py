@@ -32,14 +32,15 @@ class Crew(Generic[Job]):
     def __init__(
         self,
         lead: Callable[[], Iterable[Job]],
-        work: Callable[[Job], float],
+        work: Callable[[Job, bool], float],
         kind: Callable[[Job], str],
         alarm: Callable[[], None],
         size: int,
     ) -> None:
         """`lead` waits for jobs and is called by one thread at a time; `work` does one.
 
-        `work` returns for how many seconds it ran what may take long, beside what every job takes.
+        `work` returns for how many seconds it ran what may take long, beside what every job takes; it is
+        told whether the leader does the job itself, so that nobody is in `lead` before it is done.
         `kind` names jobs that take about equally long, or is "" for those nobody can know. `alarm`
         asks the owner to call `watch` now, and tells that a thread has ended; it must not wait. What
         `lead` or `work` raises ends the crew and is found in `failure`.
@@ -156,7 +157,7 @@ class Crew(Generic[Job]):
         if job is not None:
             seconds = QUICK  # what a job that fails counts as
             try:
-                seconds = self._work(job)
+                seconds = self._work(job, in_place)
             finally:
                 self._end(me, kind, seconds, in_place)
         elif leading:

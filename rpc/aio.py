@@ -1,0 +1,237 @@
+"""Remote calls for asyncio: the names of `rpc`, to be awaited.
+
+    async with rpc.aio.Client("stomp://127.0.0.1:61613", service="demo") as client:
+        await client.call("whee", "Hello")
+
+A client belongs to the event loop in which it was first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from types import TracebackType
+from typing import Any, Self, cast
+
+from rpc.address import Address, parse_address
+from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
+from rpc.calls import Call
+from rpc.engine import Engine
+from rpc.errors import ConnectionLost
+from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.proxy import Proxy
+
+__all__ = ["Client"]
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of a line; what comes over an old one is nobody's business."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line: _Line | None = line
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP is connected."""
+        if self._line is None:
+            transport.close()
+        else:
+            self.transport = cast(asyncio.Transport, transport)
+            self._line.engine.opened()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have come."""
+        if self._line is not None:
+            self._line.engine.received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: it is over."""
+        if self._line is not None:
+            lost = ConnectionLost(
+                f"The connection to the broker is lost: {exc or 'closed by the broker'}", sent=True
+            )
+            lost.__cause__ = exc
+            self._line.lose(lost)
+
+    def disown(self) -> None:
+        """Be of no use any more."""
+        self._line = None
+        if self.transport is not None:
+            self.transport.close()
+
+
+class _Line:
+    """An engine's host in asyncio: one client's connection, and who waits for its calls."""
+
+    def __init__(
+        self, address: Address, caller: Caller, heart_beat: float, connect_timeout: float
+    ) -> None:
+        self.engine = Engine(self, address, caller, heart_beat, connect_timeout)
+        self.now = time.monotonic
+        self.wall = time.time
+        self.chance = random.random
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self.soon = self._loop.call_soon
+        self.later = self._loop.call_later
+        self._waiting: dict[Call, asyncio.Future[Any]] = {}
+        self._ready: list[asyncio.Future[None]] = []  # who waits for a connection
+        self._connection: _Connection | None = None
+        self._dialling: asyncio.Task[None] | None = None
+
+    def submit(self, method: str, params: bytes, options: CallOptions) -> asyncio.Future[Any]:
+        """Begin a call."""
+        call = self.engine.begin(method, params, options)
+        future = self._waiting[call] = self._loop.create_future()
+        future.add_done_callback(lambda _: self._forget(call))
+        return future
+
+    async def connect(self) -> None:
+        """Wait until there is a connection."""
+        if not self.engine.is_open:
+            ready = self._loop.create_future()
+            self._ready.append(ready)
+            self.engine.connect()
+            await ready
+
+    def lose(self, error: ConnectionLost) -> None:
+        """The connection has ended, or could not be made."""
+        self._connection = None
+        self.engine.lost(error)
+
+    def _forget(self, call: Call) -> None:
+        if self._waiting.pop(call, None) is not None:  # it was cancelled
+            self.engine.forget(call)
+
+    # rpc.engine.Host
+
+    def dial(self) -> None:
+        """Begin to connect."""
+        self._connection = _Connection(self)
+        self._dialling = self._loop.create_task(self._dial(self._connection))
+
+    async def _dial(self, connection: _Connection) -> None:
+        address = self._address
+        try:
+            await self._loop.create_connection(lambda: connection, address.host, address.port)
+        except OSError as error:
+            if self._connection is connection:
+                lost = ConnectionLost(f"No connection to {address}: {error}", sent=False)
+                lost.__cause__ = error
+                self.lose(lost)
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.write(data)
+
+    def hang_up(self) -> None:
+        """End the connection, or the try to make one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disown()
+
+    def ready(self, error: ConnectionLost | None) -> None:
+        """Tell who waits for a connection that there is one, or why not."""
+        ready, self._ready = self._ready, []
+        for future in ready:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+
+    def settle(self, calls: Iterable[Call]) -> None:
+        """Tell who waits for these calls."""
+        waiting = self._waiting
+        for call in calls:
+            future = waiting.pop(call, None)
+            if future is not None and not future.done():
+                try:
+                    future.set_result(call.result())
+                except Exception as error:
+                    future.set_exception(error)
+
+
+class Client:
+    """Calls the functions of one service. Any number of tasks may use one client at once.
+
+    It connects at the first call, and again after the connection was lost. One connection and one reply
+    queue serve all calls.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        *,
+        durable: bool = True,
+        heart_beat: float = HEART_BEAT_SECONDS,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        """As `rpc.Client`. Raises `ValueError` for a URL or name that makes no sense."""
+        address = parse_address(url)
+        caller = Caller(service, uuid.uuid4().hex, durable=durable)
+        # Made at the first use, for then there is a loop.
+        self._line = cache(lambda: _Line(address, caller, heart_beat, connect_timeout))
+        self._options = CallOptions()
+
+    def options(self, **changes: Any) -> Self:
+        """Return this client with other `CallOptions` for its calls; the connection is the same.
+
+        Raises `TypeError` for an option that does not exist, `ValueError` for a value that makes no sense.
+        """
+        view = copy.copy(self)
+        view._options = replace(self._options, **changes)
+        return view
+
+    async def call(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Any:
+        """Call a remote function and return its result. Raises as `rpc.Client.call`.
+
+        Cancelled, it no longer waits for the reply; the function may have run.
+        """
+        return await self.submit(method, *args, timeout=timeout, **kwargs)
+
+    def submit(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> asyncio.Future[Any]:
+        """Begin a call and return the future of its result at once."""
+        return self._line().submit(
+            method, encode_params(args, kwargs), self._options.within(timeout)
+        )
+
+    @property
+    def proxy(self) -> Proxy:
+        """The service as an object: `client.proxy.whee("Hello")` is `client.call("whee", "Hello")`."""
+        return Proxy(self.call)
+
+    async def connect(self) -> None:
+        """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""
+        await self._line().connect()
+
+    def stats(self) -> ClientStats:
+        """Return the counters as they are now."""
+        return self._line().engine.stats()
+
+    async def close(self) -> None:
+        """Disconnect. Pending calls, and later ones, end with `ConnectionLost`."""
+        self._line().engine.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

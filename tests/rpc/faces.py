@@ -1,0 +1,221 @@
+"""The three faces of `rpc` behind one: each test of what they share is run with all of them.
+
+A face is driven from the test's thread; what belongs to an event loop is done in the loop's own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.internet.threads import blockingCallFromThread
+from twisted.python.failure import Failure
+
+import rpc
+import rpc.aio
+import rpc.tx
+from tests.rpc.processes import PATIENCE
+
+
+class Pending(Protocol):
+    """A call under way."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for its result."""
+
+    def cancel(self) -> Any:
+        """Wait for it no longer."""
+
+
+class Face(Protocol):
+    """A client of any of the faces."""
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call and wait."""
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Pending:
+        """Call and do not wait."""
+
+    def options(self, **changes: Any) -> Face:
+        """Return the same with other options."""
+
+    def through_proxy(self, method: str, /, *args: Any) -> Any:
+        """Call through the proxy and wait."""
+
+    def connect(self) -> None:
+        """Connect now."""
+
+    def stats(self) -> rpc.ClientStats:
+        """Return its counters."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class _Closing:
+    """What a context manager of a face does."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Blocking(_Closing):
+    """`rpc.Client`."""
+
+    def __init__(self, *args: Any, client: rpc.Client | None = None, **kwargs: Any) -> None:
+        self._client = client or rpc.Client(*args, **kwargs)
+        self.call = self._client.call
+        self.submit = self._client.submit
+        self.connect = self._client.connect
+        self.stats = self._client.stats
+
+    def options(self, **changes: Any) -> Blocking:
+        return Blocking(client=self._client.options(**changes))
+
+    def through_proxy(self, method: str, /, *args: Any) -> Any:
+        return getattr(self._client.proxy, method)(*args)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Aio(_Closing):
+    """`rpc.aio.Client`, in a loop of its own thread."""
+
+    def __init__(self, *args: Any, client: rpc.aio.Client | None = None, **kwargs: Any) -> None:
+        self._client = client or rpc.aio.Client(*args, **kwargs)
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Pending:
+        async def begin() -> Any:
+            return await self._client.call(method, *args, **kwargs)
+
+        return _in_asyncio(begin())
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self.submit(method, *args, **kwargs).result(PATIENCE)
+
+    def options(self, **changes: Any) -> Aio:
+        return Aio(client=self._client.options(**changes))
+
+    def through_proxy(self, method: str, /, *args: Any) -> Any:
+        async def begin() -> Any:
+            return await getattr(self._client.proxy, method)(*args)
+
+        return _in_asyncio(begin()).result(PATIENCE)
+
+    def connect(self) -> None:
+        _in_asyncio(self._client.connect()).result(PATIENCE)
+
+    def stats(self) -> rpc.ClientStats:
+        async def ask() -> rpc.ClientStats:
+            return self._client.stats()
+
+        return cast(rpc.ClientStats, _in_asyncio(ask()).result(PATIENCE))
+
+    def close(self) -> None:
+        _in_asyncio(self._client.close()).result(PATIENCE)
+
+
+class _Deferred:
+    """A Deferred as another thread may wait for it."""
+
+    def __init__(self, begin: Callable[[], Deferred[Any]]) -> None:
+        self._future: Future[Any] = Future()
+
+        def start() -> None:
+            self._deferred = begin()
+            self._deferred.addCallbacks(self._future.set_result, self._fail)
+
+        _in_twisted(start)
+
+    def _fail(self, failure: Failure) -> None:
+        self._future.set_exception(failure.value)
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._future.result(timeout)
+
+    def cancel(self) -> None:
+        _in_twisted(self._deferred.cancel)
+
+
+class Tx(_Closing):
+    """`rpc.tx.Client`, in the reactor, which runs in a thread."""
+
+    def __init__(self, *args: Any, client: rpc.tx.Client | None = None, **kwargs: Any) -> None:
+        self._client = client or rpc.tx.Client(*args, **kwargs)
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Pending:
+        return _Deferred(lambda: self._client.submit(method, *args, **kwargs))
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self.submit(method, *args, **kwargs).result(PATIENCE)
+
+    def options(self, **changes: Any) -> Tx:
+        return Tx(client=self._client.options(**changes))
+
+    def through_proxy(self, method: str, /, *args: Any) -> Any:
+        return _Deferred(lambda: getattr(self._client.proxy, method)(*args)).result(PATIENCE)
+
+    def connect(self) -> None:
+        _Deferred(self._client.connect).result(PATIENCE)
+
+    def stats(self) -> rpc.ClientStats:
+        return cast(rpc.ClientStats, _in_twisted(self._client.stats))
+
+    def close(self) -> None:
+        _Deferred(self._client.close).result(PATIENCE)
+
+
+FACES: dict[str, Callable[..., Face]] = {"blocking": Blocking, "aio": Aio, "tx": Tx}
+
+_loop: asyncio.AbstractEventLoop | None = None
+_lock = threading.Lock()
+
+
+def _in_asyncio(work: Coroutine[Any, Any, Any]) -> Future[Any]:
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, daemon=True).start()
+    return asyncio.run_coroutine_threadsafe(work, _loop)
+
+
+def _in_twisted(work: Callable[[], Any]) -> Any:
+    with _lock:
+        reactor = cast(IReactorCore, the_reactor)
+        if not reactor.running:
+            started = threading.Event()
+            cast(IReactorFromThreads, the_reactor).callFromThread(started.set)
+            threading.Thread(
+                target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True
+            ).start()
+            assert started.wait(PATIENCE)
+    return blockingCallFromThread(cast(IReactorFromThreads, the_reactor), work)

@@ -1,0 +1,118 @@
+"""`Client.submit`: calls as `concurrent.futures` knows them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, as_completed, wait
+from typing import Any
+
+import pytest
+
+import rpc
+from tests.rpc.processes import PATIENCE, WorkerProcess
+
+SOURCE = """
+@worker.method
+def echo(value):
+    return value
+@worker.method
+def slow(seconds):
+    time.sleep(seconds)
+    return seconds
+@worker.method
+def fails():
+    raise LookupError("gone")
+"""
+
+
+@pytest.fixture(scope="module")
+def served(broker_url: str) -> Iterator[str]:
+    """Return the name of a service that a worker of its own process serves."""
+    service = f"futures-{uuid.uuid4().hex[:8]}"
+    with WorkerProcess(broker_url, service, SOURCE, concurrency=16):
+        yield service
+
+
+@pytest.fixture
+def client(broker_url: str, served: str) -> Iterator[rpc.Client]:
+    with rpc.Client(broker_url, served) as client:
+        yield client
+
+
+def test_results_and_failures(client: rpc.Client) -> None:
+    assert client.submit("echo", 1).result() == 1
+    failing = client.submit("fails")
+    assert isinstance(failing.exception(PATIENCE), rpc.RemoteError)
+    with pytest.raises(rpc.RemoteError, match="gone"):
+        failing.result()
+
+
+def test_one_after_the_other_and_many_at_once(client: rpc.Client) -> None:
+    for n in range(50):
+        assert client.submit("echo", n).result(PATIENCE) == n
+    futures = [client.submit("echo", n) for n in range(300)]
+    assert [future.result(PATIENCE) for future in futures] == list(range(300))
+
+
+def test_waiting_for_several(client: rpc.Client) -> None:
+    """Nobody asks any of them for its result: they are done all the same."""
+    futures = [client.submit("echo", n) for n in range(20)]
+    done, pending = wait(futures, PATIENCE)
+    assert (len(done), len(pending)) == (20, 0)
+    slow = [client.submit("slow", seconds) for seconds in (0.3, 0.1)]
+    assert [future.result() for future in as_completed(slow, PATIENCE)] == [0.1, 0.3]
+
+
+def test_being_called_back(client: rpc.Client) -> None:
+    called: list[Any] = []
+    told = threading.Event()
+
+    def note(future: Future[Any]) -> None:
+        called.append(future.result())
+        told.set()
+
+    client.submit("echo", "back").add_done_callback(note)
+    assert told.wait(PATIENCE)
+    assert called == ["back"]
+
+
+def test_from_asyncio(client: rpc.Client) -> None:
+    async def ask() -> Any:
+        return await asyncio.wait_for(asyncio.wrap_future(client.submit("echo", 7)), PATIENCE)
+
+    assert asyncio.run(ask()) == 7
+
+
+def test_several_threads_wait_for_one_call(client: rpc.Client) -> None:
+    future = client.submit("slow", 0.2)
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(future.result(PATIENCE))) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert results == [0.2] * 5
+
+
+def test_waiting_no_longer_than_asked(client: rpc.Client) -> None:
+    """The call itself goes on."""
+    future = client.submit("slow", 0.3)
+    with pytest.raises(TimeoutError):
+        future.result(0.05)
+    assert future.result(PATIENCE) == 0.3
+
+
+def test_cancelling(client: rpc.Client) -> None:
+    future = client.submit("slow", 0.1)
+    assert future.cancel()
+    with pytest.raises(CancelledError):
+        future.result(PATIENCE)
+    assert client.stats().pending == 0
+    done = client.submit("echo", 1)
+    assert done.result(PATIENCE) == 1
+    assert not done.cancel()
