@@ -85,9 +85,11 @@ class _Line:
         self._connection: _Connection | None = None
         self._dialling: asyncio.Task[None] | None = None
 
-    def submit(self, method: str, params: bytes, options: CallOptions) -> asyncio.Future[Any]:
-        """Begin a call."""
-        call = self.engine.begin(method, params, options)
+    def submit(
+        self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
+    ) -> asyncio.Future[Any]:
+        """Begin a call. `notifies`: see `Caller.open`."""
+        call = self.engine.begin(method, params, options, notifies=notifies)
         future = self._waiting[call] = self._loop.create_future()
         future.add_done_callback(lambda _: self._forget(call))
         return future
@@ -207,6 +209,16 @@ class Client:
         return self._line().submit(
             method, encode_params(args, kwargs), self._options.within(timeout)
         )
+
+    async def notify(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> None:
+        """Let a remote function be called, and do not wait for it: nobody hears what becomes of it.
+
+        Returns once the broker has confirmed that it has the call, on disk if the client is `durable`.
+        """
+        params, options = encode_params(args, kwargs), self._options.within(timeout)
+        await self._line().submit(method, params, options, notifies=True)
 
     @property
     def proxy(self) -> Proxy:

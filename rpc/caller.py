@@ -31,6 +31,7 @@ from rpc.message import (
 )
 
 TIMEOUT = 30.0  # seconds a call waits for its reply; a call that waits for ever is a bug that hides
+CONFIRMED = b'{"jsonrpc":"2.0","result":null}'  # what a RECEIPT amounts to
 VERSION = "1.2"  # whose escapes headers of the caller's own are written in
 #: Headers that are ours to write.
 RESERVED = frozenset(
@@ -118,50 +119,50 @@ class Caller:
         return link.subscribe(self._replies, "replies", "auto")
 
     def open(
-        self, method: str, params: bytes, options: CallOptions, now: float, wall: float
+        self,
+        method: str,
+        params: bytes,
+        options: CallOptions,
+        now: float,
+        wall: float,
+        *,
+        notifies: bool = False,
     ) -> Call:
         """Begin a call; `call.data` is to be written. `now` is monotonic, `wall` since 1970, in seconds.
 
-        `params` is what `encode_params` returned. Raises `ValueError` for a name that cannot be sent.
+        `params` is what `encode_params` returned. One that `notifies` gets no reply: it is done when the
+        broker has confirmed it. Raises `ValueError` for a name that cannot be sent.
         """
         timeout, on_loss = options.timeout, OnLoss(options.on_loss)
         deadline = None if timeout is None else now + timeout
         name = encode(method)  # before there is a call
         call = self.calls.open(deadline, method, timeout, on_loss)
         call_id, more = call.call_id.encode(), _lines(options)
-        body = call_body(call_id, name, params)
-        expires = b"" if timeout is None else b"expires:%d\n" % int((wall + timeout) * 1000)
         if on_loss is OnLoss.RESEND:
             more += b"dedup-id:%b\n" % call_id
-        call.data = b"%bcorrelation-id:%b\n%b%bcontent-length:%d\n\n%b\0\n" % (
-            self._heads[options.no_worker],
+        if timeout is not None:
+            more += b"expires:%d\n" % int((wall + timeout) * 1000)
+        if notifies:
+            head, id_name, body = (
+                self._notification_head,
+                b"receipt",
+                notification_body(name, params),
+            )
+        else:
+            head, id_name = self._heads[options.no_worker], b"correlation-id"
+            body = call_body(call_id, name, params)
+        call.data = b"%b%b:%b\n%bcontent-length:%d\n\n%b\0\n" % (
+            head,
+            id_name,
             call_id,
-            expires,
             more,
             len(body),
             body,
         )
         return call
 
-    def notification(
-        self, method: str, params: bytes, options: CallOptions, receipt: str, wall: float
-    ) -> bytes:
-        """Return the SEND of a call that wants no reply, confirmed by the broker with `receipt`."""
-        body = notification_body(encode(method), params)
-        expires = b""
-        if options.timeout is not None:
-            expires = b"expires:%d\n" % int((wall + options.timeout) * 1000)
-        return b"%breceipt:%b\n%b%bcontent-length:%d\n\n%b\0\n" % (
-            self._notification_head,
-            receipt.encode(),
-            expires,
-            _lines(options),
-            len(body),
-            body,
-        )
-
     def take(self, frames: list[Frame]) -> list[Call]:
-        """Give replies to their calls; return those that are done now."""
+        """Give replies to their calls, and RECEIPTs to theirs; return those that are done now."""
         done = []
         for frame in frames:
             if frame.command == "MESSAGE":
@@ -169,8 +170,12 @@ class Caller:
                 if "returned" in headers:
                     error = self._unavailable()
                 call = self.calls.answer(headers.get("correlation-id", ""), frame.body, error)
-                if call is not None:
-                    done.append(call)
+            elif frame.command == "RECEIPT":
+                call = self.calls.answer(frame.headers.get("receipt-id", ""), CONFIRMED)
+            else:
+                continue
+            if call is not None:
+                done.append(call)
         return done
 
     def stats(self, connections: int) -> ClientStats:

@@ -92,12 +92,17 @@ class Engine:
 
     # What the face asks for.
 
-    def begin(self, method: str, params: bytes, options: CallOptions) -> Call:
-        """Begin a call; it is sent at the end of this pass, or once there is a connection."""
+    def begin(
+        self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
+    ) -> Call:
+        """Begin a call; it is sent at the end of this pass, or once there is a connection.
+
+        `notifies`: see `Caller.open`.
+        """
         if self._closed:
             raise ConnectionLost("The client is closed", sent=False)
         now = self._host.now()
-        call = self.caller.open(method, params, options, now, self._host.wall())
+        call = self.caller.open(method, params, options, now, self._host.wall(), notifies=notifies)
         self._send(call)
         if call.deadline is not None:
             self._set_timer("deadline", call.deadline, self._expire)

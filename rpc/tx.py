@@ -90,9 +90,11 @@ class _Line:
         self._ready: list[Deferred[None]] = []  # who waits for a connection
         self._connection: _Connection | None = None
 
-    def submit(self, method: str, params: bytes, options: CallOptions) -> Deferred[Any]:
-        """Begin a call."""
-        call = self.engine.begin(method, params, options)
+    def submit(
+        self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
+    ) -> Deferred[Any]:
+        """Begin a call. `notifies`: see `Caller.open`."""
+        call = self.engine.begin(method, params, options, notifies=notifies)
         deferred = self._waiting[call] = Deferred(lambda _: self._forget(call))
         return deferred
 
@@ -229,6 +231,17 @@ class Client:
         )
 
     submit = call  # what waits and what does not is the same here
+
+    def notify(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Deferred[None]:
+        """Let a remote function be called, and do not wait for it: nobody hears what becomes of it.
+
+        The Deferred fires once the broker has confirmed that it has the call, on disk if the client is
+        `durable`.
+        """
+        params, options = encode_params(args, kwargs), self._options.within(timeout)
+        return self._line().submit(method, params, options, notifies=True)
 
     @property
     def proxy(self) -> Proxy:

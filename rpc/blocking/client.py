@@ -96,11 +96,13 @@ class Line:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: CallOptions,
+        *,
         held: bool = False,
+        notifies: bool = False,
     ) -> Call:
         """Begin a call on a connection that is alive as far as anybody knows, and send it.
 
-        `held`: not before somebody reads, or something else is sent.
+        `held`: not before somebody reads, or something else is sent. `notifies`: see `Caller.open`.
         """
         params = encode_params(args, kwargs)
         until = FOREVER if options.timeout is None else monotonic() + options.timeout
@@ -110,7 +112,9 @@ class Line:
                 wire = self.connected(until)
             with self._mutex:
                 if self._wire is wire:
-                    call = self.caller.open(method, params, options, monotonic(), time.time())
+                    call = self.caller.open(
+                        method, params, options, monotonic(), time.time(), notifies=notifies
+                    )
                     call.place = wire.write(call.data, held=held)
                     return call
 
@@ -129,6 +133,16 @@ class Line:
         elif not self._called.is_set():
             self._call_keeper()
         return future
+
+    def finish(self, call: Call) -> Any:
+        """Wait for a call and return its result."""
+        if not call.done:
+            try:
+                self.wait_for(call, FOREVER)
+            except BaseException:  # Ctrl-C, for one: the reply will be late
+                self.give_up(call)
+                raise
+        return call.result()
 
     def attend(self) -> None:
         """Let the keeper read: somebody will be called back."""
@@ -482,14 +496,19 @@ class Client:
         `ValueError` for arguments that JSON cannot express.
         """
         line = self._line
-        call = line.begin(method, args, kwargs, self._options.within(timeout))
-        if not call.done:
-            try:
-                line.wait_for(call, FOREVER)
-            except BaseException:  # Ctrl-C, for one: the reply will be late
-                line.give_up(call)
-                raise
-        return call.result()
+        return line.finish(line.begin(method, args, kwargs, self._options.within(timeout)))
+
+    def notify(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> None:
+        """Let a remote function be called, and do not wait for it: nobody hears what becomes of it.
+
+        Returns once the broker has confirmed that it has the call, on disk if the client is `durable`.
+        No worker takes it up later than `timeout`. Raises as `call` does for what happens before.
+        """
+        line = self._line
+        options = self._options.within(timeout)
+        line.finish(line.begin(method, args, kwargs, options, notifies=True))
 
     def submit(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any

@@ -49,6 +49,9 @@ class Face(Protocol):
     def through_proxy(self, method: str, /, *args: Any) -> Any:
         """Call through the proxy and wait."""
 
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call and let it be."""
+
     def connect(self) -> None:
         """Connect now."""
 
@@ -93,6 +96,7 @@ class Blocking(_Closing):
         self._client = client or rpc.Client(*args, **kwargs)
         self.call = self._client.call
         self.submit = self._client.submit
+        self.notify = self._client.notify
         self.connect = self._client.connect
         self.stats = self._client.stats
 
@@ -129,6 +133,9 @@ class Aio(_Closing):
             return await getattr(self._client.proxy, method)(*args)
 
         return _in_asyncio(begin()).result(PATIENCE)
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return _in_asyncio(self._client.notify(method, *args, **kwargs)).result(PATIENCE)
 
     def connect(self) -> None:
         _in_asyncio(self._client.connect()).result(PATIENCE)
@@ -182,6 +189,9 @@ class Tx(_Closing):
 
     def through_proxy(self, method: str, /, *args: Any) -> Any:
         return _Deferred(lambda: getattr(self._client.proxy, method)(*args)).result(PATIENCE)
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return _Deferred(lambda: self._client.notify(method, *args, **kwargs)).result(PATIENCE)
 
     def connect(self) -> None:
         _Deferred(self._client.connect).result(PATIENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,29 @@ def test_a_slow_call_does_not_hold_up_others(client: Face) -> None:
     assert slow.result(PATIENCE) == "slept"
 
 
+def test_a_notification_is_safe_once_the_broker_has_it(
+    face: Callable[..., Face], service: str, tmp_path: Path
+) -> None:
+    """Nobody waits for its worker: it comes later, even to a broker that has been killed meanwhile."""
+    store = f"lmdb:{tmp_path / 'data'}"
+    with BrokerProcess(store=store) as broker:
+        with face(broker.url, service) as client:
+            assert client.notify("told", "first") is None
+            with pytest.raises(TypeError, match="by position or by name"):
+                client.notify("told", 1, value=1)
+        broker.kill()
+        with (
+            BrokerProcess(broker.port, store),
+            WorkerProcess(broker.url, service, SOURCE) as worker,
+            face(broker.url, service) as client,
+        ):
+            if "told first" not in worker.lines:  # it may have been faster than "ready"
+                worker.wait_for_line("^told first$")
+            client.notify("told", value="second")
+            worker.wait_for_line("^told second$")
+            assert client.stats().late == 0
+
+
 # Failures
 
 
@@ -201,7 +225,7 @@ def test_closing_ends_the_calls(face: Callable[..., Face], broker_url: str, serv
 
 
 def test_the_broker_dies_under_calls(
-    face: Callable[..., Face], service: str, tmp_path: Any
+    face: Callable[..., Face], service: str, tmp_path: Path
 ) -> None:
     """Each call ends as its caller chose: failed, waited for, or sent again. None hangs."""
     store = f"lmdb:{tmp_path / 'data'}"
