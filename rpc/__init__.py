@@ -18,7 +18,7 @@ in any language. The rooms, imports point down only:
 
 - `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
   asyncio and Twisted, to be imported by name, over `engine`;
-- `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
+- `face`: what all clients share; `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
 - `calls`, `methods`, `message`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 

@@ -9,12 +9,10 @@ A client belongs to the event loop in which it was first used.
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cache
 from types import TracebackType
 from typing import Any, Self, cast
@@ -24,8 +22,8 @@ from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_pa
 from rpc.calls import Call
 from rpc.engine import Engine
 from rpc.errors import ConnectionLost
+from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-from rpc.proxy import Proxy
 
 __all__ = ["Client"]
 
@@ -161,7 +159,7 @@ class _Line:
                     future.set_exception(error)
 
 
-class Client:
+class Client(Face):
     """Calls the functions of one service. Any number of tasks may use one client at once.
 
     It connects at the first call, and again after the connection was lost. One connection and one reply
@@ -178,20 +176,11 @@ class Client:
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         """As `rpc.Client`. Raises `ValueError` for a URL or name that makes no sense."""
+        super().__init__()
         address = parse_address(url)
         caller = Caller(service, uuid.uuid4().hex, durable=durable)
         # Made at the first use, for then there is a loop.
         self._line = cache(lambda: _Line(address, caller, heart_beat, connect_timeout))
-        self._options = CallOptions()
-
-    def options(self, **changes: Any) -> Self:
-        """Return this client with other `CallOptions` for its calls; the connection is the same.
-
-        Raises `TypeError` for an option that does not exist, `ValueError` for a value that makes no sense.
-        """
-        view = copy.copy(self)
-        view._options = replace(self._options, **changes)
-        return view
 
     async def call(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
@@ -219,11 +208,6 @@ class Client:
         """
         params, options = encode_params(args, kwargs), self._options.within(timeout)
         await self._line().submit(method, params, options, notifies=True)
-
-    @property
-    def proxy(self) -> Proxy:
-        """The service as an object: `client.proxy.whee("Hello")` is `client.call("whee", "Hello")`."""
-        return Proxy(self.call)
 
     async def connect(self) -> None:
         """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""

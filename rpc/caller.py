@@ -3,11 +3,12 @@
 All faces share it: they move the bytes, pass the time in, and wake whoever waits. Not locked, like `Calls`.
 A connection's life, as the face drives it::
 
-    write(caller.greeting(link))            # subscribe to the replies, send what waited for a connection
-    call = caller.open("whee", ("Hello",), {}, options, monotonic(), time())
+    write(caller.greeting(link))                # subscribe to the replies
+    for call in caller.calls.to_send(): call.place = write(call.data)  # what outlived the last connection
+    call = caller.open("whee", encode_params(("Hello",), {}), options, monotonic(), time())
     call.place = write(call.data)
-    for done in caller.take(link.receive(data, now)): wake(done)
-    for ended in caller.lost(reason, has_left): wake(ended)
+    for call in caller.take(link.receive(data, now)): wake(call)
+    for call in caller.calls.interrupt(reason, has_left): wake(call)
 """
 
 from __future__ import annotations

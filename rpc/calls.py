@@ -46,7 +46,6 @@ class Call:
         "reply",
         "sent",
         "timeout",
-        "wake",
     )
 
     def __init__(
@@ -69,7 +68,6 @@ class Call:
         self.done = False
         self.reply = b""  # the reply's body, unless there is an error
         self.error: RpcError | None = None
-        self.wake: Callable[[], Any] | None = None  # the face's: whom to tell; unused by this file
 
     def result(self) -> Any:
         """Return what a call that is done gave, or raise how it failed."""

@@ -1,19 +1,19 @@
 """Remote calls for Twisted: the names of `rpc`, with Deferreds.
 
-client = rpc.tx.Client("stomp://127.0.0.1:61613", service="demo")
-client.call("whee", "Hello").addCallback(print)
+    client = rpc.tx.Client("stomp://127.0.0.1:61613", service="demo")
+    client.call("whee", "Hello").addCallback(print)
+
+A client belongs to the reactor's thread.
 """
 
 from __future__ import annotations
 
-import copy
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import cache
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint
@@ -26,8 +26,8 @@ from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_pa
 from rpc.calls import Call
 from rpc.engine import Engine
 from rpc.errors import ConnectionLost
+from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-from rpc.proxy import Proxy
 
 __all__ = ["Client"]
 
@@ -179,7 +179,7 @@ class _Line:
                 deferred.callback(result)
 
 
-class Client:
+class Client(Face):
     """Calls the functions of one service, in the reactor's thread.
 
     It connects at the first call, and again after the connection was lost. One connection and one reply
@@ -200,6 +200,7 @@ class Client:
 
         Raises `ValueError` for a URL or name that makes no sense.
         """
+        super().__init__()
         address = parse_address(url)
         caller = Caller(service, uuid.uuid4().hex, durable=durable)
 
@@ -208,16 +209,6 @@ class Client:
 
         # Made at the first use: to import the reactor is to choose one.
         self._line = cache(make)
-        self._options = CallOptions()
-
-    def options(self, **changes: Any) -> Self:
-        """Return this client with other `CallOptions` for its calls; the connection is the same.
-
-        Raises `TypeError` for an option that does not exist, `ValueError` for a value that makes no sense.
-        """
-        view = copy.copy(self)
-        view._options = replace(self._options, **changes)
-        return view
 
     def call(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
@@ -242,11 +233,6 @@ class Client:
         """
         params, options = encode_params(args, kwargs), self._options.within(timeout)
         return self._line().submit(method, params, options, notifies=True)
-
-    @property
-    def proxy(self) -> Proxy:
-        """The service as an object: `client.proxy.whee("Hello")` is `client.call("whee", "Hello")`."""
-        return Proxy(self.call)
 
     def connect(self) -> Deferred[None]:
         """Connect now instead of at the first call. Fails with `ConnectionLost` or `BrokerRefused`."""

@@ -52,7 +52,7 @@ HOUSE = [
         "rpc",
         (
             *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.errors"),
-            *("rpc.engine", "rpc.link", "rpc.message", "rpc.methods", "rpc.proxy"),
+            *("rpc.engine", "rpc.face", "rpc.link", "rpc.message", "rpc.methods", "rpc.proxy"),
         ),
         may=("stomp",),
         never=PURE,

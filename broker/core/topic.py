@@ -98,9 +98,8 @@ class TopicQueue(Queue):
         super().__init__(broker, -1, name, policy)
         self._pending = pending
         self._prefetch = self._slow_at = UNLIMITED  # messages that wait for a slow consumer
-        self._deliver: Deliver | None = (
-            None  # to the one consumer, if nothing is kept of what it got
-        )
+        #: To the one consumer, if nothing is kept of what it got.
+        self._deliver: Deliver | None = None
         self._wants = wants
         self._sender = sender
         self._recent = recent

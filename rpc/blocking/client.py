@@ -12,14 +12,12 @@ is held by the one thread that connects.
 
 from __future__ import annotations
 
-import copy
 import os
 import random
 import threading
 import time
 import uuid
 import weakref
-from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -32,8 +30,8 @@ from rpc.blocking.wire import Wire
 from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
 from rpc.calls import Call
 from rpc.errors import ConnectionLost
+from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS, refusal
-from rpc.proxy import Proxy
 
 FRESH = 0.1  # seconds since bytes last came, within which nobody looks whether the link still lives
 GRACE = 0.003  # seconds after which futures that nobody reads for are read for
@@ -261,8 +259,11 @@ class Line:
             parked.acquire()
         elif not parked.acquire(timeout=max(0.0, deadline - monotonic())):
             with self._mutex:
-                if parked in self._parked.get(call, ()):
-                    self._parked[call].remove(parked)
+                waiting = self._parked.get(call, [])
+                if parked in waiting:
+                    waiting.remove(parked)
+                    if not waiting:  # or it might be named leader, and nobody be there
+                        del self._parked[call]
             self._expire()
 
     def _lead(self, call: Call, until: float) -> None:
@@ -442,7 +443,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Client:
+class Client(Face):
     """Calls the functions of one service. Any number of threads may use one client at once.
 
     It connects at the first call, and again at the first call after the connection was lost. One
@@ -464,6 +465,7 @@ class Client:
         call outlives a broker that restarts; without, they are kept in memory only. `heart_beat`:
         seconds, 0 for none. Raises `ValueError` for a URL or name that makes no sense.
         """
+        super().__init__()
         self._line = Line(
             parse_address(url),
             service,
@@ -471,18 +473,6 @@ class Client:
             heart_beat=heart_beat,
             connect_timeout=connect_timeout,
         )
-        self._options = CallOptions()
-
-    def options(self, **changes: Any) -> Self:
-        """Return this client with other `CallOptions` for its calls; the connection is the same.
-
-            patient = client.options(timeout=300, on_loss="wait")
-
-        Raises `TypeError` for an option that does not exist, `ValueError` for a value that makes no sense.
-        """
-        view = copy.copy(self)
-        view._options = replace(self._options, **changes)
-        return view
 
     def call(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
@@ -519,11 +509,6 @@ class Client:
         for what could not be sent.
         """
         return self._line.submit(method, args, kwargs, self._options.within(timeout))
-
-    @property
-    def proxy(self) -> Proxy:
-        """The service as an object: `client.proxy.whee("Hello")` is `client.call("whee", "Hello")`."""
-        return Proxy(self.call)
 
     def connect(self) -> None:
         """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""
