@@ -45,14 +45,22 @@ HOUSE = [
     # Next door: of the broker only STOMP.
     Room(
         "rpc faces",
-        ("rpc", "rpc.aio", "rpc.blocking", "rpc.blocking.*", "rpc.tx"),
+        ("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.tx.*"),
         ("rpc", "stomp"),
     ),
     Room(
         "rpc",
         (
             *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.errors"),
-            *("rpc.engine", "rpc.face", "rpc.link", "rpc.message", "rpc.methods", "rpc.proxy"),
+            *(
+                "rpc.engine",
+                "rpc.face",
+                "rpc.lifeline",
+                "rpc.link",
+                "rpc.message",
+                "rpc.methods",
+                "rpc.proxy",
+            ),
         ),
         may=("stomp",),
         never=PURE,

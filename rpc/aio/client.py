@@ -1,23 +1,16 @@
-"""Remote calls for asyncio: the names of `rpc`, to be awaited.
-
-    async with rpc.aio.Client("stomp://127.0.0.1:61613", service="demo") as client:
-        await client.call("whee", "Hello")
-
-A client belongs to the event loop in which it was first used.
-"""
+"""`Client` for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 import uuid
 from collections.abc import Iterable
 from functools import cache
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from rpc.address import Address, parse_address
+from rpc.aio.host import LoopHost
 from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
 from rpc.calls import Call
 from rpc.engine import Engine
@@ -25,117 +18,41 @@ from rpc.errors import ConnectionLost
 from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 
-__all__ = ["Client"]
 
-
-class _Connection(asyncio.Protocol):
-    """One connection of a line; what comes over an old one is nobody's business."""
-
-    def __init__(self, line: _Line) -> None:
-        self._line: _Line | None = line
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: TCP is connected."""
-        if self._line is None:
-            transport.close()
-        else:
-            self.transport = cast(asyncio.Transport, transport)
-            self._line.engine.opened()
-
-    def data_received(self, data: bytes) -> None:
-        """asyncio: bytes have come."""
-        if self._line is not None:
-            self._line.engine.received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: it is over."""
-        if self._line is not None:
-            lost = ConnectionLost(
-                f"The connection to the broker is lost: {exc or 'closed by the broker'}", sent=True
-            )
-            lost.__cause__ = exc
-            self._line.lose(lost)
-
-    def disown(self) -> None:
-        """Be of no use any more."""
-        self._line = None
-        if self.transport is not None:
-            self.transport.close()
-
-
-class _Line:
-    """An engine's host in asyncio: one client's connection, and who waits for its calls."""
+class _Line(LoopHost):
+    """One client's connection, and who waits for its calls."""
 
     def __init__(
         self, address: Address, caller: Caller, heart_beat: float, connect_timeout: float
     ) -> None:
+        super().__init__(address)
         self.engine = Engine(self, address, caller, heart_beat, connect_timeout)
-        self.now = time.monotonic
-        self.wall = time.time
-        self.chance = random.random
-        self._address = address
-        self._loop = asyncio.get_running_loop()
-        self.soon = self._loop.call_soon
-        self.later = self._loop.call_later
+        self.lifeline = self.engine.lifeline
         self._waiting: dict[Call, asyncio.Future[Any]] = {}
         self._ready: list[asyncio.Future[None]] = []  # who waits for a connection
-        self._connection: _Connection | None = None
-        self._dialling: asyncio.Task[None] | None = None
 
     def submit(
         self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
     ) -> asyncio.Future[Any]:
         """Begin a call. `notifies`: see `Caller.open`."""
         call = self.engine.begin(method, params, options, notifies=notifies)
-        future = self._waiting[call] = self._loop.create_future()
+        future = self._waiting[call] = self.loop.create_future()
         future.add_done_callback(lambda _: self._forget(call))
         return future
 
     async def connect(self) -> None:
         """Wait until there is a connection."""
         if not self.engine.is_open:
-            ready = self._loop.create_future()
+            ready = self.loop.create_future()
             self._ready.append(ready)
             self.engine.connect()
             await ready
-
-    def lose(self, error: ConnectionLost) -> None:
-        """The connection has ended, or could not be made."""
-        self._connection = None
-        self.engine.lost(error)
 
     def _forget(self, call: Call) -> None:
         if self._waiting.pop(call, None) is not None:  # it was cancelled
             self.engine.forget(call)
 
-    # rpc.engine.Host
-
-    def dial(self) -> None:
-        """Begin to connect."""
-        self._connection = _Connection(self)
-        self._dialling = self._loop.create_task(self._dial(self._connection))
-
-    async def _dial(self, connection: _Connection) -> None:
-        address = self._address
-        try:
-            await self._loop.create_connection(lambda: connection, address.host, address.port)
-        except OSError as error:
-            if self._connection is connection:
-                lost = ConnectionLost(f"No connection to {address}: {error}", sent=False)
-                lost.__cause__ = error
-                self.lose(lost)
-
-    def write(self, data: bytes) -> None:
-        """Send."""
-        if self._connection is not None and self._connection.transport is not None:
-            self._connection.transport.write(data)
-
-    def hang_up(self) -> None:
-        """End the connection, or the try to make one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disown()
+    # rpc.engine.ClientHost
 
     def ready(self, error: ConnectionLost | None) -> None:
         """Tell who waits for a connection that there is one, or why not."""

@@ -1,25 +1,14 @@
-"""Remote calls for Twisted: the names of `rpc`, with Deferreds.
-
-    client = rpc.tx.Client("stomp://127.0.0.1:61613", service="demo")
-    client.call("whee", "Hello").addCallback(print)
-
-A client belongs to the reactor's thread.
-"""
+"""`Client` for Twisted."""
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
 
 from rpc.address import Address, parse_address
 from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
@@ -28,49 +17,11 @@ from rpc.engine import Engine
 from rpc.errors import ConnectionLost
 from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-
-__all__ = ["Client"]
-
-
-class _Connection(Protocol):
-    """One connection of a line; what comes over an old one is nobody's business."""
-
-    transport: ITCPTransport
-
-    def __init__(self, line: _Line) -> None:
-        self._line: _Line | None = line
-
-    def connectionMade(self) -> None:
-        """Twisted: TCP is connected."""
-        if self._line is None:
-            self.transport.abortConnection()
-        else:
-            self.transport.setTcpNoDelay(True)
-            self._line.engine.opened()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Twisted: bytes have come."""
-        if self._line is not None:
-            self._line.engine.received(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Twisted: it is over."""
-        if self._line is not None:
-            lost = ConnectionLost(
-                f"The connection to the broker is lost: {reason.getErrorMessage()}", sent=True
-            )
-            lost.__cause__ = reason.value
-            self._line.lose(self, lost)
-
-    def disown(self) -> None:
-        """Be of no use any more."""
-        self._line = None
-        if self.connected:
-            self.transport.loseConnection()
+from rpc.tx.host import ReactorHost, the_reactor
 
 
-class _Line:
-    """An engine's host in Twisted: one client's connection, and who waits for its calls."""
+class _Line(ReactorHost):
+    """One client's connection, and who waits for its calls."""
 
     def __init__(
         self,
@@ -80,15 +31,11 @@ class _Line:
         heart_beat: float,
         connect_timeout: float,
     ) -> None:
+        super().__init__(reactor, address)
         self.engine = Engine(self, address, caller, heart_beat, connect_timeout)
-        self.now = time.monotonic
-        self.wall = time.time
-        self.chance = random.random
-        self._reactor = reactor
-        self._address = address
+        self.lifeline = self.engine.lifeline
         self._waiting: dict[Call, Deferred[Any]] = {}
         self._ready: list[Deferred[None]] = []  # who waits for a connection
-        self._connection: _Connection | None = None
 
     def submit(
         self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
@@ -107,54 +54,12 @@ class _Line:
         self.engine.connect()
         return ready
 
-    def lose(self, connection: _Connection, error: ConnectionLost) -> None:
-        """A connection has ended, or could not be made."""
-        if self._connection is connection:
-            self._connection = None
-            self.engine.lost(error)
-
     def _forget(self, call: Call) -> None:
         """A Deferred was cancelled."""
         self._waiting.pop(call, None)
         self.engine.forget(call)
 
-    # rpc.engine.Host
-
-    def later(self, seconds: float, call: Callable[[], None]) -> IDelayedCall:
-        """Call a function after a while."""
-        return self._reactor.callLater(seconds, call)
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call a function at the end of this pass of the reactor."""
-        self._reactor.callLater(0, call)
-
-    def dial(self) -> None:
-        """Begin to connect."""
-        connection = self._connection = _Connection(self)
-        address = self._address
-
-        def failed(failure: Failure) -> None:
-            lost = ConnectionLost(
-                f"No connection to {address}: {failure.getErrorMessage()}", sent=False
-            )
-            lost.__cause__ = failure.value
-            self.lose(connection, lost)
-
-        endpoint = HostnameEndpoint(self._reactor, address.host, address.port)
-        factory = Factory.forProtocol(lambda: connection)
-        factory.noisy = False
-        endpoint.connect(factory).addErrback(failed)
-
-    def write(self, data: bytes) -> None:
-        """Send."""
-        if self._connection is not None:
-            self._connection.transport.write(data)
-
-    def hang_up(self) -> None:
-        """End the connection, or the try to make one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disown()
+    # rpc.engine.ClientHost
 
     def ready(self, error: ConnectionLost | None) -> None:
         """Tell who waits for a connection that there is one, or why there is none."""
@@ -246,10 +151,3 @@ class Client(Face):
         """Disconnect. Pending calls, and later ones, end with `ConnectionLost`."""
         self._line().engine.close()
         return succeed(None)
-
-
-def the_reactor() -> IReactorTime:
-    """Return Twisted's reactor, which is chosen by importing it."""
-    from twisted.internet import reactor
-
-    return cast(IReactorTime, reactor)

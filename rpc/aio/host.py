@@ -1,0 +1,96 @@
+"""A lifeline's host in asyncio: one connection, bytes in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import cast
+
+from rpc.address import Address
+from rpc.errors import ConnectionLost
+from rpc.lifeline import Lifeline
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a host; what comes over an old one is nobody's business."""
+
+    def __init__(self, host: LoopHost) -> None:
+        self._host: LoopHost | None = host
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP is connected."""
+        if self._host is None:
+            transport.close()
+        else:
+            self.transport = cast(asyncio.Transport, transport)
+            self._host.lifeline.opened()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have come."""
+        if self._host is not None:
+            self._host.lifeline.received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: it is over."""
+        if self._host is not None:
+            lost = ConnectionLost(
+                f"The connection to the broker is lost: {exc or 'closed by the broker'}", sent=True
+            )
+            lost.__cause__ = exc
+            self._host.lose(lost)
+
+    def disown(self) -> None:
+        """Be of no use any more."""
+        self._host = None
+        if self.transport is not None:
+            self.transport.close()
+
+
+class LoopHost:
+    """Moves the bytes of one lifeline; made inside the loop. See `rpc.lifeline.Host`."""
+
+    lifeline: Lifeline  # whoever makes the host sets it
+
+    def __init__(self, address: Address) -> None:
+        self.now = time.monotonic
+        self.wall = time.time
+        self.chance = random.random
+        self.loop = asyncio.get_running_loop()
+        self.soon = self.loop.call_soon
+        self.later = self.loop.call_later
+        self._address = address
+        self._connection: Connection | None = None
+        self._dialling: asyncio.Task[None] | None = None
+
+    def dial(self) -> None:
+        """Begin to connect."""
+        self._connection = Connection(self)
+        self._dialling = self.loop.create_task(self._dial(self._connection))
+
+    async def _dial(self, connection: Connection) -> None:
+        address = self._address
+        try:
+            await self.loop.create_connection(lambda: connection, address.host, address.port)
+        except OSError as error:
+            if self._connection is connection:
+                lost = ConnectionLost(f"No connection to {address}: {error}", sent=False)
+                lost.__cause__ = error
+                self.lose(lost)
+
+    def lose(self, error: ConnectionLost) -> None:
+        """The connection has ended, or could not be made."""
+        self._connection = None
+        self.lifeline.lost(error)
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.write(data)
+
+    def hang_up(self) -> None:
+        """End the connection, or the try to make one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disown()

@@ -1,0 +1,11 @@
+"""Remote calls for Twisted: the names of `rpc`, with Deferreds.
+
+    client = rpc.tx.Client("stomp://127.0.0.1:61613", service="demo")
+    client.call("whee", "Hello").addCallback(print)
+
+A client belongs to the reactor's thread.
+"""
+
+from rpc.tx.client import Client
+
+__all__ = ["Client"]
