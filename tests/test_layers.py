@@ -51,7 +51,7 @@ HOUSE = [
     Room(
         "rpc",
         (
-            *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.errors"),
+            *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.context", "rpc.errors"),
             *(
                 "rpc.engine",
                 "rpc.face",
