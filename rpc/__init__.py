@@ -19,7 +19,7 @@ in any language. The rooms, imports point down only:
 - `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
   asyncio and Twisted, to be imported by name, over `engine`;
 - `face`: what all clients share; `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
-- `calls`, `methods`, `message`, `proxy`, `address`, `backoff`, `errors`: pure.
+- `calls`, `methods`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
 from rpc.blocking import CallFuture, Client, Worker
@@ -29,11 +29,14 @@ from rpc.errors import (
     Cancelled,
     ConnectionLost,
     ErrorReply,
+    Forbidden,
     InvalidParams,
     InvalidRequest,
     MethodNotFound,
+    Overloaded,
     ParseError,
     RemoteError,
+    RemoteTimeout,
     RpcError,
     ServiceUnavailable,
     Timeout,
@@ -48,11 +51,14 @@ __all__ = [
     "ClientStats",
     "ConnectionLost",
     "ErrorReply",
+    "Forbidden",
     "InvalidParams",
     "InvalidRequest",
     "MethodNotFound",
+    "Overloaded",
     "ParseError",
     "RemoteError",
+    "RemoteTimeout",
     "RpcError",
     "ServiceUnavailable",
     "Timeout",

@@ -20,16 +20,10 @@ from typing import Any
 from broker.stomp import Frame
 from broker.stomp.frame import header_lines
 from rpc.calls import Call, Calls, OnLoss
+from rpc.codec import JSON
 from rpc.errors import RpcError, ServiceUnavailable
 from rpc.link import Link
-from rpc.message import (
-    call_body,
-    encode,
-    notification_body,
-    reply_queue,
-    request_headers,
-    request_queue,
-)
+from rpc.message import reply_queue, request_headers, request_queue
 
 TIMEOUT = 30.0  # seconds a call waits for its reply; a call that waits for ever is a bug that hides
 CONFIRMED = b'{"jsonrpc":"2.0","result":null}'  # what a RECEIPT amounts to
@@ -136,7 +130,7 @@ class Caller:
         """
         timeout, on_loss = options.timeout, OnLoss(options.on_loss)
         deadline = None if timeout is None else now + timeout
-        name = encode(method)  # before there is a call
+        name = JSON.encode(method)  # before there is a call
         call = self.calls.open(deadline, method, timeout, on_loss)
         call_id, more = call.call_id.encode(), _lines(options)
         if on_loss is OnLoss.RESEND:
@@ -147,11 +141,11 @@ class Caller:
             head, id_name, body = (
                 self._notification_head,
                 b"receipt",
-                notification_body(name, params),
+                JSON.notification_body(name, params),
             )
         else:
             head, id_name = self._heads[options.no_worker], b"correlation-id"
-            body = call_body(call_id, name, params)
+            body = JSON.call_body(call_id, name, params)
         call.data = b"%b%b:%b\n%bcontent-length:%d\n\n%b\0\n" % (
             head,
             id_name,
@@ -198,7 +192,7 @@ def encode_params(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
     """Return a call's arguments as they travel. Raises `TypeError` or `ValueError` for what cannot."""
     if args and kwargs:
         raise TypeError("JSON-RPC takes arguments by position or by name, not both in one call")
-    return encode(kwargs or args)
+    return JSON.encode(kwargs or args)
 
 
 def _lines(options: CallOptions) -> bytes:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
+from rpc.codec import JSON
 from rpc.errors import BrokerRefused, Cancelled, ConnectionLost, RpcError, Timeout
-from rpc.message import read_reply
 
 
 class OnLoss(Enum):
@@ -73,7 +73,7 @@ class Call:
         """Return what a call that is done gave, or raise how it failed."""
         if self.error is not None:
             raise self.error
-        return read_reply(self.reply)
+        return JSON.read_reply(self.reply)
 
 
 class Calls:

@@ -7,14 +7,15 @@ Families, by who noticed:
 - nobody answered in time: `Timeout`;
 - the way to the broker broke: `ConnectionLost`, which says whether the call was sent before.
 
-All of them are `RpcError`. A call that could not even be written down (an argument that JSON cannot
-express) is the caller's own `TypeError` or `ValueError` and is not of this family: nothing was sent.
+All of them are `RpcError`. A call that could not even be written down (an argument that cannot be
+expressed) is the caller's own `TypeError` or `ValueError` and is not of this family: nothing was sent.
 
 This file knows no wire format beyond the numbers of JSON-RPC 2.0, section 5.1.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -42,6 +43,14 @@ class ConnectionLost(RpcError, ConnectionError):
         self.reason = reason
         self.sent = sent
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it pass between processes: a function that runs in another one may have met it."""
+        return _make_lost, (type(self), self.reason, self.sent)
+
+
+def _make_lost(kind: type[ConnectionLost], reason: str, sent: bool) -> ConnectionLost:
+    return kind(reason, sent=sent)
+
 
 class BrokerRefused(ConnectionLost):
     """The broker answered with an ERROR frame; `reason` holds its words.
@@ -63,10 +72,13 @@ class Cancelled(RpcError):
 
 
 class ErrorReply(RpcError):
-    """A worker answered with an error. Raised as itself only for a code that `CODES` does not know.
+    """A worker answered with an error. Raised as itself for -32603 and for a code that `CODES` does not know.
 
     `code` is the JSON-RPC error code, `message` the worker's one-line text and `data` whatever else
-    the worker sent, as JSON gave it.
+    the worker sent, as it was decoded.
+
+    A function may raise one itself, `Overloaded` or `Forbidden` say, or one with a code of its own: the
+    caller gets just that, and no `RemoteError`.
     """
 
     code = -32603  # "internal error": the worker failed outside the function
@@ -80,13 +92,13 @@ class ErrorReply(RpcError):
 
 
 class ParseError(ErrorReply):
-    """The worker received a body that is not JSON in UTF-8."""
+    """The worker received a body that is not what its content-type says, or one it does not read."""
 
     code = -32700
 
 
 class InvalidRequest(ErrorReply):
-    """The worker received JSON that is no JSON-RPC 2.0 request."""
+    """The worker received a body that is no JSON-RPC 2.0 request."""
 
     code = -32600
 
@@ -98,7 +110,10 @@ class MethodNotFound(ErrorReply):
 
 
 class InvalidParams(ErrorReply):
-    """The arguments do not fit the function's signature; the function was not run."""
+    """The arguments do not fit the function's signature or its types; the function was not run.
+
+    If it was one argument's value, `data` has its name (`argument`) and its type (`expected`).
+    """
 
     code = -32602
 
@@ -121,8 +136,51 @@ class RemoteError(ErrorReply):
         self.traceback: str | None = None if traceback is None else str(traceback)
 
 
+class Overloaded(ErrorReply):
+    """The worker has too much to do, or the function says so by raising it; the call was not served.
+
+    `retry_after`: so many seconds later it may be worth another try; None if the worker does not say.
+    A function raises it as `Overloaded("busy", retry_after=2.0)`.
+    """
+
+    code = -32001
+
+    def __init__(
+        self,
+        message: str,
+        data: Any = None,
+        code: int | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        if data is None and retry_after is not None:
+            data = {"retry_after": retry_after}
+        super().__init__(message, data, code)
+        told = data.get("retry_after") if isinstance(data, dict) else None
+        known = isinstance(told, int | float) and math.isfinite(told) and told >= 0
+        self.retry_after: float | None = told if known else None
+
+
+class RemoteTimeout(ErrorReply, Timeout):
+    """The function took longer than the worker lets it; it may have had its effect, or have it yet.
+
+    It is a `Timeout` as well: whoever does not care which side lost patience catches that.
+    """
+
+    code = -32002
+
+
+class Forbidden(ErrorReply):
+    """The caller may not call this. Raised by a worker's hooks, or by the function itself."""
+
+    code = -32003
+
+
 #: JSON-RPC error code -> what the caller gets. A code that is not listed raises `ErrorReply`.
 CODES: dict[int, type[ErrorReply]] = {
     kind.code: kind
-    for kind in (ErrorReply, ParseError, InvalidRequest, MethodNotFound, InvalidParams, RemoteError)
+    for kind in (
+        *(ErrorReply, ParseError, InvalidRequest, MethodNotFound, InvalidParams),
+        *(RemoteError, Overloaded, RemoteTimeout, Forbidden),
+    )
 }

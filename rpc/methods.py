@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from rpc.codec import JSON
 from rpc.errors import (
     ErrorReply,
     InvalidParams,
@@ -26,7 +27,6 @@ from rpc.errors import (
     ParseError,
     RemoteError,
 )
-from rpc.message import decode, error_body, result_body
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -125,7 +125,7 @@ class Methods:
     def read(self, body: bytes) -> Invocation:
         """Find out what a request's body asks for. Never raises: a bad request answers with its fault."""
         try:
-            request = decode(body)
+            request = JSON.decode(body)
         except ValueError as error:
             return _fault(None, ParseError(f"The request is not JSON in UTF-8: {error}"))
         if isinstance(request, list):
@@ -180,10 +180,10 @@ class Methods:
             if call_id is _ABSENT:
                 return None
             try:
-                return result_body(call_id, result)
+                return JSON.result_body(call_id, result)
             except (TypeError, ValueError) as error:
                 failed = ErrorReply(f"JSON cannot express what {method.name} returned: {error}")
-        return None if call_id is _ABSENT else error_body(call_id, failed)
+        return None if call_id is _ABSENT else JSON.error_body(call_id, failed)
 
     def _remote_error(self, error: BaseException) -> RemoteError:
         kind, text = type(error).__name__, _text_of(error)
@@ -220,4 +220,4 @@ def _fault(call_id: Any, error: ErrorReply) -> Invocation:
     """Return the answer to a request that cannot be run; none if it wanted no answer."""
     if call_id is _ABSENT:
         return Invocation(lambda: None)
-    return Invocation(lambda: error_body(call_id, error))
+    return Invocation(lambda: JSON.error_body(call_id, error))

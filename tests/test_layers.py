@@ -53,6 +53,7 @@ HOUSE = [
         (
             *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.context", "rpc.errors"),
             *(
+                "rpc.codec",
                 "rpc.engine",
                 "rpc.face",
                 "rpc.lifeline",

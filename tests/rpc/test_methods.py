@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rpc.message import encode
+from rpc.codec import JSON
 from rpc.methods import Methods
 
 
@@ -17,7 +17,7 @@ def whee(argument: Any) -> Any:
 def ask(methods: Methods, method: Any, params: Any = (), **more: Any) -> Any:
     """Return the reply to one request, read."""
     request = {"jsonrpc": "2.0", "method": method, "params": params, "id": "c-1"} | more
-    return answer(methods, encode(request))
+    return answer(methods, JSON.encode(request))
 
 
 def answer(methods: Methods, body: bytes) -> Any:
@@ -30,7 +30,10 @@ def test_a_function_is_found_run_and_answered() -> None:
     assert methods.add(whee) is whee
     assert ask(methods, "whee", [123]) == {"jsonrpc": "2.0", "result": {"Whee": 123}, "id": "c-1"}
     assert ask(methods, "whee", {"argument": 1})["result"] == {"Whee": 1}
-    assert methods.read(encode({"jsonrpc": "2.0", "method": "whee", "params": [1]})).name == "whee"
+    assert (
+        methods.read(JSON.encode({"jsonrpc": "2.0", "method": "whee", "params": [1]})).name
+        == "whee"
+    )
 
 
 def test_as_a_decorator_with_and_without_a_name() -> None:
@@ -191,10 +194,10 @@ def test_a_traceback_is_told_only_if_allowed() -> None:
 
 def test_a_result_that_json_cannot_express() -> None:
     methods = Methods()
-    methods.add(lambda: {1}, name="a_set")
-    error = ask(methods, "a_set")["error"]
+    methods.add(lambda: object(), name="a_thing")
+    error = ask(methods, "a_thing")["error"]
     assert error["code"] == -32603
-    assert "a_set" in error["message"]
+    assert "a_thing" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +250,7 @@ def test_several_requests_in_one_body() -> None:
     """JSON-RPC 2.0, section 6: each is answered, in one array; notifications are not."""
     methods = Methods()
     methods.add(whee)
-    body = encode(
+    body = JSON.encode(
         [
             {"jsonrpc": "2.0", "method": "whee", "params": [1], "id": 1},
             {"jsonrpc": "2.0", "method": "whee", "params": [2]},
