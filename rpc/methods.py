@@ -1,10 +1,12 @@
 """The functions a worker offers, and what a request's body makes of them: body in, reply body out.
 
-Pure: no sockets, threads or clocks. Two steps, so that a worker may decide between them who runs it:
+Pure: no sockets, threads or clocks, and nobody's way of running a function::
 
-1. `Methods.read(body)` finds the function and checks the arguments against its signature. Whatever is
-   wrong with the request is known now, and nothing has run.
-2. `Invocation.run()` runs the function and returns the reply's body.
+    request = methods.read(body, codec)         # finds the functions, checks the arguments; nothing has run
+    for asked in request.asked:                 # one, or a batch
+        if asked.fault: response = asked.failed(asked.fault)
+        else: response = asked.succeeded(asked.call()), or asked.failed(whatever it raised)
+    reply = request.reply(responses)            # None: nobody wants one
 
 JSON-RPC 2.0 is followed including its section 6 (several requests in one body) and section 4.1
 (a request without an id gets no reply).
@@ -12,196 +14,148 @@ JSON-RPC 2.0 is followed including its section 6 (several requests in one body) 
 
 from __future__ import annotations
 
-import inspect
 import math
-import traceback
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, Unpack, overload
 
-from rpc.codec import JSON
-from rpc.errors import (
-    ErrorReply,
-    InvalidParams,
-    InvalidRequest,
-    MethodNotFound,
-    ParseError,
-    RemoteError,
-)
+from rpc.asked import ABSENT, OWN, Asked, Method, Request
+from rpc.codec import JSON, Codec
+from rpc.errors import InvalidParams, InvalidRequest, MethodNotFound, ParseError
+from rpc.offering import MethodOptions, Options, find_functions, mark_of
+from rpc.signature import unwrap
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Thing = TypeVar("Thing")
 
-_ABSENT = object()  # an id that is not there, which differs from an id that is null
+_NONE: list[Any] = []  # params, if there are none
 
-
-class Method:
-    """A function under the name by which it is called, with what its signature allows."""
-
-    __slots__ = ("_least", "_most", "_signature", "function", "name")
-
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
-        self.name = name
-        self.function = function
-        self._signature = signature = inspect.signature(function)
-        # How many positional arguments fit, worked out once: binding costs more than a quick function.
-        least, most = 0, 0.0
-        for parameter in signature.parameters.values():
-            required = parameter.default is parameter.empty
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                most += 1
-                least += required
-            elif parameter.kind is parameter.VAR_POSITIONAL:
-                most = math.inf
-            elif parameter.kind is parameter.KEYWORD_ONLY and required:
-                most = -1.0  # positional arguments alone never do
-        self._least, self._most = least, most
-
-    def check(self, params: list[Any] | dict[str, Any]) -> None:
-        """Raise `InvalidParams`, which names the signature, if the arguments do not fit it."""
-        if isinstance(params, list) and self._least <= len(params) <= self._most:
-            return
-        try:
-            if isinstance(params, dict):
-                self._signature.bind(**params)
-            else:
-                self._signature.bind(*params)
-        except TypeError as error:
-            raise InvalidParams(f"{self.name}{self._signature}: {error}") from None
-
-
-class Invocation:
-    """A request that was read: `name` is the function's, or empty for what is not one good request."""
-
-    __slots__ = ("_run", "name")
-
-    def __init__(self, run: Callable[[], bytes | None], name: str = "") -> None:
-        self._run = run
-        self.name = name
-
-    def run(self) -> bytes | None:
-        """Run it and return the reply's body, or None if the request wanted no reply.
-
-        Never raises an `Exception`: what the function raises becomes an error in the reply.
-        """
-        return self._run()
+__all__ = ["ABSENT", "OWN", "Asked", "Invocation", "Method", "MethodOptions", "Methods", "Request"]
 
 
 class Methods:
     """Name -> function."""
 
     def __init__(self, *, tracebacks: bool = False) -> None:
-        """`tracebacks`: tell callers where a function raised. It shows them the worker's code."""
+        """`tracebacks`: `Request.run` tells callers where a function raised."""
         self._methods: dict[str, Method] = {}
         self._tracebacks = tracebacks
 
     def __contains__(self, name: str) -> bool:
         return name in self._methods
 
-    @overload
-    def add(self, function: Function, *, name: str | None = None) -> Function: ...
+    def __iter__(self) -> Iterator[Method]:
+        """Go through them in the order in which they were added, the worker's own among them."""
+        return iter(self._methods.values())
+
     @overload
     def add(
-        self, function: None = None, *, name: str | None = None
+        self, function: Function, *, name: str | None = None, **options: Unpack[Options]
+    ) -> Function: ...
+    @overload
+    def add(
+        self, function: None = None, *, name: str | None = None, **options: Unpack[Options]
     ) -> Callable[[Function], Function]: ...
     def add(
-        self, function: Function | None = None, *, name: str | None = None
+        self,
+        function: Function | None = None,
+        *,
+        name: str | None = None,
+        **options: Unpack[Options],
     ) -> Function | Callable[[Function], Function]:
-        """Offer a function under its own name or `name`; also as a decorator, with or without `name`.
+        """Offer a function under its own name or `name`; also as a decorator, with or without arguments.
 
-        Raises `ValueError` if the name is taken or belongs to JSON-RPC ("rpc." begins its names,
-        section 8), `TypeError` for what is no plain callable.
+        `options` are those of `MethodOptions`; what `rpc.method` said about the function holds where they
+        say nothing. Raises `ValueError` if the name is taken or begins with "rpc.", and for options that
+        make no sense; `TypeError` for what is no function, or has annotations that cannot be checked.
         """
         if function is None:
-            return lambda function: self.add(function, name=name)
-        if not callable(function) or inspect.iscoroutinefunction(function):
-            raise TypeError(f"A remote function must be an ordinary function, not {function!r}")
-        chosen = function.__name__ if name is None else name
-        if chosen in self._methods:
-            raise ValueError(f"There is already a remote function {chosen!r}")
-        if not chosen or chosen.startswith("rpc."):
-            raise ValueError(f"{chosen!r} cannot be the name of a remote function")
-        self._methods[chosen] = Method(chosen, function)
+            return lambda function: self.add(function, name=name, **options)
+        self._add(function, name, options)
         return function
 
-    def read(self, body: bytes) -> Invocation:
-        """Find out what a request's body asks for. Never raises: a bad request answers with its fault."""
+    def register(self, thing: Thing, prefix: str = "") -> Thing:
+        """Offer the functions of a class, an instance or a module, as `offering.find_functions` finds them.
+
+        Each name begins with `prefix`. All of them, or none: raises as `add` and `find_functions` do.
+        """
+        before = self._methods.copy()
         try:
-            request = JSON.decode(body)
+            for name, function in find_functions(thing).items():
+                mark = mark_of(function)
+                chosen = mark.name if mark and mark.name is not None else name
+                self._add(function, prefix + chosen, {})
+        except Exception:
+            self._methods = before
+            raise
+        return thing
+
+    def add_own(self, function: Callable[..., Any], name: str) -> None:
+        """Offer a function of the worker's own, whose name begins with "rpc."."""
+        if not name.startswith(OWN):
+            raise ValueError(f"{name!r} is not the worker's own")
+        self._methods[name] = Method(name, function)
+
+    def _add(self, function: Callable[..., Any], name: str | None, options: Options) -> None:
+        if not callable(function):
+            raise TypeError(f"A remote function must be callable, not {function!r}")
+        if (mark := mark_of(function)) is not None:
+            name = mark.name if name is None else name
+            options = {**mark.options, **options}
+        if name is None:
+            name = getattr(function, "__name__", None) or getattr(unwrap(function), "__name__", "")
+        if name in self._methods:
+            raise ValueError(f"There is already a remote function {name!r}")
+        if not name or name.startswith(OWN):
+            raise ValueError(f"{name!r} cannot be the name of a remote function")
+        self._methods[name] = Method(name, function, MethodOptions(**options))
+
+    def read(self, body: bytes, codec: Codec = JSON) -> Request:
+        """Find out what a request's body asks for. Never raises: what is wrong becomes a `fault`."""
+        try:
+            told = codec.decode(body)
         except ValueError as error:
-            return _fault(None, ParseError(f"The request is not JSON in UTF-8: {error}"))
-        if isinstance(request, list):
-            return self._read_batch(request)
-        return self._read_one(request)
-
-    def _read_one(self, request: Any) -> Invocation:
-        if not isinstance(request, dict):
-            return _fault(None, InvalidRequest("A request must be a JSON object"))
-        call_id = request.get("id", _ABSENT)
-        if call_id is not _ABSENT and not _is_id(call_id):
-            return _fault(None, InvalidRequest("id must be a string, a number or null"))
-        name, params = request.get("method"), request.get("params", [])
-        if request.get("jsonrpc") != "2.0" or not isinstance(name, str):
-            return _fault(
-                _told(call_id), InvalidRequest('A request has "jsonrpc":"2.0" and a "method"')
-            )
-        if not isinstance(params, list | dict):
-            return _fault(_told(call_id), InvalidRequest("params must be an array or an object"))
-        method = self._methods.get(name)
-        if method is None:
-            return _fault(call_id, MethodNotFound(f"There is no remote function {name!r}"))
-        try:
-            method.check(params)
-        except InvalidParams as error:
-            return _fault(call_id, error)
-        found = method  # not None, for the type checker
-        return Invocation(lambda: self._run(found, params, call_id), name)
-
-    def _read_batch(self, requests: list[Any]) -> Invocation:
-        if not requests:
-            return _fault(None, InvalidRequest("An empty batch asks for nothing"))
-        invocations = [self._read_one(request) for request in requests]
-
-        def run() -> bytes | None:
-            replies = [reply for each in invocations if (reply := each.run()) is not None]
-            return b"[%b]" % b",".join(replies) if replies else None
-
-        return Invocation(run)
-
-    def _run(
-        self, method: Method, params: list[Any] | dict[str, Any], call_id: Any
-    ) -> bytes | None:
-        try:
-            if isinstance(params, list):
-                result = method.function(*params)
-            else:
-                result = method.function(**params)
-        except (Exception, SystemExit) as error:  # whatever it is, it is the caller's to know
-            failed: ErrorReply = self._remote_error(error)
+            fault = ParseError(f"The request is not {codec.title}: {error}")
+            asked = Asked(codec, None, None, fault)
         else:
-            if call_id is _ABSENT:
-                return None
-            try:
-                return JSON.result_body(call_id, result)
-            except (TypeError, ValueError) as error:
-                failed = ErrorReply(f"JSON cannot express what {method.name} returned: {error}")
-        return None if call_id is _ABSENT else JSON.error_body(call_id, failed)
+            if isinstance(told, list) and told:
+                batch = [self._read_one(each, codec) for each in told]
+                return Request(batch, codec, is_batch=True, tracebacks=self._tracebacks)
+            asked = self._read_one(told, codec)
+        return Request((asked,), codec, is_batch=False, tracebacks=self._tracebacks)
 
-    def _remote_error(self, error: BaseException) -> RemoteError:
-        kind, text = type(error).__name__, _text_of(error)
-        data = {"type": kind, "message": text}
-        if self._tracebacks:
-            # Without this file's own frame, which says nothing about the function.
-            below = error.__traceback__ and error.__traceback__.tb_next
-            lines = traceback.format_exception(type(error), error, below)
-            data["traceback"] = "".join(lines)
-        return RemoteError(f"{kind}: {text}" if text else kind, data)
+    def _read_one(self, told: Any, codec: Codec) -> Asked:
+        if not isinstance(told, dict):
+            what = (
+                "An empty batch asks for nothing" if told == [] else "A request must be an object"
+            )
+            return Asked(codec, None, None, InvalidRequest(what))
+        call_id = told.get("id", ABSENT)
+        if type(call_id) is not str and call_id is not ABSENT and not _is_id(call_id):
+            fault = InvalidRequest("id must be a string, a number or null")
+            return Asked(codec, None, None, fault)
+        name, params = told.get("method"), told.get("params", _NONE)
+        if told.get("jsonrpc") != "2.0" or not isinstance(name, str):
+            fault = InvalidRequest('A request has "jsonrpc":"2.0" and a "method"')
+            return Asked(codec, _told(call_id), None, fault)
+        method = self._methods.get(name)
+        named = isinstance(params, dict)
+        if not named and not isinstance(params, list):
+            fault = InvalidRequest("params must be an array or an object")
+            return Asked(codec, _told(call_id), None, fault)
+        if method is None:
+            return Asked(
+                codec, call_id, None, MethodNotFound(f"There is no remote function {name!r}")
+            )
+        try:
+            params = method.accept(params)
+        except InvalidParams as error:
+            return Asked(codec, call_id, None, error)
+        if named:
+            return Asked(codec, call_id, method, None, (), params)
+        return Asked(codec, call_id, method, None, params)
 
 
-def _text_of(error: BaseException) -> str:
-    """Return an exception's text as UTF-8 can express it; its own `__str__` may fail."""
-    try:
-        return str(error).encode(errors="replace").decode()
-    except Exception:
-        return ""
+Invocation = Request
 
 
 def _is_id(value: Any) -> bool:
@@ -213,11 +167,4 @@ def _is_id(value: Any) -> bool:
 
 def _told(call_id: Any) -> Any:
     """Section 5: what is no request is answered even without an id, under null."""
-    return None if call_id is _ABSENT else call_id
-
-
-def _fault(call_id: Any, error: ErrorReply) -> Invocation:
-    """Return the answer to a request that cannot be run; none if it wanted no answer."""
-    if call_id is _ABSENT:
-        return Invocation(lambda: None)
-    return Invocation(lambda: JSON.error_body(call_id, error))
+    return None if call_id is ABSENT else call_id

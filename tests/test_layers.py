@@ -53,14 +53,18 @@ HOUSE = [
         (
             *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.context", "rpc.errors"),
             *(
+                "rpc.asked",
                 "rpc.codec",
+                "rpc.describing",
                 "rpc.engine",
                 "rpc.face",
                 "rpc.lifeline",
                 "rpc.link",
                 "rpc.message",
                 "rpc.methods",
+                "rpc.offering",
                 "rpc.proxy",
+                "rpc.signature",
             ),
         ),
         may=("stomp",),

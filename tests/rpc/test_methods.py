@@ -63,12 +63,9 @@ def test_a_name_is_given_once_and_not_json_rpcs_own() -> None:
             methods.add(whee, name=name)
 
 
-def test_only_ordinary_functions() -> None:
-    async def later() -> None:
-        """Be a coroutine."""
-
-    with pytest.raises(TypeError, match="ordinary function"):
-        Methods().add(later)
+def test_what_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match="callable"):
+        Methods().add(7)  # type: ignore[call-overload]
 
 
 def test_an_unknown_function_is_an_error_at_once() -> None:

@@ -1,0 +1,208 @@
+"""What was asked of a worker's function, and the responses to it. Neither says who runs it, nor when.
+
+Pure, like `methods`, which reads requests into these.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from rpc.codec import Codec
+from rpc.errors import ErrorReply, RemoteError
+from rpc.offering import MethodOptions
+from rpc.signature import Signature, unwrap
+
+OWN = "rpc."  # begins the names that are not for functions of the user's (JSON-RPC 2.0, section 8)
+ABSENT: Final = object()  # an id that is not there, which differs from an id that is null
+
+_NO_ARGS: tuple[Any, ...] = ()
+_NO_KWARGS: dict[str, Any] = {}
+_DEFAULTS = MethodOptions()
+
+
+class Method:
+    """A function under the name by which it is called."""
+
+    __slots__ = (
+        "accept",
+        "doc",
+        "function",
+        "is_async",
+        "is_stream",
+        "name",
+        "options",
+        "signature",
+    )
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], options: MethodOptions = _DEFAULTS
+    ) -> None:
+        """Raises `TypeError` as `Signature` does, `ValueError` for options that the function cannot have."""
+        inner = unwrap(function)
+        self.name = name
+        self.function = function
+        self.options = options
+        #: Its call returns a coroutine or an asynchronous generator: it wants an event loop.
+        self.is_async = inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
+        #: Its call returns a generator, of either kind: the result comes item by item.
+        self.is_stream = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+        self.doc = inspect.getdoc(inner) or ""
+        self.signature = Signature(function, name, check=options.check)
+        self.accept = self.signature.accept
+        if self.is_async and options.run_in in ("thread", "process"):
+            raise ValueError(
+                f"{name} is asynchronous: it runs on a loop, not in a {options.run_in}"
+            )
+
+
+class Asked:
+    """One request of a body.
+
+    `method` is None if `fault` says why it cannot be run; then the answer is `failed(fault)`.
+    `args` and `kwargs` are as the function is to get them. `call_id` is `ABSENT` in a notification.
+    """
+
+    __slots__ = ("_codec", "args", "call_id", "fault", "kwargs", "method")
+
+    def __init__(
+        self,
+        codec: Codec,
+        call_id: Any,
+        method: Method | None,
+        fault: ErrorReply | None,
+        args: Sequence[Any] = _NO_ARGS,
+        kwargs: Mapping[str, Any] = _NO_KWARGS,
+    ) -> None:
+        self._codec = codec
+        self.call_id = call_id
+        self.method = method
+        self.fault = fault
+        self.args = args
+        self.kwargs = kwargs
+
+    def call(self) -> Any:
+        """Call the function and return what it returns, be it a coroutine or a generator.
+
+        Raises what it raises, and `fault` if there is one.
+        """
+        if self.method is None:
+            raise self.fault or AssertionError("what cannot be run has a fault")
+        return self.method.function(*self.args, **self.kwargs)
+
+    def succeeded(self, result: Any) -> bytes | None:
+        """Return the response that carries a result; None if nobody wants one.
+
+        Never raises an `Exception`: a result that cannot be sent becomes an error.
+        """
+        call_id = self.call_id
+        if call_id is ABSENT:
+            return None
+        codec = self._codec
+        try:
+            return codec.result_body(call_id, result)
+        except Exception as error:  # an object's own code may take part in it
+            name = self.method.name if self.method else ""
+            return self.failed(ErrorReply(f"{name} returned what {codec.title} is not: {error}"))
+
+    def failed(self, error: BaseException, tracebacks: bool = False) -> bytes | None:
+        """Return the response that carries an error; None if nobody wants one.
+
+        An `ErrorReply` is sent as it is, anything else as `RemoteError`. `tracebacks`: with where it was
+        raised, which shows the worker's code. Never raises an `Exception`.
+        """
+        call_id, codec = self.call_id, self._codec
+        if call_id is ABSENT:
+            return None
+        told = error if isinstance(error, ErrorReply) else _remote_error(error, tracebacks)
+        try:
+            return codec.error_body(call_id, told)
+        except Exception:  # its data are no data, or its text is none
+            return codec.error_body(call_id, ErrorReply(_text_of(error), None, told.code))
+
+
+class Request:
+    """What a body asks: one request, or (`is_batch`) several. `asked` has at least one."""
+
+    __slots__ = ("_codec", "_tracebacks", "asked", "is_batch", "is_quick", "name", "options")
+
+    def __init__(
+        self, asked: Sequence[Asked], codec: Codec, *, is_batch: bool, tracebacks: bool
+    ) -> None:
+        self.asked = asked
+        self.is_batch = is_batch
+        self._codec = codec
+        self._tracebacks = tracebacks
+        method = None if is_batch else asked[0].method
+        if method is None:
+            #: The function's name; empty for a batch and for what cannot be run.
+            self.name = ""
+            #: The function's; the defaults where there is not one function.
+            self.options = _DEFAULTS
+            #: There is nothing to run but the worker's own: `run` answers it at once.
+            self.is_quick = all(
+                each.method is None or each.method.name.startswith(OWN) for each in asked
+            )
+        else:
+            self.name = method.name
+            self.options = method.options
+            self.is_quick = method.name.startswith(OWN)
+
+    def reply(self, responses: Sequence[bytes | None]) -> bytes | None:
+        """Return one body for the responses to all of `asked`; None if nobody wants any."""
+        if not self.is_batch:
+            return responses[0]
+        wanted = [response for response in responses if response is not None]
+        return self._codec.batch(wanted) if wanted else None
+
+    def run(self) -> bytes | None:
+        """Run all of it here and now, in order, and return the reply's body; None if nobody wants one.
+
+        For functions that are neither asynchronous nor streams. Never raises an `Exception`.
+        """
+        return self.reply([self._run(asked) for asked in self.asked])
+
+    def _run(self, asked: Asked) -> bytes | None:
+        if asked.fault is not None:
+            return asked.failed(asked.fault)
+        try:
+            result = asked.call()
+        except (Exception, SystemExit) as error:  # whatever it is, it is the caller's to know
+            return asked.failed(error, self._tracebacks)
+        return asked.succeeded(result)
+
+
+def _remote_error(error: BaseException, tracebacks: bool) -> RemoteError:
+    kind, text = type(error).__name__, _text_of(error)
+    data = {"type": kind, "message": text}
+    if tracebacks:
+        lines = traceback.format_exception(type(error), error, _below(error.__traceback__))
+        data["traceback"] = _expressible("".join(lines))
+    return RemoteError(f"{kind}: {text}" if text else kind, data)
+
+
+def _below(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames above the function, which say nothing about it."""
+    each = trace
+    while each is not None:
+        if each.tb_frame.f_code is Asked.call.__code__:
+            return each.tb_next
+        each = each.tb_next
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(OWN):
+        trace = trace.tb_next
+    return trace
+
+
+def _text_of(error: BaseException) -> str:
+    """Return an exception's text as UTF-8 can express it; its own `__str__` may fail."""
+    try:
+        return _expressible(str(error))
+    except Exception:
+        return ""
+
+
+def _expressible(text: str) -> str:
+    return text.encode(errors="replace").decode()
