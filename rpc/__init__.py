@@ -19,7 +19,7 @@ in any language. The rooms, imports point down only:
 - `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
   asyncio and Twisted, to be imported by name, over `engine`;
 - `face`: what all clients share; `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
-- `calls`, `methods` → `asked` · `offering` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
+- `calls`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
 from rpc.blocking import CallFuture, Client, Worker
@@ -41,7 +41,7 @@ from rpc.errors import (
     ServiceUnavailable,
     Timeout,
 )
-from rpc.offering import method
+from rpc.registration import method
 
 __all__ = [
     "BrokerRefused",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from rpc.codec import Codec
 from rpc.errors import ErrorReply, RemoteError
-from rpc.offering import MethodOptions
+from rpc.registration import MethodOptions
 from rpc.signature import Signature, unwrap
 
 OWN = "rpc."  # begins the names that are not for functions of the user's (JSON-RPC 2.0, section 8)
@@ -32,6 +32,7 @@ class Method:
         "doc",
         "function",
         "is_async",
+        "is_own",
         "is_stream",
         "name",
         "options",
@@ -53,6 +54,7 @@ class Method:
         self.doc = inspect.getdoc(inner) or ""
         self.signature = Signature(function, name, check=options.check)
         self.accept = self.signature.accept
+        self.is_own = name.startswith(OWN)  # the worker's
         if self.is_async and options.run_in in ("thread", "process"):
             raise ValueError(
                 f"{name} is asynchronous: it runs on a loop, not in a {options.run_in}"
@@ -130,7 +132,7 @@ class Request:
     __slots__ = ("_codec", "_tracebacks", "asked", "is_batch", "is_quick", "name", "options")
 
     def __init__(
-        self, asked: Sequence[Asked], codec: Codec, *, is_batch: bool, tracebacks: bool
+        self, asked: Sequence[Asked], codec: Codec, is_batch: bool, tracebacks: bool
     ) -> None:
         self.asked = asked
         self.is_batch = is_batch
@@ -143,13 +145,11 @@ class Request:
             #: The function's; the defaults where there is not one function.
             self.options = _DEFAULTS
             #: There is nothing to run but the worker's own: `run` answers it at once.
-            self.is_quick = all(
-                each.method is None or each.method.name.startswith(OWN) for each in asked
-            )
+            self.is_quick = all(each.method is None or each.method.is_own for each in asked)
         else:
             self.name = method.name
             self.options = method.options
-            self.is_quick = method.name.startswith(OWN)
+            self.is_quick = method.is_own
 
     def reply(self, responses: Sequence[bytes | None]) -> bytes | None:
         """Return one body for the responses to all of `asked`; None if nobody wants any."""

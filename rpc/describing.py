@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from rpc.methods import OWN, Method
+from rpc.asked import Method
 
 _STARS: dict[Any, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
 _STREAMS = tuple(
@@ -27,7 +27,7 @@ def describe(methods: Iterable[Method]) -> list[dict[str, Any]]:
     `{}` where everything goes; variable ones with their stars), `returns` (JSON Schema; of an item, if it
     `streams`), `streams` and `idempotent`.
     """
-    return [_describe(method) for method in methods if not method.name.startswith(OWN)]
+    return [_describe(method) for method in methods if not method.is_own]
 
 
 def _describe(method: Method) -> dict[str, Any]:

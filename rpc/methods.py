@@ -20,8 +20,9 @@ from typing import Any, TypeVar, Unpack, overload
 
 from rpc.asked import ABSENT, OWN, Asked, Method, Request
 from rpc.codec import JSON, Codec
+from rpc.describing import describe
 from rpc.errors import InvalidParams, InvalidRequest, MethodNotFound, ParseError
-from rpc.offering import MethodOptions, Options, find_functions, mark_of
+from rpc.registration import MethodOptions, Options, find_functions, mark_of
 from rpc.signature import unwrap
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -29,7 +30,17 @@ Thing = TypeVar("Thing")
 
 _NONE: list[Any] = []  # params, if there are none
 
-__all__ = ["ABSENT", "OWN", "Asked", "Invocation", "Method", "MethodOptions", "Methods", "Request"]
+__all__ = [
+    "ABSENT",
+    "OWN",
+    "Asked",
+    "Invocation",
+    "Method",
+    "MethodOptions",
+    "Methods",
+    "Request",
+    "describe",
+]
 
 
 class Methods:
@@ -74,7 +85,7 @@ class Methods:
         return function
 
     def register(self, thing: Thing, prefix: str = "") -> Thing:
-        """Offer the functions of a class, an instance or a module, as `offering.find_functions` finds them.
+        """Offer the functions of a class, an instance or a module, as `find_functions` finds them.
 
         Each name begins with `prefix`. All of them, or none: raises as `add` and `find_functions` do.
         """
@@ -119,9 +130,9 @@ class Methods:
         else:
             if isinstance(told, list) and told:
                 batch = [self._read_one(each, codec) for each in told]
-                return Request(batch, codec, is_batch=True, tracebacks=self._tracebacks)
+                return Request(batch, codec, True, self._tracebacks)
             asked = self._read_one(told, codec)
-        return Request((asked,), codec, is_batch=False, tracebacks=self._tracebacks)
+        return Request((asked,), codec, False, self._tracebacks)
 
     def _read_one(self, told: Any, codec: Codec) -> Asked:
         if not isinstance(told, dict):

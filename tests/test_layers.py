@@ -37,11 +37,18 @@ HOUSE = [
         "roof",
         ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
         may=(
-            *("bench", "rpc faces", "rpc", "net", "watch", "joins", "options"),
+            *("bench", "admin", "rpc faces", "rpc", "net", "watch", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
     Room("bench", ("broker.bench.*",), may=("rpc faces", "rpc", "options", "stomp", "name")),
+    # 2, and it speaks what is next door: the broker as a service of remote calls.
+    Room(
+        "admin",
+        ("broker.admin.*",),
+        may=("rpc", "watch", "joins", "options", "stomp", "core", "errors", "name"),
+        never=PURE,
+    ),
     # Next door: of the broker only STOMP.
     Room(
         "rpc faces",
@@ -62,7 +69,7 @@ HOUSE = [
                 "rpc.link",
                 "rpc.message",
                 "rpc.methods",
-                "rpc.offering",
+                "rpc.registration",
                 "rpc.proxy",
                 "rpc.signature",
             ),
