@@ -232,6 +232,11 @@ class Connection:
             else:
                 self.resume_reading()
 
+    def dismiss(self, error: StompError) -> None:
+        """End the link with an ERROR, because somebody else wants it."""
+        if not self.closing:
+            self._end(error_frame(error, None, self.session.version or "1.0"))
+
     def pause_reading(self) -> None:
         """Take nothing from the client for now. Several may ask; all must `resume_reading`."""
         self._pauses += 1

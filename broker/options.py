@@ -88,6 +88,12 @@ class Options:
         "between two looks for what has expired or is not used any more, as in ActiveMQ",
         least=0.01,
     )
+    administrators: str = setting(
+        "",
+        "logins",
+        "with commas between them, that may call the broker's own methods (docs/administration.md);"
+        " empty: everybody who may connect, because nobody's login is checked yet",
+    )
     populate_user_id: bool = setting(
         False,
         "",

@@ -25,13 +25,15 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from broker.admin.desk import Desk
+from broker.admin.outside import House
 from broker.agenda import Agenda
 from broker.connection import Connection
 from broker.core.broker import Broker, Outside
 from broker.core.policy import Policies
 from broker.cron import next_cron
 from broker.dialect import Dialect
-from broker.errors import Refusal
+from broker.errors import Refusal, StompError
 from broker.filters import make_filter
 from broker.net.stream import Stream
 from broker.options import Options
@@ -91,7 +93,7 @@ class BrokerService(Service):
         `reactor` is Twisted's: it listens, tells the time and takes calls from threads.
         """
         self.options = options
-        self.streams: set[Stream] = set()
+        self.streams: dict[Stream, str] = {}  # and the session of each
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
         self._sessions = count(1)
@@ -125,7 +127,7 @@ class BrokerService(Service):
         author = Author(self.broker, self._id_prefix)
         self.broker.tell = Advisories(self.broker, self.presence, author).tell
         path = options.store_url.partition(":")[2]
-        Statistics(
+        statistics = Statistics(
             self.broker,
             self.presence,
             author,
@@ -136,6 +138,18 @@ class BrokerService(Service):
         )
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
+        Desk(
+            House(
+                self.broker,
+                self.presence,
+                statistics,
+                options,
+                self.broker.now,
+                lambda: {session: stream.address for stream, session in self.streams.items()},
+                self._dismiss,
+            ),
+            author,
+        )
         self.broker.load(stored, self._store.read)
         try:
             self.broker.routes.compose(options.composites)
@@ -214,13 +228,13 @@ class BrokerService(Service):
 
     def open_connection(self, stream: Stream, dialect: Dialect) -> Connection:
         """A client has come, to a listener of this dialect."""
-        self.streams.add(stream)
+        session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
         return Connection(
             self.broker,
             self.turn,
             self.options,
             self._id_prefix,
-            f"{self._name}-{next(self._sessions)}",
+            session,
             self._agenda,
             stream,
             dialect,
@@ -228,10 +242,15 @@ class BrokerService(Service):
 
     def forget(self, stream: Stream) -> None:
         """A client has gone."""
-        self.streams.discard(stream)
+        self.streams.pop(stream, None)
         if self._all_gone is not None and not self.streams:
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)
+
+    def _dismiss(self, session: str, error: StompError) -> None:
+        """End the connection of a session, if it is there."""
+        for stream in [stream for stream, each in self.streams.items() if each == session]:
+            stream.dismiss(error)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Run a callable after a while."""

@@ -114,7 +114,12 @@ class Turn:
             if self.broker.again and not self._disk_is_behind():
                 self.broker.go_on(self._read)
         finally:
-            if self.dirty or (self.broker.again and not self._disk_is_behind()):
+            if (
+                self.dirty
+                or (self.broker.again and not self._disk_is_behind())
+                # Else nobody would write what these wait for.
+                or ((self._promises or self.broker.starving) and self._on_the_way is None)
+            ):
                 self._go_on()
 
     def _disk_is_behind(self) -> bool:

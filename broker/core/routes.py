@@ -271,6 +271,13 @@ class Routes:
             self._forget_spellings()
         return idle - idle_before
 
+    def remove_queue(self, queue: Queue) -> None:
+        """Remove a queue that has no messages, and no consumers but those who take from any."""
+        self._remove_queue(queue)
+        self._virtual.leave_queue(queue, self.topics.values())
+        self.changed()
+        self._forget_spellings()
+
     def _add_queue(self, queue: Queue) -> Queue:
         self.queues[queue.name] = queue
         self._virtual.meet_queue(queue, self.topics.values())

@@ -322,9 +322,10 @@ class Topic:
         self._plain = False
         self._broker.routes.changed()
 
-    def release(self, keeper: Keeper) -> None:
-        """Somebody stores nothing any more."""
-        self.keepers.remove(keeper)
+    def release(self, keeper: Keeper, stays: bool = False) -> None:
+        """Somebody stores nothing any more; if it `stays`, one record less of each."""
+        if not stays:
+            self.keepers.remove(keeper)
         self._copies -= 1
         self._plain = self._is_plain()
         self._broker.routes.changed()

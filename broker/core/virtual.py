@@ -48,6 +48,15 @@ class VirtualTopics:
                 if matches(topic.name):
                     self._lead(topic, queue)
 
+    def leave_queue(self, queue: Queue, topics: Iterable[Topic]) -> None:
+        """A queue is no more: the topics lead elsewhere, if anywhere."""
+        if self._consumers.pop(queue, None) is None:
+            return
+        for topic in topics:
+            for keeper in [*topic.keepers]:
+                if isinstance(keeper, Forwards) and keeper.remove(queue):
+                    topic.release(keeper, stays=keeper.has_queues)
+
     def _lead(self, topic: Topic, queue: Queue) -> None:
         forwards = next((each for each in topic.keepers if isinstance(each, Forwards)), None)
         if forwards is None:
@@ -71,6 +80,19 @@ class Forwards:
         """One more consumer has a queue."""
         self._queues.append(queue)
         self.roams = self.roams and is_pattern(virtual_topic_of(queue.name))
+
+    def remove(self, queue: Queue) -> bool:
+        """A queue is no more; tell whether it was one of these."""
+        if queue not in self._queues:
+            return False
+        self._queues.remove(queue)
+        self.roams = all(is_pattern(virtual_topic_of(each.name)) for each in self._queues)
+        return True
+
+    @property
+    def has_queues(self) -> bool:
+        """True while there is anybody to put messages for."""
+        return bool(self._queues)
 
     def put(self, message: Message) -> None:
         """Take a message of the topic."""

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Protocol as Interface
 from typing import cast
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -33,6 +34,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broker.connection import Connection
+from broker.errors import StompError
 from broker.turn import Turn
 
 PATIENCE = 60.0  # seconds in which a client that is being left must take something
@@ -116,6 +118,17 @@ class Stream(Protocol):
     def say_goodbye(self) -> None:
         """The broker stops: hear no more, say what is owed."""
         self._connection.end_of_input(died=False)
+
+    @property
+    def address(self) -> str:
+        """The client's, HOST:PORT."""
+        peer = self.transport.getPeer()
+        return f"{peer.host}:{peer.port}" if isinstance(peer, IPv4Address | IPv6Address) else ""
+
+    def dismiss(self, error: StompError) -> None:
+        """End the link with an ERROR."""
+        self._begin()
+        self._connection.dismiss(error)
 
     # broker.connection.Transport
 

@@ -1,6 +1,6 @@
 """Messages of the broker's own: what it tells those who watch, and what it answers those who ask.
 
-They are never stored. Their ids are made as those of all others are, and no two are the same.
+They are not stored, unless whoever asked wants his answer to be. Their ids are made as those of all others are, and no two are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Author:
         """`id_prefix` begins the ids of messages; no two stores or runs share one."""
         self._broker = broker
         self._id_prefix = id_prefix
-        self._answering = False
+        self.answering = False  # what is sent now is an answer
         self._tasks = Tasks(broker)
 
     def write(self, headers: Mapping[str, str], body: bytes) -> Message:
@@ -64,14 +64,16 @@ class Author:
 
     def send(self, request: Mapping[str, str], message: Message) -> None:
         """Send a message to whoever asked, if it is still there and there is room for it."""
-        self._answering = True
+        self.answering = True
         try:
-            self._broker.admit(False, len(message.tail))
-            self._broker.routes.find(request["reply-to"]).put(message)
+            route = self._broker.routes.find(request["reply-to"])
+            message.durable = message.durable and route.durable
+            self._broker.admit(message.durable, len(message.tail))
+            route.put(message)
         except Refusal:
             return
         finally:
-            self._answering = False
+            self.answering = False
 
     def serve(self, destination: str, answer: Callable[[Message], None]) -> Service:
         """Return a destination that answers whatever is sent there, unless that is an answer itself.
@@ -80,7 +82,7 @@ class Author:
         """
 
         def put(message: Message) -> None:
-            if not self._answering:
+            if not self.answering:
                 answer(message)
 
         return Service(destination, put)

@@ -116,8 +116,8 @@ class Statistics:
 
         def answer(is_reset: bool, read: Read) -> None:
             if is_reset:
-                self._reset()
-            self._reply(request, self._of_broker())
+                self.reset()
+            self._reply(request, self.of_broker())
 
         self._author.gradually(lambda: [is_reset], answer, message)
 
@@ -131,7 +131,8 @@ class Statistics:
         temporary = [each for each in routes.temporaries() if isinstance(each, Topic)]
         return [*routes.topics.values(), *temporary]
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin to count anew."""
         for queue in self._queues():
             queue.before = queue.waiting + in_flight(queue)
             queue.enqueued = queue.expired = queue.dropped = 0
@@ -140,7 +141,8 @@ class Statistics:
         self._presence.gone = Counts()
         self._presence.published = 0
 
-    def _of_broker(self) -> Map:
+    def of_broker(self) -> Map:
+        """Return the numbers of the whole broker."""
         broker, presence, queues = self._broker, self._presence, self._queues()
         counts = counted(Counts.of(queues))
         gone = presence.gone

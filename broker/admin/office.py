@@ -1,0 +1,211 @@
+"""What becomes of a request to the broker: read, allowed or not, carried out turn by turn, answered.
+
+1. It becomes an errand, which begins at the end of the turn; each request of a batch when the one before is done.
+2. A method that changes something is answered when its change is on disk, as a RECEIPT is. So is its failure, for a
+   part may be done.
+3. The answer is written like any worker's (docs/rpc-protocol.md) and goes to `reply-to`. Who wants none gets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.admin.errand import Errand, durable, turn
+from broker.admin.faults import refused
+from broker.admin.inspection import Inspection
+from broker.admin.outside import House
+from broker.admin.shelves import Shelves
+from broker.admin.upkeep import Upkeep
+from broker.core.message import Message
+from broker.errors import Refusal
+from broker.tail import END, read_headers
+from broker.watch.author import COST, MOST_WAITING, Author
+from rpc.codec import Codec, codec_for
+from rpc.describing import describe
+from rpc.errors import ErrorReply, Forbidden, InvalidRequest, Overloaded
+from rpc.methods import Asked, Methods, Request
+
+SERVICE = "broker"
+MOST = 1024 * 1024  # bytes of a request
+RETRY_AFTER = 1.0  # seconds, for those who come when there is too much to do
+#: Methods that change what must be on disk before anybody is told that it is done.
+CHANGES = frozenset(
+    (
+        *("purge", "remove", "move", "copy", "retry", "delete_queue"),
+        *("unschedule", "unsubscribe_durable", "close_connection"),
+    )
+)
+#: Methods that everybody may call.
+OPEN = frozenset(("rpc.ping", "rpc.describe"))
+COPIED = ("correlation-id", "expires", "persistent")  # from a request into its reply
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done so far."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    errors: dict[str, int] = field(default_factory=dict)  # code → how often
+
+    def add(self, seconds: float, failure: ErrorReply | None) -> None:
+        """Count one more."""
+        self.calls += 1
+        self.seconds += seconds
+        if failure is not None:
+            code = str(failure.code)
+            self.errors[code] = self.errors.get(code, 0) + 1
+
+    def show(self) -> dict[str, Any]:
+        """Return it as an object of JSON."""
+        return {"calls": self.calls, "errors": self.errors, "seconds": round(self.seconds, 6)}
+
+
+class Office:
+    """Serves requests."""
+
+    def __init__(self, house: House, author: Author) -> None:
+        self._house = house
+        self._broker = house.broker
+        self._author = author
+        logins = house.options.administrators.split(",")
+        self._administrators = frozenset(filter(None, (login.strip() for login in logins)))
+        self._size = 0  # bytes of the requests that are being served
+        self._by_id: dict[str, Errand] = {}  # of those, by correlation-id
+        self._tally = Tally()
+        self._tallies: dict[str, Tally] = {}
+        self._methods = Methods()
+        for methods in (Inspection(house), Shelves(house), Upkeep(house)):
+            self._methods.register(methods)
+        for own in (self._ping, self._describe, self._stats, self._cancel):
+            self._methods.add_own(own, f"rpc.{own.__name__.removeprefix('_')}")
+
+    def take(self, message: Message, login: str, everyone: bool) -> None:
+        """Serve a request that somebody has sent; `everyone`: it is meant for all workers of the service."""
+        if 0 < message.expires <= self._broker.now:
+            return
+        headers = read_headers(message.tail)
+        codec = codec_for(headers.get("content-type"))
+        body = message.tail[message.tail.index(b"\n\n") + 2 : -len(END)]
+        wanted = {name: headers[name] for name in (*COPIED, "reply-to") if headers.get(name)}
+        if everyone:
+            wanted["worker"] = self._house.presence.name
+        size = len(message.tail) + COST
+        if len(body) > MOST:
+            self._refuse(wanted, codec, InvalidRequest(f"A request has {MOST} bytes at most"))
+        elif self._size + size > MOST_WAITING:
+            busy = Overloaded("Too many requests are being served", retry_after=RETRY_AFTER)
+            self._refuse(wanted, codec, busy)
+        else:
+            self._size += size
+            allowed = not self._administrators or login in self._administrators
+            errand = Errand(self._broker, self._serve(wanted, codec, body, size, allowed))
+            if "correlation-id" in wanted:
+                self._by_id[wanted["correlation-id"]] = errand
+
+    def _refuse(self, wanted: Mapping[str, str], codec: Codec, error: ErrorReply) -> None:
+        """Refuse a request unread."""
+        self._tally.add(0.0, error)
+        self._reply(wanted, codec, codec.error_body(None, error))
+
+    async def _serve(
+        self, wanted: Mapping[str, str], codec: Codec, body: bytes, size: int, allowed: bool
+    ) -> None:
+        """Carry out a request. Raises what is nobody's fault but ours, after the answer."""
+        failures: list[Exception] = []
+        try:
+            request = self._methods.read(body, codec)
+            responses = [await self._run(asked, allowed, failures) for asked in request.asked]
+            if any(asked.method and asked.method.name in CHANGES for asked in request.asked):
+                await durable(self._broker)
+            self._answer(wanted, codec, request, responses)
+        finally:
+            self._size -= size
+            self._by_id.pop(wanted.get("correlation-id", ""), None)
+        for failure in failures:
+            raise failure
+
+    def _answer(
+        self,
+        wanted: Mapping[str, str],
+        codec: Codec,
+        request: Request,
+        responses: list[bytes | None],
+    ) -> None:
+        body = request.reply(responses)
+        if body is not None:
+            self._reply(wanted, codec, body)
+
+    async def _run(self, asked: Asked, allowed: bool, failures: list[Exception]) -> bytes | None:
+        """Carry out one request; return the response."""
+        await turn()
+        elapsed = self._broker.outside.elapsed
+        began, result = elapsed(), None
+        failure = asked.fault
+        name = asked.method.name if asked.method is not None else ""
+        if name and not (allowed or name in OPEN):
+            failure = Forbidden(f"{name} is for administrators")
+        if failure is None:
+            try:
+                result = asked.call()
+                if asked.method is not None and asked.method.is_async:
+                    result = await result
+            except ErrorReply as error:
+                failure = error
+            except Refusal as error:
+                failure = refused(error)
+            except Exception as error:
+                failure = ErrorReply("The broker failed; its log says more")
+                failures.append(error)
+        for tally in (self._tally, self._tallies.setdefault(name, Tally())):
+            tally.add(elapsed() - began, failure)
+        return asked.succeeded(result) if failure is None else asked.failed(failure)
+
+    def _reply(self, wanted: Mapping[str, str], codec: Codec, body: bytes) -> None:
+        """Send an answer to whoever wants one, if it is still in time."""
+        if "reply-to" not in wanted:
+            return
+        headers = {"content-type": codec.content_type}
+        headers |= {name: value for name, value in wanted.items() if name != "reply-to"}
+        message = self._author.write(headers, body)
+        expires = wanted.get("expires", "")
+        if expires.isascii() and expires.isdecimal():
+            message.expires = int(expires)
+        if 0 < message.expires <= self._broker.now:
+            return
+        message.durable = wanted.get("persistent", "").strip().lower() == "true"
+        self._author.send(wanted, message)
+
+    # What every worker can be asked.
+
+    def _ping(self) -> str:
+        """Answer, to show that somebody is there."""
+        return "pong"
+
+    def _describe(self) -> dict[str, Any]:
+        """Tell what the service offers."""
+        return {
+            "service": SERVICE,
+            "worker": self._house.presence.name,
+            "doc": "The broker itself: docs/administration.md",
+            "methods": describe(self._methods),
+        }
+
+    def _stats(self) -> dict[str, Any]:
+        """Tell what was done so far."""
+        return {
+            "service": SERVICE,
+            "worker": self._house.presence.name,
+            "started": self._house.started / 1000,
+            "running": len(self._by_id),
+            **self._tally.show(),
+            "methods": {name: tally.show() for name, tally in self._tallies.items() if name},
+        }
+
+    def _cancel(self, id: str) -> None:
+        """Nobody waits for a request any more: what is done of it stays done, the rest is not begun."""
+        errand = self._by_id.get(id)
+        if errand is not None:
+            errand.cancel()

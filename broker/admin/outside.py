@@ -1,0 +1,27 @@
+"""What the broker's own methods need of the floors above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from broker.core.broker import Broker
+from broker.errors import StompError
+from broker.options import Options
+from broker.watch.presence import Presence
+from broker.watch.statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The broker with all that stands around it."""
+
+    broker: Broker
+    presence: Presence
+    statistics: Statistics
+    options: Options
+    started: int  # milliseconds since 1970
+    #: Returns the address of each connection, by session.
+    addresses: Callable[[], Mapping[str, str]]
+    #: Ends the connection of a session with an ERROR.
+    dismiss: Callable[[str, StompError], None]
