@@ -10,6 +10,7 @@ Knows JSON-RPC 2.0's objects; no STOMP, sockets, threads or clocks.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -166,8 +167,8 @@ class _Json(Codec):
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
         else:
-            if b"null" not in data or value is None:  # else one may have been NaN
-                return data
+            if type(value) is str or value is None or not _find_null(data):
+                return data  # else one may have been NaN
         try:
             return _encoder.encode(value).encode()
         except UnicodeEncodeError:  # half of a surrogate pair: JSON has it, UTF-8 has not
@@ -194,6 +195,7 @@ class _Json(Codec):
         return b"[%b]" % b",".join(bodies)
 
 
+_find_null = re.compile(b"null").search  # twice as quick as `in`
 _quick_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _quick_decode = msgspec.json.Decoder().decode
 _to_builtins = partial(msgspec.to_builtins, enc_hook=_plain)
