@@ -22,8 +22,9 @@ in any language. The rooms, imports point down only:
 - `calls`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
-from rpc.blocking import CallFuture, Client, Worker
-from rpc.caller import CallOptions, ClientStats
+from rpc.blocking import CallFuture, Client, Stream, Worker
+from rpc.broadcast import Answer
+from rpc.caller import ClientStats
 from rpc.errors import (
     BrokerRefused,
     Cancelled,
@@ -44,6 +45,7 @@ from rpc.errors import (
 from rpc.registration import method
 
 __all__ = [
+    "Answer",
     "BrokerRefused",
     "CallFuture",
     "CallOptions",
@@ -62,6 +64,8 @@ __all__ = [
     "RemoteTimeout",
     "RpcError",
     "ServiceUnavailable",
+    "Stream",
+    "StreamBroken",
     "Timeout",
     "Worker",
     "method",

@@ -14,43 +14,54 @@ A connection's life, as the face drives it::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 from broker.stomp import Frame
 from broker.stomp.frame import header_lines
-from rpc.calls import Call, Calls, OnLoss
-from rpc.codec import JSON
+from rpc.batch import Batch
+from rpc.broadcast import Broadcast
+from rpc.calls import C, Call, Calls, Kind, Notification
+from rpc.codec import CODECS, JSON, Codec
+from rpc.context import CURRENT, TRACE, trace_headers
 from rpc.errors import RpcError, ServiceUnavailable
+from rpc.items import Items
 from rpc.link import Link
-from rpc.message import reply_queue, request_headers, request_queue
+from rpc.message import reply_queue, request_headers, request_queue, service_topic
+from rpc.options import VERSION, CallOptions, OnLoss, head_name
 
-TIMEOUT = 30.0  # seconds a call waits for its reply; a call that waits for ever is a bug that hides
-CONFIRMED = b'{"jsonrpc":"2.0","result":null}'  # what a RECEIPT amounts to
-VERSION = "1.2"  # whose escapes headers of the caller's own are written in
-#: Headers that are ours to write.
-RESERVED = frozenset(
-    (
-        "destination",
-        "content-type",
-        "content-length",
-        "correlation-id",
-        "dedup-id",
-        "expires",
-        "mandatory",
-        "persistent",
-        "receipt",
-        "reply-to",
-        "transaction",
-    )
-)
+IDEMPOTENCY_KEY = "idempotency-key"
+CALL = Kind(Call, "queue")
+NOTIFICATION = Kind(Notification, "notification")
 
 
-class Unset:
-    """No value was given."""
+def batch_of(count: int) -> Kind[Batch]:
+    """Return the kind of call that is a batch of so many; its `params` is the whole body."""
+    kind = Kind(partial(Batch, count=count), "queue")
+    kind.is_whole = True
+    return kind
 
 
-UNSET = Unset()
+def broadcast(first: int | None, timeout: float | None) -> Kind[Broadcast]:
+    """Return the kind of call that every worker answers: the first so many, or all there are (None).
+
+    Raises `ValueError` for what makes no sense.
+    """
+    if first is not None and first < 1:
+        raise ValueError(f"The first answers are a positive number, not {first}")
+    if first is None and timeout is None:
+        raise ValueError(
+            "Nobody knows when all have answered: give a timeout, or how many to wait for"
+        )
+    return Kind(partial(Broadcast, first=first), "topic")
+
+
+def stream(options: CallOptions) -> Kind[Items]:
+    """Return the kind of call whose result comes item by item."""
+    kind = Kind(partial(Items, credit=options.credit), "queue")
+    kind.lines = b"stream-credit:%d\n" % options.credit
+    return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +72,6 @@ class ClientStats:
     pending: int  # calls waiting for a reply
     late: int  # replies that came when nobody waited for them any more
     connections: int  # connections made
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """How a call is made. Raises `ValueError` for what makes no sense."""
-
-    timeout: float | None = TIMEOUT  # seconds until `Timeout`; None: waits for ever
-    on_loss: str = "fail"  # of its connection: "fail", "wait" for the reply, or "resend"
-    no_worker: str = "wait"  # "fail": `ServiceUnavailable` at once if no worker is there
-    headers: Mapping[str, str] = field(default_factory=dict)  # more of them, for the worker to read
-
-    def __post_init__(self) -> None:
-        if self.timeout is not None and self.timeout <= 0:
-            raise ValueError(f"A timeout is a positive number of seconds, not {self.timeout}")
-        if self.on_loss not in {each.value for each in OnLoss}:
-            raise ValueError(f"on_loss is fail, wait or resend, not {self.on_loss!r}")
-        if self.no_worker not in ("wait", "fail"):
-            raise ValueError(f"no_worker is wait or fail, not {self.no_worker!r}")
-        if taken := sorted(RESERVED & self.headers.keys()):
-            raise ValueError(f"The header {taken[0]} is the call's own")
-
-    def within(self, timeout: float | Unset | None) -> CallOptions:
-        """Return the same with another timeout, if one was given."""
-        return self if isinstance(timeout, Unset) else replace(self, timeout=timeout)
 
 
 class Caller:
@@ -98,16 +85,29 @@ class Caller:
         self.calls = Calls(unique[:8])
         self.service = service
         self._replies = reply_queue(unique)
-        queue = request_queue(service)
+        queue, topic = request_queue(service), service_topic(service)
+        #: What the requests of each kind begin with, by the options that matter to it.
         self._heads = {
-            no_worker: _head(
-                request_headers(
-                    queue, self._replies, durable=durable, mandatory=no_worker == "fail"
+            kind: {
+                head_name(codec.name, no_worker): _head(
+                    request_headers(
+                        destination,
+                        reply_to,
+                        durable=keeps,
+                        mandatory=no_worker == "fail" and reply_to is not None,
+                        codec=codec,
+                    )
                 )
+                for codec in CODECS.values()
+                for no_worker in ("wait", "fail")
+            }
+            for kind, destination, reply_to, keeps in (
+                ("queue", queue, self._replies, durable),
+                ("notification", queue, None, durable),
+                ("topic", topic, self._replies, False),
             )
-            for no_worker in ("wait", "fail")
         }
-        self._notification_head = _head(request_headers(queue, None, durable=durable))
+        self._control_head = _head(request_headers(topic, None, durable=False))
 
     def greeting(self, link: Link) -> bytes:
         """Return what a new connection is to be told first; the calls it brings are in `calls.to_send`."""
@@ -120,34 +120,38 @@ class Caller:
         options: CallOptions,
         now: float,
         wall: float,
-        *,
-        notifies: bool = False,
-    ) -> Call:
+        kind: Kind[C],
+    ) -> C:
         """Begin a call; `call.data` is to be written. `now` is monotonic, `wall` since 1970, in seconds.
 
-        `params` is what `encode_params` returned. One that `notifies` gets no reply: it is done when the
-        broker has confirmed it. Raises `ValueError` for a name that cannot be sent.
+        `params` is what `encode_params` returned. Raises `ValueError` for a name that cannot be sent.
         """
-        timeout, on_loss = options.timeout, OnLoss(options.on_loss)
-        deadline = None if timeout is None else now + timeout
-        name = JSON.encode(method)  # before there is a call
-        call = self.calls.open(deadline, method, timeout, on_loss)
-        call_id, more = call.call_id.encode(), _lines(options)
-        if on_loss is OnLoss.RESEND:
-            more += b"dedup-id:%b\n" % call_id
+        timeout, codec, more = options.timeout, options.coder, options.lines
+        name = _name(codec, method)  # before there is a call
+        call = self.calls.open(
+            None if timeout is None else now + timeout,
+            method,
+            timeout,
+            options.policy,
+            codec,
+            kind.make,
+        )
+        call_id = call.call_id.encode()
         if timeout is not None:
             more += b"expires:%d\n" % int((wall + timeout) * 1000)
-        if notifies:
-            head, id_name, body = (
-                self._notification_head,
-                b"receipt",
-                JSON.notification_body(name, params),
-            )
+        if call.on_loss is OnLoss.RESEND:
+            more += b"dedup-id:%b\n" % call_id
+            if IDEMPOTENCY_KEY not in options.headers:
+                more += b"%b:%b\n" % (IDEMPOTENCY_KEY.encode(), call_id)
+        if CURRENT.get() is not None:
+            more += _trace(options)
+        if kind is CALL:
+            id_name, body = b"correlation-id", codec.call_body(call_id, name, params)
         else:
-            head, id_name = self._heads[options.no_worker], b"correlation-id"
-            body = JSON.call_body(call_id, name, params)
+            more += kind.lines
+            id_name, body = _differs(kind, call_id, name, params, codec)
         call.data = b"%b%b:%b\n%bcontent-length:%d\n\n%b\0\n" % (
-            head,
+            self._heads[kind.head][options.head],
             id_name,
             call_id,
             more,
@@ -155,6 +159,26 @@ class Caller:
             body,
         )
         return call
+
+    def give_up(self, call: Call) -> bytes:
+        """End a call that nobody waits for any more; return what tells its worker, if it may have one."""
+        waited = self.calls.forget(call)
+        if not ((waited and call.is_run) or call.runs_on):
+            return b""
+        call.runs_on = False
+        return self._control(b"rpc.cancel", {"id": call.call_id})
+
+    def renew(self, items: Items) -> bytes:
+        """Return what gives a stream's worker more credit, if it is time for that."""
+        credit = items.renewal()
+        if not credit:
+            return b""
+        return self._control(b"rpc.credit", {"id": items.call_id, "credit": credit})
+
+    def _control(self, method: bytes, params: Mapping[str, Any]) -> bytes:
+        """Return a word to all workers."""
+        body = JSON.notification_body(b'"%b"' % method, JSON.encode(params))
+        return b"%bcontent-length:%d\n\n%b\0\n" % (self._control_head, len(body), body)
 
     def take(self, frames: list[Frame]) -> list[Call]:
         """Give replies to their calls, and RECEIPTs to theirs; return those that are done now."""
@@ -164,9 +188,11 @@ class Caller:
                 headers, error = frame.headers, None
                 if "returned" in headers:
                     error = self._unavailable()
-                call = self.calls.answer(headers.get("correlation-id", ""), frame.body, error)
+                call = self.calls.answer(
+                    headers.get("correlation-id", ""), frame.body, error, headers
+                )
             elif frame.command == "RECEIPT":
-                call = self.calls.answer(frame.headers.get("receipt-id", ""), CONFIRMED)
+                call = self.calls.answer(frame.headers.get("receipt-id", ""), b"")
             else:
                 continue
             if call is not None:
@@ -188,12 +214,31 @@ def _head(headers: Mapping[str, str]) -> bytes:
     return b"SEND\n" + header_lines(headers.items(), VERSION)
 
 
-def encode_params(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+def encode_params(args: tuple[Any, ...], kwargs: Mapping[str, Any], codec: Codec = JSON) -> bytes:
     """Return a call's arguments as they travel. Raises `TypeError` or `ValueError` for what cannot."""
     if args and kwargs:
         raise TypeError("JSON-RPC takes arguments by position or by name, not both in one call")
-    return JSON.encode(kwargs or args)
+    return codec.encode(kwargs or args)
 
 
-def _lines(options: CallOptions) -> bytes:
-    return header_lines(options.headers.items(), VERSION) if options.headers else b""
+@lru_cache(maxsize=256)
+def _name(codec: Codec, method: str) -> bytes:
+    return codec.encode(method)
+
+
+def _trace(options: CallOptions) -> bytes:
+    """Return the header lines that hand the current call's trace on, unless the caller has one of its own."""
+    if not options.headers.keys().isdisjoint(TRACE):
+        return b""
+    return header_lines(trace_headers().items(), VERSION)
+
+
+def _differs(
+    kind: Kind[Any], call_id: bytes, name: bytes, params: bytes, codec: Codec
+) -> tuple[bytes, bytes]:
+    """Return the name of the header that has the id, and the body, of what is no plain call."""
+    if kind is NOTIFICATION:
+        return b"receipt", codec.notification_body(name, params)
+    if kind.is_whole:
+        return b"correlation-id", params
+    return b"correlation-id", codec.call_body(call_id, name, params)

@@ -6,7 +6,7 @@ that has threads holds its own lock around every method.
 
 One call's life::
 
-    open ──> answer ──> done       the reply came
+    open ──> answer ──> done       the reply came; with several of them (`single` is False) the last one
       │ └──> expire ──> done       its deadline passed: a reply that comes now is late
       │ └──> interrupt             the connection went: ended, or kept for the next one (`OnLoss`)
       └────> forget                the caller went away
@@ -14,20 +14,13 @@ One call's life::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
-from rpc.codec import JSON
+from rpc.codec import JSON, Codec
 from rpc.errors import BrokerRefused, Cancelled, ConnectionLost, RpcError, Timeout
-
-
-class OnLoss(Enum):
-    """What becomes of a call that may have left when its connection broke. One that had not is sent again."""
-
-    FAIL = "fail"  # it ends with `ConnectionLost`: the function may have run
-    WAIT = "wait"  # the reply may come over the next connection
-    RESEND = "resend"  # the call is sent once more: for functions that may run twice
+from rpc.options import OnLoss
 
 
 class Call:
@@ -35,6 +28,7 @@ class Call:
 
     __slots__ = (
         "call_id",
+        "codec",
         "data",
         "deadline",
         "done",
@@ -44,9 +38,13 @@ class Call:
         "on_loss",
         "place",
         "reply",
+        "runs_on",
         "sent",
         "timeout",
     )
+
+    single = True  # one reply ends it
+    is_run = True  # by a worker, under its correlation-id
 
     def __init__(
         self,
@@ -55,25 +53,68 @@ class Call:
         method: str = "",
         timeout: float | None = None,
         on_loss: OnLoss = OnLoss.FAIL,
+        codec: Codec = JSON,
     ) -> None:
         self.call_id = call_id
         self.deadline = deadline  # monotonic seconds; None: waits for ever
         self.method = method
         self.timeout = timeout  # seconds, for the words of `Timeout`
         self.on_loss = on_loss
+        self.codec = codec  # of its replies
         self.data = b""  # the SEND
         self.place = 0  # where it was written in the connection's stream
         self.sent = False  # it may have left on a connection that was lost
         self.kept = False  # it has outlived a connection
         self.done = False
+        self.runs_on = False  # it has ended here, and the worker that runs it does not know
         self.reply = b""  # the reply's body, unless there is an error
         self.error: RpcError | None = None
+
+    def take(self, headers: Mapping[str, str], body: bytes, error: RpcError | None) -> bool:
+        """Take one of several replies; return whether it was the last."""
+        raise NotImplementedError
+
+    def overdue(self) -> RpcError | None:
+        """Return what the call ends with at its deadline; None if that is no failure."""
+        return Timeout(f"No reply to {self.method!r} within {self.timeout} s")
 
     def result(self) -> Any:
         """Return what a call that is done gave, or raise how it failed."""
         if self.error is not None:
             raise self.error
-        return JSON.read_reply(self.reply)
+        return self.codec.read_reply(self.reply)
+
+
+class Notification(Call):
+    """One that gets no reply: it is done when the broker has confirmed it."""
+
+    __slots__ = ()
+
+    is_run = False
+
+    def result(self) -> None:
+        """Return nothing, or raise how it failed."""
+        if self.error is not None:
+            raise self.error
+
+
+C = TypeVar("C", bound=Call)
+Make: TypeAlias = Callable[[str, float | None, str, float | None, OnLoss, Codec], C]
+
+
+class Kind(Generic[C]):
+    """What sort of call: which `Call` it is, and how its frame differs."""
+
+    __slots__ = ("head", "is_whole", "lines", "make")
+
+    def __init__(self, make: Make[C], head: str) -> None:
+        self.make = make
+        self.head = head  # which of the heads prepared
+        self.lines = b""  # header lines besides
+        self.is_whole = False  # `params` is the body
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Calls:
@@ -92,28 +133,65 @@ class Calls:
     def __iter__(self) -> Iterator[Call]:
         return iter(self._pending.values())
 
+    @overload
     def open(
         self,
         deadline: float | None,
         method: str = "",
         timeout: float | None = None,
         on_loss: OnLoss = OnLoss.FAIL,
+        codec: Codec = JSON,
+    ) -> Call: ...
+
+    @overload
+    def open(
+        self,
+        deadline: float | None,
+        method: str,
+        timeout: float | None,
+        on_loss: OnLoss,
+        codec: Codec,
+        make: Make[C],
+    ) -> C: ...
+
+    def open(
+        self,
+        deadline: float | None,
+        method: str = "",
+        timeout: float | None = None,
+        on_loss: OnLoss = OnLoss.FAIL,
+        codec: Codec = JSON,
+        make: Make[Call] = Call,
     ) -> Call:
         """Begin a call that must be answered before `deadline`."""
         self.opened += 1
         call_id = f"{self._prefix}{self.opened}"
-        call = self._pending[call_id] = Call(call_id, deadline, method, timeout, on_loss)
+        call = make(call_id, deadline, method, timeout, on_loss, codec)
+        self._pending[call_id] = call
         return call
 
-    def answer(self, call_id: str, body: bytes, error: RpcError | None = None) -> Call | None:
-        """Give a reply to the call that waits for it; None, and one more `late`, if none does."""
+    def answer(
+        self,
+        call_id: str,
+        body: bytes,
+        error: RpcError | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Call | None:
+        """Give a reply to the call that waits for it; None, and one more `late`, if none does.
+
+        None also if the call gathers several, and whoever waits for it is to wait on.
+        """
         call = self._pending.pop(call_id, None)
         if call is None:
             self.late += 1
             return None
-        call.reply = body
-        call.error = error
-        call.done = True
+        if call.single:
+            call.reply = body
+            call.error = error
+            call.done = True
+        elif not call.take(headers, body, error):
+            self._pending[call_id] = call
+            return call if call.done else None
         return call
 
     def expire(self, now: float) -> list[Call]:
@@ -124,7 +202,7 @@ class Calls:
             if call.deadline is not None and call.deadline <= now
         ]
         for call in overdue:
-            self._end(call, Timeout(f"No reply to {call.method!r} within {call.timeout} s"))
+            self._end(call, call.overdue())
         return overdue
 
     def next_deadline(self) -> float | None:
@@ -165,17 +243,19 @@ class Calls:
         """Return those of an interrupted connection's calls that the next one is to be given, in order."""
         return [call for call in self if not call.sent or call.on_loss is OnLoss.RESEND]
 
-    def forget(self, call: Call) -> None:
-        """End a call that nobody waits for any more; its reply will be late."""
-        if self._pending.get(call.call_id) is call:
-            self._end(call, Cancelled("The call was cancelled"))
+    def forget(self, call: Call) -> bool:
+        """End a call that nobody waits for any more, its reply will be late; False if it had ended."""
+        if self._pending.get(call.call_id) is not call:
+            return False
+        self._end(call, Cancelled("The call was cancelled"))
+        return True
 
     def _lose(self, call: Call, reason: ConnectionLost) -> None:
         lost = type(reason)(reason.reason, sent=call.sent)  # each its own
         lost.__cause__ = reason.__cause__
         self._end(call, lost)
 
-    def _end(self, call: Call, error: RpcError) -> None:
+    def _end(self, call: Call, error: RpcError | None) -> None:
         del self._pending[call.call_id]
         call.error = error
         call.done = True

@@ -6,15 +6,17 @@ The faces for asyncio and Twisted differ only in how waiters are told: that is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from broker.stomp import Frame
 from rpc.address import Address
-from rpc.caller import Caller, CallOptions, ClientStats
-from rpc.calls import Call
+from rpc.caller import Caller, ClientStats
+from rpc.calls import C, Call, Kind
 from rpc.errors import ConnectionLost
+from rpc.items import Items
 from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
+from rpc.options import CallOptions
 
 TICK = 0.01  # seconds by which a deadline may be missed
 NOWHERE = 1 << 62  # the place of a call that was not written
@@ -54,17 +56,12 @@ class Engine:
 
     # What the face asks for.
 
-    def begin(
-        self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
-    ) -> Call:
-        """Begin a call; it is sent at the end of this pass, or once there is a connection.
-
-        `notifies`: see `Caller.open`.
-        """
+    def begin(self, method: str, params: bytes, options: CallOptions, kind: Kind[C]) -> C:
+        """Begin a call; it is sent at the end of this pass, or once there is a connection."""
         if self.lifeline.closed:
             raise ConnectionLost("The client is closed", sent=False)
         now = self._host.now()
-        call = self.caller.open(method, params, options, now, self._host.wall(), notifies=notifies)
+        call = self.caller.open(method, params, options, now, self._host.wall(), kind)
         self._send(call)
         if call.deadline is not None:
             self._watch(call.deadline, now)
@@ -79,12 +76,29 @@ class Engine:
         return self.caller.stats(self.lifeline.connections)
 
     def forget(self, call: Call) -> None:
-        """Nobody waits for a call any more."""
-        self.caller.calls.forget(call)
+        """Nobody waits for a call any more: its worker is told."""
+        self._say(self.caller.give_up(call))
+
+    def expect(self, items: Items) -> None:
+        """Somebody begins to wait for a stream's next item."""
+        now = self._host.now()
+        items.expect(now)
+        if items.deadline is not None:
+            self._watch(items.deadline, now)
+
+    def next_item(self, items: Items) -> Any:
+        """Return a stream's next item, or `END`; raises how it failed. Once it is `done`."""
+        item = items.next()
+        self._say(self.caller.renew(items))
+        return item
 
     def close(self) -> None:
         """End the connection and all calls."""
         self.lifeline.close(ConnectionLost("The client was closed", sent=True))
+
+    def _say(self, word: bytes) -> None:
+        if word and self.lifeline.is_open:
+            self.lifeline.send(word)
 
     def _send(self, call: Call) -> None:
         """Let a call leave with this pass, if there is a connection; else see that there will be one."""

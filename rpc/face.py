@@ -6,8 +6,10 @@ import copy
 from dataclasses import replace
 from typing import Any, Self
 
-from rpc.caller import CallOptions
+from rpc.options import CallOptions, Unset
 from rpc.proxy import Proxy
+
+MOST_TIMEOUTS = 64  # different ones that are remembered
 
 
 class Face:
@@ -15,6 +17,7 @@ class Face:
 
     def __init__(self) -> None:
         self._options = CallOptions()
+        self._within: dict[float | None, CallOptions] = {}  # the same, by timeout
 
     def options(self, **changes: Any) -> Self:
         """Return this client with other `CallOptions` for its calls; the connection is the same.
@@ -25,7 +28,20 @@ class Face:
         """
         view = copy.copy(self)
         view._options = replace(self._options, **changes)
+        view._within = {}
         return view
+
+    def _with(self, timeout: float | Unset | None) -> CallOptions:
+        """Return the options of a call, with its own timeout if it has one."""
+        if isinstance(timeout, Unset):
+            return self._options
+        options = self._within.get(timeout)
+        if options is None:
+            options = replace(self._options, timeout=timeout)
+            if len(self._within) >= MOST_TIMEOUTS:
+                self._within.clear()
+            self._within[timeout] = options
+        return options
 
     @property
     def proxy(self) -> Proxy:

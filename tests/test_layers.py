@@ -59,6 +59,7 @@ HOUSE = [
         "rpc",
         (
             *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.context", "rpc.errors"),
+            *("rpc.batch", "rpc.broadcast", "rpc.flow", "rpc.items", "rpc.options"),
             *(
                 "rpc.asked",
                 "rpc.codec",

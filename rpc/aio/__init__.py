@@ -7,5 +7,6 @@ A client belongs to the event loop in which it was first used.
 """
 
 from rpc.aio.client import Client
+from rpc.flow import Stream
 
-__all__ = ["Client"]
+__all__ = ["Client", "Stream"]

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
 from rpc.address import Address, parse_address
 from rpc.aio.host import LoopHost
-from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
-from rpc.calls import Call
+from rpc.batch import Batches, Pipeline
+from rpc.broadcast import Answer
+from rpc.caller import (
+    CALL,
+    NOTIFICATION,
+    Caller,
+    ClientStats,
+    batch_of,
+    broadcast,
+    encode_params,
+    stream,
+)
+from rpc.calls import Call, Kind
 from rpc.engine import Engine
 from rpc.errors import ConnectionLost
 from rpc.face import Face
+from rpc.flow import Stream, results
+from rpc.items import Items
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 
 
 class _Line(LoopHost):
@@ -32,13 +47,29 @@ class _Line(LoopHost):
         self._ready: list[asyncio.Future[None]] = []  # who waits for a connection
 
     def submit(
-        self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
+        self, method: str, params: bytes, options: CallOptions, kind: Kind[Any]
     ) -> asyncio.Future[Any]:
-        """Begin a call. `notifies`: see `Caller.open`."""
-        call = self.engine.begin(method, params, options, notifies=notifies)
+        """Begin a call."""
+        return self._wait(self.engine.begin(method, params, options, kind))
+
+    def arrival(self, items: Items) -> asyncio.Future[Any]:
+        """Return what is over when a stream has something to take."""
+        return self._wait(items)
+
+    def _wait(self, call: Call) -> asyncio.Future[Any]:
         future = self._waiting[call] = self.loop.create_future()
         future.add_done_callback(lambda _: self._forget(call))
         return future
+
+    def drop(self, future: asyncio.Future[Any]) -> None:
+        """Give a call up, from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(future.cancel)
+
+    def desert(self, items: Items) -> None:
+        """Give a stream up, from any thread."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.engine.forget, items)
 
     async def connect(self) -> None:
         """Wait until there is a connection."""
@@ -104,7 +135,7 @@ class Client(Face):
     ) -> Any:
         """Call a remote function and return its result. Raises as `rpc.Client.call`.
 
-        Cancelled, it no longer waits for the reply; the function may have run.
+        Cancelled, it no longer waits for the reply, and the worker is told so; the function may have run.
         """
         return await self.submit(method, *args, timeout=timeout, **kwargs)
 
@@ -112,9 +143,9 @@ class Client(Face):
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
     ) -> asyncio.Future[Any]:
         """Begin a call and return the future of its result at once."""
-        return self._line().submit(
-            method, encode_params(args, kwargs), self._options.within(timeout)
-        )
+        options = self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return self._line().submit(method, params, options, CALL)
 
     async def notify(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
@@ -123,8 +154,55 @@ class Client(Face):
 
         Returns once the broker has confirmed that it has the call, on disk if the client is `durable`.
         """
-        params, options = encode_params(args, kwargs), self._options.within(timeout)
-        await self._line().submit(method, params, options, notifies=True)
+        options = self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        await self._line().submit(method, params, options, NOTIFICATION)
+
+    def map(
+        self,
+        method: str,
+        /,
+        *iterables: Iterable[Any],
+        batch: int = 100,
+        ahead: int = 4,
+        return_errors: bool = False,
+        timeout: float | Unset | None = UNSET,
+    ) -> AsyncGenerator[Any, None]:
+        """As `rpc.Client.map`, for `async for`; the iterables themselves are ordinary ones."""
+        line, options = self._line(), self._with(timeout)
+        pipeline = Pipeline(
+            Batches(options.coder, method, iterables, batch),
+            lambda body, count: line.submit(method, body, options, batch_of(count)),
+            ahead,
+        )
+        return results(pipeline, line.drop, return_errors=return_errors)
+
+    async def broadcast(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        first: int | None = None,
+        timeout: float | None = BROADCAST_TIMEOUT,
+        **kwargs: Any,
+    ) -> list[Answer]:
+        """Call a function of every worker of the service; as `rpc.Client.broadcast`."""
+        kind, options = broadcast(first, timeout), self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        answers: list[Answer] = await self._line().submit(method, params, options, kind)
+        return answers
+
+    def stream(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Stream:
+        """Call a function that yields its result item by item; as `rpc.Client.stream`, for `async for`.
+
+        `async with client.stream(...) as items:` lets the worker stop in any case. Cancelled while it
+        waits for an item, the stream is over.
+        """
+        line, options = self._line(), self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return Stream(line, line.engine.begin(method, params, options, stream(options)))
 
     async def connect(self) -> None:
         """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""

@@ -2,6 +2,7 @@
 
 from rpc.blocking.client import Client
 from rpc.blocking.future import CallFuture
+from rpc.blocking.items import Stream
 from rpc.blocking.worker import Worker
 
-__all__ = ["CallFuture", "Client", "Worker"]
+__all__ = ["CallFuture", "Client", "Stream", "Worker"]

@@ -5,15 +5,29 @@ What its methods mean; how threads share the connection is `line`'s to know.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Any, Self
 
 from rpc.address import parse_address
+from rpc.batch import Batch, Batches, Pipeline
 from rpc.blocking.future import CallFuture
+from rpc.blocking.items import Stream
 from rpc.blocking.line import FOREVER, Line
-from rpc.caller import UNSET, ClientStats, Unset
+from rpc.broadcast import Answer
+from rpc.caller import (
+    CALL,
+    NOTIFICATION,
+    ClientStats,
+    batch_of,
+    broadcast,
+    encode_params,
+    stream,
+)
+from rpc.errors import RpcError
 from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.options import BROADCAST_TIMEOUT, UNSET, Unset
 
 
 class Client(Face):
@@ -56,10 +70,12 @@ class Client(Face):
         in seconds, 30 unless `options` say otherwise; None waits for ever. Raises `Timeout`,
         `ConnectionLost` (`sent` tells whether the function may have run), `ServiceUnavailable`,
         `MethodNotFound`, `InvalidParams`, `RemoteError`; before anything was sent `TypeError` or
-        `ValueError` for arguments that JSON cannot express.
+        `ValueError` for arguments that cannot be expressed. Ctrl-C while it waits tells the worker that
+        nobody waits any more.
         """
-        line = self._line
-        return line.finish(line.begin(method, args, kwargs, self._options.within(timeout)))
+        line, options = self._line, self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return line.finish(line.begin(method, params, options, CALL))
 
     def notify(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
@@ -69,19 +85,84 @@ class Client(Face):
         Returns once the broker has confirmed that it has the call, on disk if the client is `durable`.
         No worker takes it up later than `timeout`. Raises as `call` does for what happens before.
         """
-        line = self._line
-        options = self._options.within(timeout)
-        line.finish(line.begin(method, args, kwargs, options, notifies=True))
+        line, options = self._line, self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        line.finish(line.begin(method, params, options, NOTIFICATION))
 
     def submit(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
     ) -> CallFuture:
         """Begin a call and return its future at once; its `result` is what `call` would do.
 
-        It is also what `concurrent.futures.wait` and `asyncio.wrap_future` take. Raises, like `call`,
-        for what could not be sent.
+        It is also what `concurrent.futures.wait` and `asyncio.wrap_future` take. Cancelled, the worker
+        is told that nobody waits any more. Raises, like `call`, for what could not be sent.
         """
-        return self._line.submit(method, args, kwargs, self._options.within(timeout))
+        options = self._with(timeout)
+        return self._line.submit(method, encode_params(args, kwargs, options.coder), options)
+
+    def map(
+        self,
+        method: str,
+        /,
+        *iterables: Iterable[Any],
+        batch: int = 100,
+        ahead: int = 4,
+        return_errors: bool = False,
+        timeout: float | Unset | None = UNSET,
+    ) -> Generator[Any, None, None]:
+        """Yield the results of `method(a, b, …)` for a, b, … in the iterables, in order, as `map` does.
+
+        The calls travel in JSON-RPC batches of `batch`, each run by one worker one call after the other;
+        at most `ahead` batches are under way, and the iterables are read no further than that. `timeout`
+        is for each batch. The first call that failed raises its error when its place is reached; with
+        `return_errors` each error (an `RpcError`) is yielded in its place instead. Closing the generator
+        cancels what is under way. Raises as `call`, and `ValueError` for numbers that make no sense.
+        """
+        line, options = self._line, self._with(timeout)
+        pipeline = Pipeline(
+            Batches(options.coder, method, iterables, batch),
+            lambda body, count: line.begin(method, body, options, batch_of(count)),
+            ahead,
+        )
+        return _results(line, pipeline, return_errors=return_errors)
+
+    def broadcast(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        first: int | None = None,
+        timeout: float | None = BROADCAST_TIMEOUT,
+        **kwargs: Any,
+    ) -> list[Answer]:
+        """Call a function of every worker of the service, and return what they answer as it comes.
+
+        Returns the `first` so many answers as soon as they are there, or after `timeout` seconds those
+        that have come, however few: nobody knows how many workers there are. The others' work is not
+        cancelled. Workers that come later do not get the call. Raises as `call` does, without `Timeout`;
+        what a worker answered is raised by its `Answer`. `ValueError`: all answers without a timeout.
+        """
+        line, options = self._line, self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        call = line.begin(method, params, options, broadcast(first, timeout))
+        answers: list[Answer] = line.finish(call)
+        return answers
+
+    def stream(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Stream:
+        """Call a function that yields its result item by item; return an iterator of the items.
+
+        The call is sent at once. `timeout` is here how many seconds to wait for each item, and within it
+        a worker must have begun. No more items are sent than the option `credit` says before some are
+        taken. Leaving the loop early lets the worker stop; `with client.stream(...) as items:` does so in
+        any case. A function that returns one result is a stream of one item. Iterating raises as `call`
+        does, where the items end: `ConnectionLost` whatever `on_loss` says, `StreamBroken` if some are
+        missing.
+        """
+        line, options = self._line, self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return Stream(line, line.begin(method, params, options, stream(options)))
 
     def connect(self) -> None:
         """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""
@@ -105,3 +186,22 @@ class Client(Face):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _results(
+    line: Line, pipeline: Pipeline[Batch], *, return_errors: bool
+) -> Generator[Any, None, None]:
+    try:
+        while (call := pipeline.next()) is not None:
+            outcomes = line.finish(call)
+            pipeline.fill()
+            if return_errors:
+                yield from outcomes
+                continue
+            for outcome in outcomes:
+                if isinstance(outcome, RpcError):
+                    raise outcome
+                yield outcome
+    finally:  # perhaps of a generator that was left to nobody
+        for call in pipeline.pending:
+            line.desert(call)

@@ -15,12 +15,14 @@ is held by the one thread that connects.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
 import time
 import uuid
 import weakref
+from collections import deque
 from time import monotonic
 from typing import Any
 
@@ -29,10 +31,12 @@ from rpc.address import Address
 from rpc.backoff import backoff
 from rpc.blocking.future import CallFuture
 from rpc.blocking.wire import Wire
-from rpc.caller import Caller, CallOptions, ClientStats, encode_params
-from rpc.calls import Call
+from rpc.caller import CALL, Caller, ClientStats
+from rpc.calls import C, Call, Kind
 from rpc.errors import ConnectionLost
+from rpc.items import Items
 from rpc.link import refusal
+from rpc.options import CallOptions
 
 FRESH = 0.1  # seconds since bytes last came, within which nobody looks whether the link still lives
 GRACE = 0.003  # seconds after which futures that nobody reads for are read for
@@ -75,6 +79,7 @@ class Line:
         self._parked: dict[Call, list[threading.Lock]] = {}  # who waits: released, a thread wakes
         self._offered: Call | None = None  # whose waiters were last woken so that one of them leads
         self._futures: dict[Call, CallFuture] = {}  # under way
+        self._deserted: deque[Call] = deque()  # to be dropped when somebody is here
         self._keeper: threading.Thread | None = None  # keeps heart-beats, and reads for futures
         self._called = threading.Event()  # there are futures that the keeper may have to read for
         self._urgent = False  # somebody will be called back
@@ -93,18 +98,18 @@ class Line:
     def begin(
         self,
         method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        params: bytes,
         options: CallOptions,
+        kind: Kind[C],
         *,
         held: bool = False,
-        notifies: bool = False,
-    ) -> Call:
+    ) -> C:
         """Begin a call on a connection that is alive as far as anybody knows, and send it.
 
-        `held`: not before somebody reads, or something else is sent. `notifies`: see `Caller.open`.
+        `held`: not before somebody reads, or something else is sent.
         """
-        params = encode_params(args, kwargs)
+        if self._deserted:
+            self._tidy_up()
         until = FOREVER if options.timeout is None else monotonic() + options.timeout
         while True:
             wire = self._wire
@@ -112,18 +117,14 @@ class Line:
                 wire = self.connected(until)
             with self._mutex:
                 if self._wire is wire:
-                    call = self.caller.open(
-                        method, params, options, monotonic(), time.time(), notifies=notifies
-                    )
+                    call = self.caller.open(method, params, options, monotonic(), time.time(), kind)
                     call.place = wire.write(call.data, held=held)
                     return call
 
-    def submit(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-    ) -> CallFuture:
+    def submit(self, method: str, params: bytes, options: CallOptions) -> CallFuture:
         """Begin a call whose end somebody may be told of."""
         # With others under way: whoever waits for one of them, or the keeper, will soon read.
-        call = self.begin(method, args, kwargs, options, held=bool(self._futures))
+        call = self.begin(method, params, options, CALL, held=bool(self._futures))
         future = CallFuture(self, call)
         with self._mutex:
             if not call.done:  # else another thread was faster than we
@@ -144,21 +145,52 @@ class Line:
                 raise
         return call.result()
 
+    def next_item(self, items: Items) -> Any:
+        """Wait for the next item of a stream and return it, or `END`. Raises how the stream failed."""
+        with self._mutex:
+            items.expect(monotonic())
+        if not items.done:
+            self.wait_for(items, FOREVER)
+        with self._mutex:
+            item = items.next()
+            more, wire = self.caller.renew(items), self._wire
+        if more and wire is not None:
+            wire.write(more)
+        return item
+
     def attend(self) -> None:
         """Let the keeper read: somebody will be called back."""
         self._urgent = True
         self._call_keeper()
 
     def give_up(self, call: Call) -> None:
-        """Drop a call that nobody waits for: its reply will be late."""
+        """Drop a call that nobody waits for: its worker is told, its reply will be late."""
         with self._mutex:
-            self.caller.calls.forget(call)
+            told = self.caller.give_up(call)
             self._futures.pop(call, None)
             self._wake(call)
             wire = self._wire
         self._decline(call)
-        if wire is not None:  # somebody may be reading for it
-            wire.wake()
+        if wire is not None:
+            if told:
+                wire.write(told)
+            wire.wake()  # somebody may be reading for it
+
+    def desert(self, call: Call) -> None:
+        """Drop a call from a finalizer, which may be run in the middle of anything, of our own locks too."""
+        wire = self._wire
+        free = self._mutex.acquire(blocking=False)  # then it is not this thread that has it
+        if free:
+            self._mutex.release()
+        if free and (wire is None or wire.stream.is_free()):
+            self.give_up(call)
+        else:
+            self._deserted.append(call)
+
+    def _tidy_up(self) -> None:
+        while self._deserted:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self.give_up(self._deserted.popleft())
 
     def stats(self) -> ClientStats:
         """Return the counters as they are now."""
@@ -393,6 +425,7 @@ class Line:
 
     def tend(self) -> float:
         """Do what the keeper is for; return in how many seconds to do it again, less if it is called."""
+        self._tidy_up()
         if self._called.is_set():
             taken, opened = self._taken, self.caller.calls.opened
             if not self._urgent:

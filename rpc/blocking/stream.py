@@ -206,6 +206,12 @@ class Stream:
         if self._closed:
             self._release()
 
+    def is_free(self) -> bool:
+        """Tell that this thread is not in the middle of anything here, so that it may write: for finalizers."""
+        if free := self._mutex.acquire(blocking=False):
+            self._mutex.release()
+        return free
+
     def wake(self) -> None:
         """Let the thread in `read` return, or whichever thread reads next."""
         with self._mutex:  # or the bell's descriptor might be another's by now

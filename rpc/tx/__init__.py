@@ -6,6 +6,7 @@
 A client belongs to the reactor's thread.
 """
 
+from rpc.flow import Stream
 from rpc.tx.client import Client
 
-__all__ = ["Client"]
+__all__ = ["Client", "Stream"]

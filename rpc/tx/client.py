@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from rpc.address import Address, parse_address
-from rpc.caller import UNSET, Caller, CallOptions, ClientStats, Unset, encode_params
-from rpc.calls import Call
+from rpc.batch import Batches, Pipeline
+from rpc.broadcast import Answer
+from rpc.caller import (
+    CALL,
+    NOTIFICATION,
+    Caller,
+    ClientStats,
+    batch_of,
+    broadcast,
+    encode_params,
+    stream,
+)
+from rpc.calls import Call, Kind
 from rpc.engine import Engine
 from rpc.errors import ConnectionLost
 from rpc.face import Face
+from rpc.flow import Stream, results
+from rpc.items import Items
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.tx.host import ReactorHost, the_reactor
 
 
@@ -38,12 +52,30 @@ class _Line(ReactorHost):
         self._ready: list[Deferred[None]] = []  # who waits for a connection
 
     def submit(
-        self, method: str, params: bytes, options: CallOptions, *, notifies: bool = False
+        self, method: str, params: bytes, options: CallOptions, kind: Kind[Any]
     ) -> Deferred[Any]:
-        """Begin a call. `notifies`: see `Caller.open`."""
-        call = self.engine.begin(method, params, options, notifies=notifies)
+        """Begin a call."""
+        return self._wait(self.engine.begin(method, params, options, kind))
+
+    def arrival(self, items: Items) -> Deferred[Any]:
+        """Return what fires when a stream has something to take."""
+        return self._wait(items)
+
+    def _wait(self, call: Call) -> Deferred[Any]:
         deferred = self._waiting[call] = Deferred(lambda _: self._forget(call))
         return deferred
+
+    def drop(self, deferred: Deferred[Any]) -> None:
+        """Give a call up, from any thread."""
+        deferred.addErrback(lambda _: None)  # nobody is to hear of it
+        self._in_reactor(deferred.cancel)
+
+    def desert(self, items: Items) -> None:
+        """Give a stream up, from any thread."""
+        self._in_reactor(lambda: self.engine.forget(items))
+
+    def _in_reactor(self, work: Callable[[], None]) -> None:
+        cast(IReactorFromThreads, self.reactor).callFromThread(work)
 
     def connect(self) -> Deferred[None]:
         """Return what fires once there is a connection."""
@@ -120,11 +152,11 @@ class Client(Face):
     ) -> Deferred[Any]:
         """Call a remote function. The Deferred fires with its result, or fails as `rpc.Client.call`.
 
-        Cancelled, it no longer waits for the reply; the function may have run.
+        Cancelled, it no longer waits for the reply, and the worker is told so; the function may have run.
         """
-        return self._line().submit(
-            method, encode_params(args, kwargs), self._options.within(timeout)
-        )
+        options = self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return self._line().submit(method, params, options, CALL)
 
     submit = call  # what waits and what does not is the same here
 
@@ -136,8 +168,54 @@ class Client(Face):
         The Deferred fires once the broker has confirmed that it has the call, on disk if the client is
         `durable`.
         """
-        params, options = encode_params(args, kwargs), self._options.within(timeout)
-        return self._line().submit(method, params, options, notifies=True)
+        options = self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return self._line().submit(method, params, options, NOTIFICATION)
+
+    def map(
+        self,
+        method: str,
+        /,
+        *iterables: Iterable[Any],
+        batch: int = 100,
+        ahead: int = 4,
+        return_errors: bool = False,
+        timeout: float | Unset | None = UNSET,
+    ) -> AsyncGenerator[Any, None]:
+        """As `rpc.Client.map`, for `async for`; the iterables themselves are ordinary ones. In a coroutine that `Deferred.fromCoroutine` runs."""
+        line, options = self._line(), self._with(timeout)
+        pipeline = Pipeline(
+            Batches(options.coder, method, iterables, batch),
+            lambda body, count: line.submit(method, body, options, batch_of(count)),
+            ahead,
+        )
+        return results(pipeline, line.drop, return_errors=return_errors)
+
+    def broadcast(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        first: int | None = None,
+        timeout: float | None = BROADCAST_TIMEOUT,
+        **kwargs: Any,
+    ) -> Deferred[list[Answer]]:
+        """Call a function of every worker of the service; as `rpc.Client.broadcast`."""
+        kind, options = broadcast(first, timeout), self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return self._line().submit(method, params, options, kind)
+
+    def stream(
+        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
+    ) -> Stream:
+        """Call a function that yields its result item by item; as `rpc.Client.stream`, for `async for`. In a coroutine that `Deferred.fromCoroutine` runs.
+
+        `async with client.stream(...) as items:` lets the worker stop in any case. Cancelled while it
+        waits for an item, the stream is over.
+        """
+        line, options = self._line(), self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        return Stream(line, line.engine.begin(method, params, options, stream(options)))
 
     def connect(self) -> Deferred[None]:
         """Connect now instead of at the first call. Fails with `ConnectionLost` or `BrokerRefused`."""

@@ -221,8 +221,8 @@ def test_a_traceback_if_the_worker_allows_it(
 
 
 def test_what_cannot_be_sent_is_the_callers_own_error(client: rpc.Client) -> None:
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        client.call("echo", {1})
+    with pytest.raises(TypeError, match="object"):
+        client.call("echo", object())
     with pytest.raises(TypeError, match="by position or by name"):
         client.call("echo", 1, value=1)
     with pytest.raises(ValueError, match="timeout"):

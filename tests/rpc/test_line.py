@@ -9,8 +9,9 @@ import pytest
 
 from rpc.address import parse_address
 from rpc.blocking.line import Line
-from rpc.caller import CallOptions
+from rpc.caller import CALL
 from rpc.calls import Call
+from rpc.options import CallOptions
 from tests.rpc.canned import CONNECTED, CannedBroker
 from tests.rpc.processes import PATIENCE
 
@@ -27,7 +28,7 @@ def line() -> Iterator[Line]:
 
 
 def begin(line: Line, timeout: float | None = None) -> Call:
-    return line.begin("echo", (1,), {}, CallOptions(timeout=timeout))
+    return line.begin("echo", b"[1]", CallOptions(timeout=timeout), CALL)
 
 
 def is_woken(parked: threading.Lock | None) -> bool:
