@@ -21,7 +21,7 @@ ABSENT: Final = object()  # an id that is not there, which differs from an id th
 
 _NO_ARGS: tuple[Any, ...] = ()
 _NO_KWARGS: dict[str, Any] = {}
-_DEFAULTS = MethodOptions()
+DEFAULTS = MethodOptions()
 
 
 class Method:
@@ -40,7 +40,7 @@ class Method:
     )
 
     def __init__(
-        self, name: str, function: Callable[..., Any], options: MethodOptions = _DEFAULTS
+        self, name: str, function: Callable[..., Any], options: MethodOptions = DEFAULTS
     ) -> None:
         """Raises `TypeError` as `Signature` does, `ValueError` for options that the function cannot have."""
         inner = unwrap(function)
@@ -129,7 +129,16 @@ class Asked:
 class Request:
     """What a body asks: one request, or (`is_batch`) several. `asked` has at least one."""
 
-    __slots__ = ("_codec", "_tracebacks", "asked", "is_batch", "is_quick", "name", "options")
+    __slots__ = (
+        "_codec",
+        "_tracebacks",
+        "asked",
+        "is_async",
+        "is_batch",
+        "is_quick",
+        "name",
+        "options",
+    )
 
     def __init__(
         self, asked: Sequence[Asked], codec: Codec, is_batch: bool, tracebacks: bool
@@ -140,10 +149,13 @@ class Request:
         self._tracebacks = tracebacks
         method = None if is_batch else asked[0].method
         if method is None:
+            methods = [each.method for each in asked if each.method is not None]
             #: The function's name; empty for a batch and for what cannot be run.
             self.name = ""
-            #: The function's; the defaults where there is not one function.
-            self.options = _DEFAULTS
+            #: The function's; those of a batch: see `_together`.
+            self.options = _together(methods)
+            #: It can be stopped while it runs.
+            self.is_async = any(each.is_async for each in methods)
             #: There is nothing to run but the worker's own: `run` answers it at once.
             self.is_quick = all(each.method is None or each.method.is_own for each in asked)
         else:
@@ -173,6 +185,20 @@ class Request:
         except (Exception, SystemExit) as error:  # whatever it is, it is the caller's to know
             return asked.failed(error, self._tracebacks)
         return asked.succeeded(result)
+
+
+def _together(methods: Sequence[Method]) -> MethodOptions:
+    """Return the options of a batch: it is acknowledged, remembered and timed as a whole, and not retried."""
+    if all(method.options is DEFAULTS for method in methods):
+        return DEFAULTS
+    options = [method.options for method in methods]
+    times = [each.timeout for each in options if each.timeout is not None]
+    once = any(each.delivery == "at-most-once" for each in options)
+    return MethodOptions(
+        timeout=sum(times) if len(times) == len(options) else None,
+        delivery="at-most-once" if once else "at-least-once",
+        idempotent=all(each.idempotent for each in options),
+    )
 
 
 def _remote_error(error: BaseException, tracebacks: bool) -> RemoteError:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, Unpack, overload
 
-from rpc.asked import ABSENT, OWN, Asked, Method, Request
+from rpc.asked import ABSENT, DEFAULTS, OWN, Asked, Method, Request
 from rpc.codec import JSON, Codec
 from rpc.describing import describe
 from rpc.errors import InvalidParams, InvalidRequest, MethodNotFound, ParseError
@@ -118,7 +118,8 @@ class Methods:
             raise ValueError(f"There is already a remote function {name!r}")
         if not name or name.startswith(OWN):
             raise ValueError(f"{name!r} cannot be the name of a remote function")
-        self._methods[name] = Method(name, function, MethodOptions(**options))
+        chosen = MethodOptions(**options) if options else DEFAULTS
+        self._methods[name] = Method(name, function, chosen)
 
     def read(self, body: bytes, codec: Codec = JSON) -> Request:
         """Find out what a request's body asks for. Never raises: what is wrong becomes a `fault`."""

@@ -14,7 +14,7 @@ import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from rpc.errors import InvalidParams
 Check = Callable[[Any], Any]  # returns the argument as its type; raises for one that is not
 
 #: What JSON and MessagePack deliver as it is: an argument of exactly this type needs no more looking at.
-PLAIN = frozenset((str, int, float, bool, list, dict, bytes))
+PLAIN = (str, int, float, bool, list, dict, bytes)
 _ANY = (Parameter.empty, Any, object)
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -209,7 +209,8 @@ def _resolve(annotation: Any, known: dict[str, Any]) -> Any:
     if annotation is Parameter.empty:
         return annotation
     holder = SimpleNamespace(__annotations__={"it": annotation})
-    return typing.get_type_hints(holder, known, include_extras=True)["it"]
+    resolved = typing.get_type_hints(holder, known, include_extras=True)["it"]
+    return None if resolved is NoneType else resolved  # as it is written
 
 
 def _unfit(name: str, parameter: Parameter, why: str) -> TypeError:
@@ -229,7 +230,7 @@ def _make_check(annotation: Any) -> Check:
     convert = msgspec.convert
     with contextlib.suppress(msgspec.ValidationError):  # None is none, but there are others
         convert((None,), holder)
-    if annotation in PLAIN:
+    if any(annotation is plain for plain in PLAIN):
 
         def check_plain(value: Any) -> Any:
             if type(value) is annotation:
