@@ -19,7 +19,8 @@ in any language. The rooms, imports point down only:
 - `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
   asyncio and Twisted, to be imported by name, over `engine`;
 - `face`: what all clients share; `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
-- `calls`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
+- `flow`: what comes in a row, for event loops; `batch`, `broadcast`, `items`: calls with more than one result;
+- `calls`, `options`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
 from rpc.blocking import CallFuture, Client, Stream, Worker
@@ -42,6 +43,8 @@ from rpc.errors import (
     ServiceUnavailable,
     Timeout,
 )
+from rpc.items import StreamBroken
+from rpc.options import CallOptions
 from rpc.registration import method
 
 __all__ = [
