@@ -18,6 +18,7 @@ in any language. The rooms, imports point down only:
 
 - `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
   asyncio and Twisted, to be imported by name, over `engine`;
+- `offer`: what all workers share; `loopworker`: a worker on an event loop; `serving`, `job`, `results`: a worker without a socket;
 - `face`: what all clients share; `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
 - `flow`: what comes in a row, for event loops; `batch`, `broadcast`, `items`: calls with more than one result;
 - `calls`, `options`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
@@ -26,6 +27,7 @@ in any language. The rooms, imports point down only:
 from rpc.blocking import CallFuture, Client, Stream, Worker
 from rpc.broadcast import Answer
 from rpc.caller import ClientStats
+from rpc.context import Context, current
 from rpc.errors import (
     BrokerRefused,
     Cancelled,
@@ -46,6 +48,7 @@ from rpc.errors import (
 from rpc.items import StreamBroken
 from rpc.options import CallOptions
 from rpc.registration import method
+from rpc.results import MemoryResults, Results
 
 __all__ = [
     "Answer",
@@ -56,20 +59,24 @@ __all__ = [
     "Client",
     "ClientStats",
     "ConnectionLost",
+    "Context",
     "ErrorReply",
     "Forbidden",
     "InvalidParams",
     "InvalidRequest",
+    "MemoryResults",
     "MethodNotFound",
     "Overloaded",
     "ParseError",
     "RemoteError",
     "RemoteTimeout",
+    "Results",
     "RpcError",
     "ServiceUnavailable",
     "Stream",
     "StreamBroken",
     "Timeout",
     "Worker",
+    "current",
     "method",
 ]

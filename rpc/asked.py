@@ -86,14 +86,18 @@ class Asked:
         self.args = args
         self.kwargs = kwargs
 
+    def found(self) -> Method:
+        """Return the method; raises `fault` if it cannot be run."""
+        if self.method is None:
+            raise self.fault or AssertionError("what cannot be run has a fault")
+        return self.method
+
     def call(self) -> Any:
         """Call the function and return what it returns, be it a coroutine or a generator.
 
         Raises what it raises, and `fault` if there is one.
         """
-        if self.method is None:
-            raise self.fault or AssertionError("what cannot be run has a fault")
-        return self.method.function(*self.args, **self.kwargs)
+        return self.found().function(*self.args, **self.kwargs)
 
     def succeeded(self, result: Any) -> bytes | None:
         """Return the response that carries a result; None if nobody wants one.
@@ -161,6 +165,7 @@ class Request:
         else:
             self.name = method.name
             self.options = method.options
+            self.is_async = method.is_async
             self.is_quick = method.is_own
 
     def reply(self, responses: Sequence[bytes | None]) -> bytes | None:

@@ -49,17 +49,14 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """1 for a call that is served for the first time, 2 after it was given back once, …"""
+        """1 for a call that is served for the first time, 2 if it was given back once, and so on."""
         text = self.headers.get("JMSXDeliveryCount", "")
         return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 10 else 1
 
     @property
     def deadline(self) -> float | None:
         """The moment after which nobody waits for the reply, in seconds since 1970; None for never."""
-        text = self.headers.get("expires", "")
-        if not (text.isascii() and text.isdigit() and len(text) <= 18):
-            return None
-        return int(text) / 1000 or None
+        return deadline_of(self.headers)
 
     @property
     def remaining(self) -> float | None:
@@ -71,6 +68,14 @@ class Context:
     def cancelled(self) -> bool:
         """True once nobody waits any more: the caller gave the call up, or it took too long."""
         return self._is_cancelled()
+
+
+def deadline_of(headers: Mapping[str, str]) -> float | None:
+    """Return what `expires` says, in seconds since 1970; None for never."""
+    text = headers.get("expires", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # no date
+        return None
+    return int(text) / 1000 or None
 
 
 CURRENT: ContextVar[Context | None] = ContextVar("rpc.current", default=None)

@@ -35,7 +35,7 @@ class Link:
         self._address = address
         self._session = ClientSession((milliseconds, milliseconds))
         self._parser = Parser()
-        self._version = "1.2"  # what encodes our frames; the handshake's frames are never escaped
+        self.version = "1.2"  # what encodes our frames; the handshake's frames are never escaped
         self.open = False  # True once the broker has answered CONNECTED
 
     def connect(self, now: float) -> bytes:
@@ -45,7 +45,7 @@ class Link:
         request = self._session.request(
             address.vhost or address.host, address.login, address.passcode
         )
-        return request.encode(self._version)
+        return request.encode(self.version)
 
     def receive(self, data: bytes, now: float) -> list[Frame]:
         """Take what arrived; return the MESSAGE and RECEIPT frames that it completes.
@@ -69,13 +69,13 @@ class Link:
             self._session.accept(answer)
         except HandshakeError as error:
             raise BrokerRefused(_words(error.text, error.hint), sent=False) from None
-        self._version = self._parser.version = self._session.version or "1.0"
+        self.version = self._parser.version = self._session.version or "1.0"
         self.open = True
         return self._parser.feed(b"")  # what came behind CONNECTED
 
     def send(self, headers: dict[str, str], body: bytes, *, plain: bool = False) -> bytes:
         """Return SEND. `plain`: no name or value needs an escape, so none is looked for."""
-        return Frame("SEND", headers, body, plain).encode(self._version)
+        return Frame("SEND", headers, body, plain).encode(self.version)
 
     def subscribe(
         self,
@@ -94,15 +94,31 @@ class Link:
         return self._command("SUBSCRIBE", headers, receipt)
 
     def ack(self, message: Frame) -> bytes:
-        """Return the ACK of a MESSAGE, by the header that the link's version wants."""
+        """Return the ACK of a MESSAGE."""
+        return Frame("ACK", self._named(message), b"", message.plain).encode(self.version)
+
+    def nack(self, message: Frame, *, delay: float | None = None) -> bytes:
+        """Return the NACK of a MESSAGE: a dead letter, or to be tried again in `delay` seconds.
+
+        STOMP 1.0 has no NACK: there a message can only be acknowledged.
+        """
+        if self.version == "1.0":
+            return self.ack(message)
+        named = self._named(message)
+        if delay is not None:
+            named |= {"requeue": "true", "delay": str(round(delay * 1000))}
+        return Frame("NACK", named, b"", message.plain).encode(self.version)
+
+    def _named(self, message: Frame) -> dict[str, str]:
+        """Name a MESSAGE by the header that the link's version wants."""
         headers = message.headers
-        if self._version == "1.2":
+        if self.version == "1.2":
             named = {"id": headers.get("ack", "")}
         else:
             named = {"message-id": headers.get("message-id", "")}
             if "subscription" in headers:
                 named["subscription"] = headers["subscription"]
-        return Frame("ACK", named, b"", message.plain).encode(self._version)
+        return named
 
     def disconnect(self, receipt: str | None = None) -> bytes:
         """Return DISCONNECT; its receipt tells that all before it was processed."""
@@ -111,7 +127,7 @@ class Link:
     def _command(self, command: str, headers: dict[str, str], receipt: str | None) -> bytes:
         if receipt is not None:
             headers["receipt"] = receipt
-        return Frame(command, headers).encode(self._version)
+        return Frame(command, headers).encode(self.version)
 
     def wrote(self, now: float) -> None:
         """Note that bytes left at `now`: no heart-beat is due for a while."""

@@ -52,13 +52,14 @@ HOUSE = [
     # Next door: of the broker only STOMP.
     Room(
         "rpc faces",
-        ("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.tx.*"),
+        ("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.offer", "rpc.tx.*"),
         ("rpc", "stomp"),
     ),
     Room(
         "rpc",
         (
             *("rpc.address", "rpc.backoff", "rpc.caller", "rpc.calls", "rpc.context", "rpc.errors"),
+            *("rpc.job", "rpc.loopworker", "rpc.results", "rpc.serving"),
             *("rpc.batch", "rpc.broadcast", "rpc.flow", "rpc.items", "rpc.options"),
             *(
                 "rpc.asked",

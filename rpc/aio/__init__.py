@@ -7,6 +7,7 @@ A client belongs to the event loop in which it was first used.
 """
 
 from rpc.aio.client import Client
+from rpc.aio.worker import Worker
 from rpc.flow import Stream
 
 __all__ = ["Client", "Stream"]

@@ -67,6 +67,13 @@ class Crew(Generic[Job]):
         with self._mutex:
             self._wake_one()
 
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Do some more jobs, which did not come through `lead`."""
+        with self._mutex:
+            self._jobs.extend(jobs)
+            for _ in range(min(len(self._jobs), len(self._idle))):
+                self._wake_one()
+
     def stop(self) -> None:
         """Let nobody lead any more; what was taken in is still done. `lead` must be made to return."""
         with self._mutex:

@@ -1,86 +1,61 @@
 """`Worker` for programs with threads: functions offered to whoever calls the service.
 
 A crew of threads takes turns at waiting for requests and running them (`crew`), so that a quick function
-costs no thread hop and heart-beats go on while a slow one blocks.
+costs no thread hop and heart-beats go on while a slow one blocks. What is said about a request is decided
+by `rpc.serving`, under `_mutex`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import random
 import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import FrameType
-from typing import Any, TypeVar, overload
+from typing import Any
 
-from broker.stomp import Frame
-from rpc.address import parse_address
 from rpc.backoff import backoff
 from rpc.blocking.crew import WATCH, Crew
+from rpc.blocking.runner import Runner
 from rpc.blocking.stream import Bell
 from rpc.blocking.wire import Wire
+from rpc.context import CURRENT
 from rpc.errors import BrokerRefused, ConnectionLost
-from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS, refusal
-from rpc.message import has_expired, reply_headers, request_queue
-from rpc.methods import Invocation, Methods
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from rpc.job import Job
+from rpc.link import refusal
+from rpc.methods import Asked
+from rpc.offer import Offer
+from rpc.serving import GOODBYE, SERVING
 
 log = logging.getLogger("rpc")
 
 FAREWELL = 5.0  # seconds a worker waits for the broker to confirm its last acknowledgements
+STREAM_PATIENCE = 300.0  # seconds a stream waits for credit before it is given up
 FOREVER = float("inf")
 
 
-class _Request:
-    """A request that was taken in: from where, its frame, and what to run."""
+class Worker(Offer):
+    """Serves calls to one service with the functions that were given to `method` or `register`.
 
-    __slots__ = ("frame", "invocation", "wire")
-
-    def __init__(self, wire: Wire, frame: Frame, invocation: Invocation) -> None:
-        self.wire = wire
-        self.frame = frame
-        self.invocation = invocation
-
-
-class Worker:
-    """Serves calls to one service with the functions that were given to `method`.
-
-    Any number of workers share a service's queue. A call is acknowledged once its reply was sent: if
-    this process dies before, another worker gets the call, so a function may run more than once.
+    Plain functions run in threads, `async` ones on an event loop of the worker's own, those with
+    `run_in="process"` in processes. Any number of workers share a service's queue. A call is
+    acknowledged behind its reply: if this process dies before, another worker gets the call, so a
+    function may run more than once, unless its `delivery` is "at-most-once".
     """
 
-    def __init__(
-        self,
-        url: str,
-        service: str,
-        *,
-        concurrency: int = 8,
-        tracebacks: bool = False,
-        heart_beat: float = HEART_BEAT_SECONDS,
-        connect_timeout: float = CONNECT_TIMEOUT,
-    ) -> None:
-        """`url`: as for `Client`; `service`: a name of letters, digits, `_`, `.` and `-`.
-
-        `concurrency`: so many functions run at once, each in a thread, and so many calls are taken
-        from the queue ahead; 1 for functions that are not thread-safe. `tracebacks`: callers get the
-        traceback of what a function raised, and with it a view of this program's code. Raises
-        `ValueError` for what makes no sense.
-        """
-        if concurrency < 1:
-            raise ValueError(f"concurrency is a number of threads from 1 on, not {concurrency}")
-        self._address = parse_address(url)
-        self._queue = request_queue(service)
-        self._concurrency = concurrency
-        self._heart_beat = heart_beat
-        self._connect_timeout = connect_timeout
-        self._methods = Methods(tracebacks=tracebacks)
-        self._crew = Crew(self._lead, self._work, _kind, self._ring, concurrency)
+    def __init__(self, url: str, service: str, **options: Any) -> None:
+        """See `rpc.offer.Offer`. A `concurrency` of 1 is for functions that are not thread-safe."""
+        super().__init__(url, service, **options)
+        size = self._limits.concurrency
+        self._crew = Crew(self._lead, self._work, _kind, self._ring, size)
+        self._runner = Runner(size)
+        self._mutex = threading.Lock()  # guards _serving
         self._bell = Bell()  # wakes `run`
         self._stop_asked = False
         self._stopping = threading.Event()
@@ -88,24 +63,10 @@ class Worker:
         self._failures = 0  # tries to connect that failed in a row
         self._served = False  # was connected once
         self._on_ready: Callable[[], None] | None = None
-        self._held: list[tuple[Wire, bytes]] = []  # acknowledgements held back while stopping
 
-    @overload
-    def method(self, function: Function, *, name: str | None = None) -> Function: ...
-    @overload
-    def method(
-        self, function: None = None, *, name: str | None = None
-    ) -> Callable[[Function], Function]: ...
-    def method(
-        self, function: Function | None = None, *, name: str | None = None
-    ) -> Function | Callable[[Function], Function]:
-        """Offer a function, under its own name or `name`: `@worker.method`, `@worker.method(name="a")`.
-
-        The function is left as it is. Raises `ValueError` for a name that is taken.
-        """
-        if function is None:
-            return self._methods.add(name=name)
-        return self._methods.add(function, name=name)
+    def _check_hook(self, hook: Callable[..., Any]) -> None:
+        if inspect.iscoroutinefunction(hook):
+            raise TypeError("A hook of this worker is a plain function: those of rpc.aio are async")
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until SIGTERM, SIGINT or `stop`; then finish the calls that run, and return.
@@ -122,10 +83,9 @@ class Worker:
         with self._signals():
             crew.start()
             while not self._stop_asked and crew.failure is None:
-                again = crew.watch()
-                poll.poll(WATCH * 1000 if again else None)
-                self._bell.hush()
+                self._watch(poll)
             self._finish(poll)
+        self._runner.close()
         if crew.failure is not None:
             raise crew.failure
 
@@ -137,55 +97,70 @@ class Worker:
     def _ring(self) -> None:
         self._bell.ring()
 
+    def _watch(self, poll: select.poll) -> None:
+        """Wait until the crew rings or a call is overdue, and see to either."""
+        again = self._crew.watch()
+        with self._mutex:
+            overdue = self._serving.next_overdue()
+        wait = WATCH if again else FOREVER
+        if overdue is not None:
+            wait = min(wait, max(0.0, overdue - monotonic()))
+        poll.poll(None if wait == FOREVER else wait * 1000 + 1)
+        self._bell.hush()
+        if overdue is not None:
+            self._end_overdue()
+
+    def _end_overdue(self) -> None:
+        with self._mutex:
+            jobs, data = self._serving.end_overdue(monotonic())
+            self._say(data)
+        self._crew.add(jobs)
+
     # What the crew does: `_lead` in one thread at a time, `_work` in several
 
-    def _lead(self) -> list[_Request]:
+    def _lead(self) -> Iterable[Job]:
         """Wait for requests, and see to the connection."""
         wire = self._wire
         try:
             if wire is None:
                 self._dial()
-                return []
+                return ()
             frames = wire.pump(FOREVER)
         except BrokerRefused as error:
             if not self._served:
                 raise
             self._lose(error)
-            return []
+            return ()
         except ConnectionLost as error:
             self._lose(error)
-            return []
-        requests = []
-        for frame in frames or ():
-            if frame.command == "MESSAGE":
-                requests.append(_Request(wire, frame, self._methods.read(frame.body)))
-            elif frame.command == "RECEIPT":
+            return ()
+        if not frames:
+            return ()
+        for frame in frames:
+            if frame.command == "RECEIPT" and frame.headers.get("receipt-id") == SERVING:
                 self._subscribed()
             elif frame.command == "ERROR":
                 if not self._served:
                     raise refusal(frame)
                 # A reply to a queue that is gone, for one. If the link must end, the broker ends it.
                 log.warning("The broker refused: %s", refusal(frame))
-        return requests
+        with self._mutex:
+            jobs, data = self._serving.take(frames)
+        if data:
+            wire.write(data)
+        return jobs
 
     def _dial(self) -> None:
         wire = Wire(self._address, heart_beat=self._heart_beat, timeout=self._connect_timeout)
-        wire.write(
-            wire.link.subscribe(
-                self._queue,
-                "requests",
-                "client-individual",
-                prefetch=self._concurrency,
-                receipt="subscribed",
-            )
-        )
-        self._wire = wire
+        with self._mutex:
+            wire.write(self._serving.greeting(wire.link))
+            self._wire = wire
         if self._stopping.is_set():  # `run` may be gone already
             self._wire = None
             wire.close()
 
     def _subscribed(self) -> None:
-        log.info("Serving %s at %s", self._queue, self._address)
+        log.info("Serving %s at %s", self._serving.queue, self._address)
         self._failures = 0
         if not self._served:
             self._served = True
@@ -194,7 +169,9 @@ class Worker:
 
     def _lose(self, error: ConnectionLost) -> None:
         """Give the connection up, and wait before the next try."""
-        wire, self._wire = self._wire, None
+        with self._mutex:
+            wire, self._wire = self._wire, None
+            self._serving.lost()
         if wire is not None:
             wire.close()
         if self._stopping.is_set():
@@ -204,32 +181,91 @@ class Worker:
         log.warning("%s; trying again in %.1f s", error, wait)
         self._stopping.wait(wait)
 
-    def _work(self, request: _Request, in_place: bool) -> float:
-        """Run one request, send its reply, acknowledge it; return how long the function took."""
-        frame, link = request.frame, request.wire.link
-        body = None
-        begun = monotonic()
-        if not has_expired(frame.headers, time.time()):
-            body = request.invocation.run()
+    def _work(self, job: Job, in_place: bool) -> float:
+        """Run one request, send its reply, acknowledge it; return how long the functions took."""
+        serving, begun = self._serving, monotonic()
+        with self._mutex:
+            go, data = serving.begin(job, begun)
+            if data:
+                self._say(data)
+        if job.deadline is not None:
+            self._ring()
+        responses: list[bytes | None] = []
+        failure: BaseException | None = None
+        if go:
+            for asked in job.request.asked:
+                try:
+                    response = self._respond(job, asked)
+                except (
+                    Exception,
+                    SystemExit,
+                ) as error:  # whatever it is, it is the caller's to know
+                    failure = error
+                    with self._mutex:
+                        response = serving.failed(job, asked, error)
+                responses.append(response)
         seconds = monotonic() - begun
-        headers = reply_headers(frame.headers)
-        data = b""
-        if body is not None and headers is not None:
-            data = link.send(headers, body, plain=frame.plain)
-        ack = link.ack(frame)
-        if self._stopping.is_set():
-            # An acknowledgement makes the broker send the next request: not any more.
-            self._held.append((request.wire, ack))
-        else:
-            data += ack
-        request.wire.write(data, held=in_place)  # who leads will read, and then it leaves
+        with self._mutex:
+            jobs, data = serving.finish(job, responses, seconds, failure)
+            # Who leads will read, and then it leaves.
+            self._say(data, held=in_place)
+        if jobs:
+            self._crew.add(jobs)
         return seconds
+
+    def _respond(self, job: Job, asked: Asked) -> bytes | None:
+        """Run one function and return its response. Raises what it raises."""
+        is_stream = asked.found().is_stream
+        context = job.context(self._service, asked, time.time)
+        token = CURRENT.set(context)
+        try:
+            if self._hooks:
+                result = self._wrapped(context, lambda: self._runner.call(job, asked))()
+            else:
+                result = self._runner.call(job, asked)
+            if is_stream:
+                result = self._drain(job, iter(result))
+            elif job.credit is not None:
+                result = self._drain(job, iter((result,)))
+        finally:
+            CURRENT.reset(token)
+        return asked.succeeded(result)
+
+    def _drain(self, job: Job, items: Iterator[Any]) -> list[Any] | None:
+        """Return all items of a stream, or send them as the caller's credit allows."""
+        if job.credit is None:
+            return list(items)
+        credited = threading.Event()
+        try:
+            for item in items:
+                job.changed = credited.set
+                while job.credit <= 0 and not job.cancelled:
+                    if not credited.wait(STREAM_PATIENCE):
+                        job.cancelled = True
+                    credited.clear()
+                if job.cancelled:
+                    break
+                with self._mutex:
+                    self._say(self._serving.item(job, item))
+        finally:
+            job.changed = None
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+        return None
+
+    def _say(self, data: bytes, *, held: bool = False) -> None:
+        """Send over the connection that there is. With the mutex held, so that it is the one meant."""
+        if data and self._wire is not None:
+            self._wire.write(data, held=held)
 
     # The end
 
     def _finish(self, poll: select.poll) -> None:
         """Let the crew do what it has begun, then say goodbye; heart-beats go on meanwhile."""
         self._stopping.set()
+        with self._mutex:
+            self._serving.stopping = True
         self._crew.stop()
         if self._wire is not None:
             self._wire.wake()
@@ -240,8 +276,10 @@ class Worker:
                     self._crew.watch()
                     poll.poll(WATCH * 1000)
                     self._bell.hush()
-                else:
-                    wire.pump(monotonic() + WATCH)  # what comes now goes to another worker
+                elif frames := wire.pump(monotonic() + WATCH):
+                    with self._mutex:  # requests go to other workers, but streams hear of credit
+                        self._say(self._serving.take(frames)[1])
+                self._end_overdue()
             if self._wire is not None:
                 self._part(self._wire)
         except ConnectionLost as error:
@@ -255,12 +293,12 @@ class Worker:
 
     def _part(self, wire: Wire) -> None:
         """Acknowledge what was held back, and wait until the broker has processed everything."""
-        acks = [ack for origin, ack in self._held if origin is wire]
-        wire.write(b"".join(acks) + wire.link.disconnect(receipt="goodbye"))
+        with self._mutex:
+            wire.write(self._serving.farewell(wire.link))
         until = monotonic() + FAREWELL
         while monotonic() < until:
             for frame in wire.pump(until) or ():
-                if frame.command == "RECEIPT" and frame.headers.get("receipt-id") == "goodbye":
+                if frame.command == "RECEIPT" and frame.headers.get("receipt-id") == GOODBYE:
                     return
 
     @contextlib.contextmanager
@@ -287,5 +325,5 @@ class Worker:
             restore()
 
 
-def _kind(request: _Request) -> str:
-    return request.invocation.name
+def _kind(job: Job) -> str:
+    return job.name

@@ -8,5 +8,6 @@ A client belongs to the reactor's thread.
 
 from rpc.flow import Stream
 from rpc.tx.client import Client
+from rpc.tx.worker import Worker
 
 __all__ = ["Client", "Stream"]

@@ -1,0 +1,144 @@
+"""`Worker` for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import multiprocessing
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+from rpc.aio.host import LoopHost
+from rpc.errors import ConnectionLost
+from rpc.loopworker import LoopWorker
+from rpc.offer import Offer
+
+
+class _Pause(asyncio.Future[None]):
+    """Something to wait for."""
+
+    def resume(self) -> None:
+        """Let whoever waits go on."""
+        if not self.done():
+            self.set_result(None)
+
+
+class _Host(LoopHost):
+    """A worker's event loop. See `rpc.loopworker.WorkerHost`."""
+
+    def __init__(self, worker: Worker, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(worker._address)
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self._on_ready = on_ready
+        self._size = worker._limits.concurrency
+        self._pools: dict[str, Executor] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)  # the loop itself would forget it
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def pause(self) -> _Pause:
+        """Return something to wait for."""
+        return _Pause(loop=self.loop)
+
+    def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
+        """Call a function in a thread or process."""
+        pool = self._pools.get(where)
+        if pool is None:
+            pool = self._pools[where] = self._make_pool(where)
+        if where == "thread":
+            return self.loop.run_in_executor(pool, copy_context().run, call)
+        return self.loop.run_in_executor(pool, call)
+
+    def _make_pool(self, where: str) -> Executor:
+        if where == "thread":
+            return ThreadPoolExecutor(self._size, thread_name_prefix="rpc-worker")
+        # Not forked: this process may have threads.
+        return ProcessPoolExecutor(self._size, mp_context=multiprocessing.get_context("spawn"))
+
+    def ready(self) -> None:
+        """Calls reach the worker."""
+        if self._on_ready is not None:
+            self._on_ready()
+
+    def over(self, error: ConnectionLost | None) -> None:
+        """Everything is done."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self.ended.done():
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+
+class Worker(Offer):
+    """Serves calls to one service on the event loop.
+
+    `async` functions run on the loop, plain ones in threads unless they say `run_in="loop"`, so that
+    none of them holds up the others. `concurrency` calls run at once. All else is as with `rpc.Worker`;
+    hooks are `async`, and await `proceed()`.
+    """
+
+    def __init__(self, url: str, service: str, **options: Any) -> None:
+        """See `rpc.offer.Offer`."""
+        super().__init__(url, service, **options)
+        self._worker: LoopWorker | None = None
+        self._stop_asked = False
+
+    def _check_hook(self, hook: Callable[..., Any]) -> None:
+        if not inspect.iscoroutinefunction(hook):
+            raise TypeError("A hook of this worker is an async function, which awaits proceed()")
+
+    async def run(
+        self, on_ready: Callable[[], None] | None = None, *, signals: bool = False
+    ) -> None:
+        """Serve until `stop` is called, or the task is cancelled; then finish the calls that run.
+
+        `signals`: SIGTERM and SIGINT stop it too. `on_ready` is called once the broker has confirmed
+        that calls reach this worker. A broker that cannot be reached, or that goes away, is tried
+        again and again. Raises `BrokerRefused` if the broker refuses the very first CONNECT or SUBSCRIBE.
+        """
+        host = _Host(self, on_ready)
+        worker = self._worker = LoopWorker(
+            host,
+            self._address,
+            self._serving,
+            self._wrapped if self._hooks else None,
+            self._heart_beat,
+            self._connect_timeout,
+            runs_here=False,
+        )
+        host.lifeline = worker.lifeline
+        heeded = (signal.SIGTERM, signal.SIGINT) if signals else ()
+        for number in heeded:
+            host.loop.add_signal_handler(number, self.stop)
+        try:
+            worker.start()
+            if self._stop_asked:
+                worker.drain()
+            try:
+                await asyncio.shield(host.ended)
+            except asyncio.CancelledError:
+                worker.drain()
+                with suppress(ConnectionLost):
+                    await host.ended
+                raise
+        finally:
+            for number in heeded:
+                host.loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """Ask `run` to return, in the loop's thread; calls that run are finished."""
+        self._stop_asked = True
+        if self._worker is not None:
+            self._worker.drain()

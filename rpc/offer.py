@@ -1,0 +1,121 @@
+"""What the workers of all faces have in common: which functions they offer, and how they are served."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self, TypeVar, overload
+
+from rpc.address import parse_address
+from rpc.context import Context
+from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.message import request_queue
+from rpc.methods import Methods
+from rpc.results import MemoryResults, Results
+from rpc.serving import DELIVERIES, Serving, ServingOptions
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Hook = Callable[[Context, Callable[[], Any]], Any]
+
+
+class Offer:
+    """A worker, whatever runs its functions."""
+
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        *,
+        concurrency: int = 8,
+        backlog: int | None = None,
+        max_deliveries: int = DELIVERIES,
+        tracebacks: bool = False,
+        results: Results | None = None,
+        name: str | None = None,
+        doc: str = "",
+        heart_beat: float = HEART_BEAT_SECONDS,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        """`url`: as for `Client`; `service`: a name of letters, digits, `_`, `.` and `-`.
+
+        - `concurrency`: so many calls run at once, and so many are taken from the queue ahead;
+        - `backlog`: so many more may wait in this worker before callers are told `Overloaded` at once;
+          None: they wait in the broker's queue, however many;
+        - `max_deliveries`: a call that was handed out so often without success, because workers died of
+          it, becomes a dead letter, and its caller is told so;
+        - `tracebacks`: callers get the traceback of what a function raised, and with it a view of this
+          program's code;
+        - `results`: where the replies of idempotent methods are kept; this process's memory by default;
+        - `name`: this worker's own, for `rpc.describe`, `rpc.stats` and broadcasts; host and process by
+          default; `doc`: what the service is for;
+        - `heart_beat`: seconds, 0 for none; `connect_timeout`: seconds for TCP and CONNECT together.
+
+        Raises `ValueError` for what makes no sense.
+        """
+        request_queue(service)
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
+        self._address = parse_address(url)
+        self._service = service
+        self._heart_beat = heart_beat
+        self._connect_timeout = connect_timeout
+        self._methods = Methods()
+        self._hooks: list[Hook] = []
+        self._limits = ServingOptions(concurrency, backlog, max_deliveries, tracebacks, doc)
+        kept = MemoryResults(time.monotonic) if results is None else results
+        self._serving = Serving(service, self._methods, self.name, self._limits, kept, time.time)
+
+    @overload
+    def method(
+        self, function: Function, *, name: str | None = None, **options: Any
+    ) -> Function: ...
+    @overload
+    def method(
+        self, function: None = None, *, name: str | None = None, **options: Any
+    ) -> Callable[[Function], Function]: ...
+    def method(
+        self, function: Function | None = None, *, name: str | None = None, **options: Any
+    ) -> Function | Callable[[Function], Function]:
+        """Offer a function, under its own name or `name`: `@worker.method`, `@worker.method(name="a")`.
+
+        The function is left as it is; it may be `async`, or a generator, whose items a caller's `stream`
+        gets one by one. `options` are those of `MethodOptions`. Raises `ValueError` for a name that is
+        taken, `TypeError` for an annotation that no argument can be checked against.
+        """
+        if function is None:
+            return lambda function: self.method(function, name=name, **options)
+        return self._methods.add(function, name=name, **options)
+
+    def register(self, thing: Any, *, prefix: str = "") -> Self:
+        """Offer all public functions of a module, or methods of an object or class; returns the worker.
+
+        See `rpc.Methods.register` for what is public, and `rpc.method` for options of single ones.
+        """
+        self._methods.register(thing, prefix=prefix)
+        return self
+
+    def hook(self, hook: Function) -> Function:
+        """Put a function around all calls: `hook(context, proceed)` returns what `proceed()` returns.
+
+            @worker.hook
+            def log(context, proceed):
+                print(context.user, context.method)
+                return proceed()
+
+        The first one given is the outermost. What it raises is what the caller gets.
+        """
+        self._check_hook(hook)
+        self._hooks.append(hook)
+        return hook
+
+    def _check_hook(self, hook: Callable[..., Any]) -> None:
+        raise NotImplementedError
+
+    def _wrapped(self, context: Context, call: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a call with the hooks around it."""
+        for hook in reversed(self._hooks):
+            call = partial(hook, context, call)
+        return call
