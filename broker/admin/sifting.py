@@ -15,12 +15,11 @@ from broker.core.queue import Queue
 
 FEW = 50  # messages read at once
 FEW_BYTES = 256 * 1024  # of them
-START = (
-    9,
-    -1,
-)  # before everything: the highest priority, the sequence number up to which all was seen
+AHEAD = 8 * 1024 * 1024  # bytes of what is put elsewhere that may wait for the disk
 
+#: A priority, and the sequence number up to which all of it was seen.
 Place = tuple[int, int]
+START: Place = (9, -1)
 
 
 async def waiting_in(queue: Queue, place: Place = START) -> AsyncIterator[tuple[Lane, Message]]:
@@ -32,6 +31,8 @@ async def waiting_in(queue: Queue, place: Place = START) -> AsyncIterator[tuple[
     newest = broker.next_seq - 1
     priority, seq = place
     while True:
+        while broker.journal.waiting > AHEAD:
+            await written()
         read = await turn()
         lane = next((each for each in queue.lanes if each.priority <= priority), None)
         if lane is None:
