@@ -10,4 +10,4 @@ from rpc.aio.client import Client
 from rpc.aio.worker import Worker
 from rpc.flow import Stream
 
-__all__ = ["Client", "Stream"]
+__all__ = ["Client", "Stream", "Worker"]

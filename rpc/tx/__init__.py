@@ -10,4 +10,4 @@ from rpc.flow import Stream
 from rpc.tx.client import Client
 from rpc.tx.worker import Worker
 
-__all__ = ["Client", "Stream"]
+__all__ = ["Client", "Stream", "Worker"]
