@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
@@ -34,8 +34,31 @@ class Pending(Protocol):
         """Wait for it no longer."""
 
 
+class Row(Protocol):
+    """What comes one after the other: the results of a map, the items of a stream."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __next__(self) -> Any: ...
+
+    def close(self) -> Any:
+        """Take no more."""
+
+
 class Face(Protocol):
     """A client of any of the faces."""
+
+    def map(self, method: str, /, *iterables: Iterable[Any], **options: Any) -> Row:
+        """Call for each, in batches."""
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Row:
+        """Call what yields."""
+
+    def taken(self, count: int, method: str, /, *args: Any) -> list[Any]:
+        """Return so many items of a stream, having left its loop early."""
+
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call every worker and wait."""
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call and wait."""
@@ -97,11 +120,24 @@ class Blocking(_Closing):
         self.call = self._client.call
         self.submit = self._client.submit
         self.notify = self._client.notify
+        self.stream = self._client.stream
+        self.broadcast = self._client.broadcast
         self.connect = self._client.connect
         self.stats = self._client.stats
 
     def options(self, **changes: Any) -> Blocking:
         return Blocking(client=self._client.options(**changes))
+
+    def map(self, method: str, /, *iterables: Iterable[Any], **options: Any) -> Row:
+        return self._client.map(method, *iterables, **options)
+
+    def taken(self, count: int, method: str, /, *args: Any) -> list[Any]:
+        items = []
+        for item in self._client.stream(method, *args):
+            items.append(item)
+            if len(items) == count:
+                break
+        return items
 
     def through_proxy(self, method: str, /, *args: Any) -> Any:
         return getattr(self._client.proxy, method)(*args)
@@ -110,11 +146,81 @@ class Blocking(_Closing):
         self._client.close()
 
 
-class Aio(_Closing):
+class _Row:
+    """An asynchronous iterator as another thread may take from it."""
+
+    def __init__(
+        self, begin: Callable[[], Any], run: Callable[[Coroutine[Any, Any, Any]], Any]
+    ) -> None:
+        async def start() -> Any:
+            return begin()
+
+        self._run = run
+        self._row = run(start())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        async def step() -> Any:
+            return await anext(self._row, _OVER)
+
+        item = self._run(step())
+        if item is _OVER:
+            raise StopIteration
+        return item
+
+    def close(self) -> None:
+        async def close() -> None:
+            await self._row.aclose()
+
+        self._run(close())
+
+
+_OVER = object()
+
+
+async def _taken(client: Any, count: int, method: str, args: tuple[Any, ...]) -> list[Any]:
+    items = []
+    async for item in client.stream(method, *args):
+        items.append(item)
+        if len(items) == count:
+            break
+    return items
+
+
+class _Loop(_Closing):
+    """What the faces for event loops have in common."""
+
+    _client: Any
+
+    def _wait_for(self, work: Coroutine[Any, Any, Any]) -> Any:
+        raise NotImplementedError
+
+    def map(self, method: str, /, *iterables: Iterable[Any], **options: Any) -> Row:
+        return _Row(lambda: self._client.map(method, *iterables, **options), self._wait_for)
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Row:
+        return _Row(lambda: self._client.stream(method, *args, **kwargs), self._wait_for)
+
+    def taken(self, count: int, method: str, /, *args: Any) -> list[Any]:
+        return cast(list[Any], self._wait_for(_taken(self._client, count, method, args)))
+
+    def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        async def ask() -> Any:
+            return await self._client.broadcast(method, *args, **kwargs)
+
+        return self._wait_for(ask())
+
+
+class Aio(_Loop):
     """`rpc.aio.Client`, in a loop of its own thread."""
 
     def __init__(self, *args: Any, client: rpc.aio.Client | None = None, **kwargs: Any) -> None:
         self._client = client or rpc.aio.Client(*args, **kwargs)
+
+    def _wait_for(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return _in_asyncio(work).result(PATIENCE)
 
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Pending:
         async def begin() -> Any:
@@ -142,7 +248,7 @@ class Aio(_Closing):
 
     def stats(self) -> rpc.ClientStats:
         async def ask() -> rpc.ClientStats:
-            return self._client.stats()
+            return cast(rpc.ClientStats, self._client.stats())
 
         return cast(rpc.ClientStats, _in_asyncio(ask()).result(PATIENCE))
 
@@ -172,11 +278,14 @@ class _Deferred:
         _in_twisted(self._deferred.cancel)
 
 
-class Tx(_Closing):
+class Tx(_Loop):
     """`rpc.tx.Client`, in the reactor, which runs in a thread."""
 
     def __init__(self, *args: Any, client: rpc.tx.Client | None = None, **kwargs: Any) -> None:
         self._client = client or rpc.tx.Client(*args, **kwargs)
+
+    def _wait_for(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return _Deferred(lambda: Deferred.fromCoroutine(work)).result(PATIENCE)
 
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Pending:
         return _Deferred(lambda: self._client.submit(method, *args, **kwargs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import rpc
 from tests.harness import Client
 from tests.rpc.faces import FACES, Face
+from tests.rpc.foreign import ForeignWorker
 from tests.rpc.processes import PATIENCE, BrokerProcess, WorkerProcess
 from tests.scenarios.steps import put
 
@@ -201,6 +203,238 @@ def test_a_call_that_nobody_waits_for_any_more(client: Face) -> None:
     call.cancel()
     assert client.call("slow", 0.4) == "slept"
     assert (client.stats().pending, client.stats().late) == (0, 1)
+
+
+# Many calls in batches
+
+
+@pytest.fixture
+def foreign(broker_url: str, service: str) -> Iterator[ForeignWorker]:
+    with ForeignWorker(broker_url, service) as worker:
+        yield worker
+
+
+@pytest.fixture
+def caller(
+    face: Callable[..., Face], broker_url: str, service: str, foreign: ForeignWorker
+) -> Iterator[Face]:
+    """Return a client whose only worker is one of another language."""
+    assert foreign.name
+    with face(broker_url, service) as client:
+        yield client
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 1234])
+def test_mapping_over_many(caller: Face, codec: str, count: int) -> None:
+    assert list(caller.options(codec=codec).map("echo", range(count))) == list(range(count))
+    assert caller.stats().pending == 0
+    assert caller.stats().calls == (count + 99) // 100
+
+
+def test_mapping_over_two(caller: Face) -> None:
+    assert list(caller.map("add", range(5), [10, 20, 30], batch=2)) == [10, 21, 32]
+
+
+def test_no_more_is_read_than_is_under_way(caller: Face) -> None:
+    numbers = count()
+    results = caller.map("echo", numbers, batch=10, ahead=2)
+    assert [next(results) for _ in range(10)] == list(range(10))
+    assert next(numbers) == 30  # the first came, two are under way
+    results.close()
+    assert caller.stats().pending == 0
+
+
+def test_an_error_is_raised_when_its_place_is_reached(caller: Face) -> None:
+    values = [1, 2, "fails", 4]
+    results = caller.map("check", values, batch=3)
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(rpc.RemoteError, match="gone"):
+        next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+    results = caller.map("check", values, return_errors=True)
+    assert [type(each) for each in results] == [int, int, rpc.RemoteError, int]
+
+
+def test_an_argument_that_cannot_be_sent_ends_the_map_in_its_place(caller: Face) -> None:
+    results = caller.map("echo", [1, 2, object(), 4])
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(TypeError, match="object"):
+        next(results)
+
+
+def test_a_batch_that_nobody_answers(caller: Face) -> None:
+    with pytest.raises(rpc.Timeout, match=r"'hang' within 0.1 s"):
+        next(caller.map("hang", [1, 2], timeout=0.1))
+    errors = list(caller.map("hang", [1, 2], return_errors=True, timeout=0.1))
+    assert [type(each) for each in errors] == [rpc.Timeout] * 2
+    for wrong in ({"batch": 0}, {"ahead": 0}):
+        with pytest.raises(ValueError, match="positive"):
+            caller.map("echo", [1], **wrong)
+
+
+def test_a_map_that_is_left_early_cancels_what_is_under_way(
+    caller: Face, foreign: ForeignWorker
+) -> None:
+    results = caller.map("echo", ["first", "hang", "hang"], batch=1)
+    assert next(results) == "first"
+    sent = [foreign.asked.get(timeout=PATIENCE).headers["correlation-id"] for _ in range(3)]
+    results.close()
+    assert [foreign.hear("rpc.cancel")["id"] for _ in range(2)] == sent[1:]
+    assert caller.call("echo", 1) == 1
+    assert foreign.told.empty()
+    assert caller.stats().pending == 0
+
+
+# All workers
+
+
+def test_every_worker_answers(caller: Face, broker_url: str, service: str) -> None:
+    with ForeignWorker(broker_url, service, "second"):
+        answers = caller.broadcast("echo", 7, first=2, timeout=PATIENCE)
+        assert {answer.worker: answer.result() for answer in answers} == {"foreign": 7, "second": 7}
+        assert len(caller.broadcast("echo", 7, first=1, timeout=PATIENCE)) == 1
+        all_of_them = caller.options(codec="msgpack").broadcast("fails", timeout=0.5)
+        assert len(all_of_them) == 2
+        for answer in all_of_them:
+            with pytest.raises(rpc.RemoteError, match="gone"):
+                answer.result()
+    assert [answer.worker for answer in caller.broadcast("echo", 7, first=9, timeout=0.3)] == [
+        "foreign"
+    ]
+    assert caller.broadcast("hang", timeout=0.1) == []
+    assert caller.stats().pending == 0
+
+
+def test_a_broadcast_that_makes_no_sense(caller: Face) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        caller.broadcast("echo", 1, first=0)
+    with pytest.raises(ValueError, match="Nobody knows"):
+        caller.broadcast("echo", 1, timeout=None)
+
+
+# Streams
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+@pytest.mark.parametrize("credit", [1, 2, 7, 100])
+def test_items_come_in_order_and_end(caller: Face, codec: str, credit: int) -> None:
+    patient = caller.options(codec=codec, credit=credit)
+    for length in (0, 1, 100):
+        assert list(patient.stream("count", length)) == list(range(length))
+    assert caller.stats().pending == 0
+
+
+def test_no_more_items_are_sent_than_asked_for(caller: Face, foreign: ForeignWorker) -> None:
+    """Half of the credit is given anew whenever half of it is taken."""
+    items = caller.options(credit=10).stream("endless")
+    assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
+    assert caller.call("echo", 1) == 1  # by now the worker has heard all that was said before
+    assert foreign.told.empty()
+    assert next(items) == 4
+    assert foreign.hear("rpc.credit")["credit"] == 5
+    items.close()
+    assert foreign.hear("rpc.cancel")
+    with pytest.raises(StopIteration):
+        next(items)
+
+
+def test_a_stream_that_fails_on_its_way(caller: Face) -> None:
+    items = caller.stream("breaks")
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(rpc.RemoteError, match="gone"):
+        next(items)
+    with pytest.raises(StopIteration):
+        next(items)
+
+
+@pytest.mark.parametrize(("method", "good"), [("gappy", 2), ("greedy", 10)])
+def test_a_stream_that_is_broken_says_so(
+    caller: Face, foreign: ForeignWorker, method: str, good: int
+) -> None:
+    items = caller.options(credit=10).stream(method)
+    with pytest.raises(rpc.StreamBroken, match=method):
+        assert list(items) == []
+    assert foreign.hear("rpc.cancel")
+    assert caller.call("echo", good) == good
+
+
+def test_an_ordinary_reply_is_a_stream_of_one(caller: Face) -> None:
+    assert list(caller.stream("echo", "one")) == ["one"]
+    with pytest.raises(rpc.RemoteError, match="gone"):
+        next(caller.stream("fails"))
+
+
+def test_an_item_that_does_not_come_in_time(caller: Face, foreign: ForeignWorker) -> None:
+    items = caller.stream("hang", timeout=0.1)
+    with pytest.raises(rpc.Timeout, match=r"No item of 'hang' within 0.1 s"):
+        next(items)
+    assert foreign.hear("rpc.cancel")  # its `expires` does not tell it
+
+
+def test_a_loop_that_is_left_early_lets_the_worker_stop(
+    caller: Face, foreign: ForeignWorker
+) -> None:
+    assert caller.taken(3, "endless") == [0, 1, 2]
+    assert foreign.hear("rpc.cancel")
+    assert caller.stats().pending == 0
+
+
+def test_a_lost_connection_ends_a_stream(face: Callable[..., Face], service: str) -> None:
+    with BrokerProcess() as broker, face(broker.url, service) as client:
+        with ForeignWorker(broker.url, service):
+            items = client.options(on_loss="resend", credit=2).stream("endless")
+            assert next(items) == 0
+            broker.kill()
+        with pytest.raises(rpc.ConnectionLost) as caught:
+            list(items)
+        assert caught.value.sent
+
+
+def test_a_stream_nobody_can_serve(
+    face: Callable[..., Face], broker_url: str, service: str
+) -> None:
+    with face(broker_url, service) as client, pytest.raises(rpc.ServiceUnavailable, match=service):
+        next(client.options(no_worker="fail").stream("count", 1))
+
+
+# Given up
+
+
+def test_a_call_that_is_given_up_is_cancelled_at_its_worker(
+    caller: Face, foreign: ForeignWorker
+) -> None:
+    call = caller.submit("hang")
+    call_id = foreign.asked.get(timeout=PATIENCE).headers["correlation-id"]
+    call.cancel()
+    assert foreign.hear("rpc.cancel") == {"id": call_id}
+
+
+def test_a_call_that_timed_out_is_not_cancelled(caller: Face, foreign: ForeignWorker) -> None:
+    with pytest.raises(rpc.Timeout):
+        caller.call("hang", timeout=0.1)
+    assert caller.call("echo", 1) == 1
+    assert foreign.told.empty()
+
+
+# What travels beside the arguments
+
+
+def test_headers_that_options_lead_to(caller: Face) -> None:
+    plain = caller.call("headers")
+    assert {"priority", "idempotency-key", "stream-credit", "traceparent"}.isdisjoint(plain)
+    assert (plain["content-type"], plain["persistent"]) == ("application/json", "true")
+    told = caller.options(codec="msgpack", priority=7, on_loss="resend").call("headers")
+    assert (told["content-type"], told["priority"]) == ("application/msgpack", "7")
+    assert told["idempotency-key"] == told["correlation-id"]
+    own = caller.options(on_loss="resend", headers={"idempotency-key": "mine"}).call("headers")
+    assert own["idempotency-key"] == "mine"
+
+
+@pytest.mark.parametrize("value", [None, "grüß 🐎", [1, {"a": [True, 1.5]}], b"\x00\xff"])
+def test_values_in_messagepack(caller: Face, value: Any) -> None:
+    assert caller.options(codec="msgpack").call("echo", value) == value
 
 
 # The connection
