@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 import rpc
+from tests.rpc.foreign import ForeignWorker
 from tests.rpc.processes import PATIENCE, WorkerProcess
 
 SOURCE = """
@@ -116,3 +119,69 @@ def test_cancelling(client: rpc.Client) -> None:
     done = client.submit("echo", 1)
     assert done.result(PATIENCE) == 1
     assert not done.cancel()
+
+
+# Given up
+
+
+@pytest.fixture
+def service() -> str:
+    """Return a service's name of the test's own."""
+    return f"futures-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def foreign(broker_url: str, service: str) -> Iterator[ForeignWorker]:
+    with ForeignWorker(broker_url, service) as worker:
+        yield worker
+
+
+def test_an_interrupted_call_is_cancelled_at_its_worker(
+    broker_url: str, service: str, foreign: ForeignWorker
+) -> None:
+    asked: list[str] = []
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        asked.append(foreign.asked.get(timeout=PATIENCE).headers["correlation-id"])
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    with rpc.Client(broker_url, service) as client:
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.call("hang")
+        interrupter.join(PATIENCE)
+        assert foreign.hear("rpc.cancel") == {"id": asked[0]}
+        assert client.call("echo", 1) == 1
+
+
+def test_a_stream_in_a_circle_of_garbage_is_cancelled(
+    broker_url: str, service: str, foreign: ForeignWorker
+) -> None:
+    with rpc.Client(broker_url, service) as client:
+        circle: list[Any] = [client.stream("endless")]
+        circle.append(circle)
+        assert next(circle[0]) == 0
+        del circle
+        gc.collect()
+        assert foreign.hear("rpc.cancel")
+
+
+def test_garbage_that_is_found_in_the_middle_of_something(
+    broker_url: str, service: str, foreign: ForeignWorker
+) -> None:
+    """A finalizer may run while its own thread has the client's locks: it must not wait for them."""
+    with rpc.Client(broker_url, service) as client:
+        line = client._line
+        client.connect()
+        assert line._wire is not None
+        for mutex in (line._mutex, line._wire.stream._mutex):
+            stream: Any = client.stream("endless")
+            assert next(stream) == 0
+            with mutex:
+                del stream
+            assert client.call("echo", 1) == 1
+            assert foreign.hear("rpc.cancel")
+        assert client.stats().pending == 0
