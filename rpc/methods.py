@@ -34,7 +34,6 @@ __all__ = [
     "ABSENT",
     "OWN",
     "Asked",
-    "Invocation",
     "Method",
     "MethodOptions",
     "Methods",
@@ -165,9 +164,6 @@ class Methods:
         if named:
             return Asked(codec, call_id, method, None, (), params)
         return Asked(codec, call_id, method, None, params)
-
-
-Invocation = Request
 
 
 def _is_id(value: Any) -> bool:
