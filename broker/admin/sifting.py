@@ -74,4 +74,5 @@ def expire(queue: Queue, lane: Lane, message: Message) -> bool:
 def take_out(queue: Queue, lane: Lane, message: Message) -> None:
     """Take a message out of its lane; its record is another matter."""
     queue.taken(lane, message)
-    queue.broker.choosing.add(queue)  # until it is no longer in the store
+    if lane.apart:
+        queue.broker.choosing.add(queue)  # until it is no longer in the store

@@ -10,6 +10,7 @@ from broker.stomp import Frame
 from tests.harness import Client
 from tests.scenarios.steps import subscribe
 
+LONGEST = 300.0  # seconds that a call may take
 REPLIES = "/temp-queue/replies"
 QUEUE, TOPIC = "/queue/rpc.broker", "/topic/rpc.broker"
 INVALID_PARAMS, REFUSED, FORBIDDEN = -32602, -32004, -32003
@@ -48,7 +49,9 @@ class Administrator:
     def ask(self, body: bytes, destination: str = QUEUE, **headers: str) -> Frame:
         """Send a body and return the answer."""
         self.tell(body, destination, **{"reply-to": REPLIES, **headers})
-        return self.client.expect("MESSAGE", subscription="replies")
+        frame = self.client.frame(LONGEST)
+        assert (frame.command, frame.headers.get("subscription")) == ("MESSAGE", "replies"), frame
+        return frame
 
     def tell(self, body: bytes, destination: str = QUEUE, **headers: str) -> None:
         """Send a body."""
