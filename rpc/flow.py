@@ -47,7 +47,7 @@ class Stream(AsyncIterator[Any]):
             raise RuntimeError("Somebody is waiting for this stream's next item already")
         try:
             client.engine.expect(items)
-            if not items.done:
+            while not items.done:  # it may be told of several items at once, and have taken them
                 self._waits = True
                 await client.arrival(items)
             item = client.engine.next_item(items)

@@ -39,6 +39,26 @@ def once(value):
 @worker.method
 def told(value):
     say("told", value)
+@worker.method
+def rows(count):
+    yield from range(count)
+@worker.method
+def breaks():
+    yield 1
+    raise LookupError("gone")
+@worker.method
+def endless():
+    try:
+        yield from iter(int, 1)
+    finally:
+        say("closed")
+@worker.method
+def patient():
+    from rpc.context import current
+    say("waiting")
+    while not current().cancelled:
+        time.sleep(0.01)
+    say("cancelled")
 """
 
 
@@ -287,7 +307,31 @@ def test_a_map_that_is_left_early_cancels_what_is_under_way(
     assert caller.stats().pending == 0
 
 
+def test_mapping_with_our_own_worker(client: Face) -> None:
+    for codec in ("json", "msgpack"):
+        results = client.options(codec=codec).map("echo", range(1001))
+        assert list(results) == list(range(1001))
+    with pytest.raises(rpc.RemoteError, match="LookupError: gone"):
+        next(client.map("fails", ["gone"]))
+
+
 # All workers
+
+
+def test_our_own_workers_answer_all(
+    face: Callable[..., Face], broker_url: str, service: str
+) -> None:
+    with (
+        WorkerProcess(broker_url, service, SOURCE),
+        WorkerProcess(broker_url, service, SOURCE),
+        face(broker_url, service) as client,
+    ):
+        answers = client.broadcast("echo", 7, first=2, timeout=PATIENCE)
+        assert [answer.result() for answer in answers] == [7, 7]
+        assert len({answer.worker for answer in answers}) == 2
+        for answer in client.broadcast("fails", "gone", timeout=0.5):
+            with pytest.raises(rpc.RemoteError, match="gone"):
+                answer.result()
 
 
 def test_every_worker_answers(caller: Face, broker_url: str, service: str) -> None:
@@ -397,6 +441,42 @@ def test_a_stream_nobody_can_serve(
 ) -> None:
     with face(broker_url, service) as client, pytest.raises(rpc.ServiceUnavailable, match=service):
         next(client.options(no_worker="fail").stream("count", 1))
+
+
+def test_streams_of_our_own_worker(client: Face) -> None:
+    for codec, credit in (("json", 1), ("msgpack", 10), ("json", 100)):
+        items = client.options(codec=codec, credit=credit).stream("rows", 250)
+        assert list(items) == list(range(250))
+    items = client.stream("breaks")
+    assert next(items) == 1
+    with pytest.raises(rpc.RemoteError, match="LookupError: gone"):
+        next(items)
+    assert list(client.stream("echo", "one")) == ["one"]
+    assert client.stats().pending == 0
+
+
+def test_leaving_early_stops_our_own_worker(
+    face: Callable[..., Face], broker_url: str, service: str
+) -> None:
+    with (
+        WorkerProcess(broker_url, service, SOURCE) as worker,
+        face(broker_url, service) as client,
+    ):
+        assert client.taken(150, "endless") == [0] * 150
+        worker.wait_for_line("^closed$")
+        call = client.submit("patient")
+        worker.wait_for_line("^waiting$")
+        call.cancel()
+        worker.wait_for_line("^cancelled$")
+
+
+def test_a_stream_lasts_longer_than_its_start_may_take(caller: Face) -> None:
+    """`timeout` is for each item, while one is waited for; `expires`, which it becomes, for the start."""
+    items = caller.options(credit=2).stream("count", 4, timeout=0.3)
+    assert next(items) == 0
+    with pytest.raises(rpc.Timeout):
+        caller.call("hang", timeout=0.4)
+    assert list(items) == [1, 2, 3]
 
 
 # Given up
