@@ -84,7 +84,7 @@ class Caller:
         """
         self.calls = Calls(unique[:8])
         self.service = service
-        self._replies = reply_queue(unique)
+        self.replies = reply_queue(unique)  # where they come
         queue, topic = request_queue(service), service_topic(service)
         #: What the requests of each kind begin with, by the options that matter to it.
         self._heads = {
@@ -102,16 +102,16 @@ class Caller:
                 for no_worker in ("wait", "fail")
             }
             for kind, destination, reply_to, keeps in (
-                ("queue", queue, self._replies, durable),
+                ("queue", queue, self.replies, durable),
                 ("notification", queue, None, durable),
-                ("topic", topic, self._replies, False),
+                ("topic", topic, self.replies, False),
             )
         }
         self._control_head = _head(request_headers(topic, None, durable=False))
 
     def greeting(self, link: Link) -> bytes:
         """Return what a new connection is to be told first; the calls it brings are in `calls.to_send`."""
-        return link.subscribe(self._replies, "replies", "auto")
+        return link.subscribe(self.replies, "replies", "auto")
 
     def open(
         self,

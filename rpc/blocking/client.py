@@ -1,16 +1,17 @@
 """`Client` for programs with threads: calls of one service, from any number of threads.
 
-What its methods mean; how threads share the connection is `line`'s to know.
+What its methods mean; how threads share the connection is `line`'s to know, or `rider`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from rpc.address import parse_address
 from rpc.batch import Batch, Batches, Pipeline
+from rpc.blocking.carrier import Carrier
 from rpc.blocking.future import CallFuture
 from rpc.blocking.items import Stream
 from rpc.blocking.line import FOREVER, Line
@@ -29,6 +30,9 @@ from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.options import BROADCAST_TIMEOUT, UNSET, Unset
 
+if TYPE_CHECKING:
+    from rpc.blocking.rider import Connection
+
 
 class Client(Face):
     """Calls the functions of one service. Any number of threads may use one client at once.
@@ -37,6 +41,7 @@ class Client(Face):
     connection and one reply queue serve all calls. A forked process gets a connection of its own.
     """
 
+    @overload
     def __init__(
         self,
         url: str,
@@ -45,21 +50,52 @@ class Client(Face):
         durable: bool = True,
         heart_beat: float = HEART_BEAT_SECONDS,
         connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None: ...
+
+    @overload
+    def __init__(self, *, connection: Connection, service: str, durable: bool = True) -> None: ...
+
+    def __init__(
+        self,
+        url: str | None = None,
+        service: str | None = None,
+        *,
+        connection: Connection | None = None,
+        durable: bool = True,
+        heart_beat: float | None = None,
+        connect_timeout: float | None = None,
     ) -> None:
         """`url`: `stomp://[login:passcode@]host[:61613][/vhost]`; `service`: what the worker is named.
 
         `durable`: requests and replies are kept on the broker's disk until they were consumed, so a
         call outlives a broker that restarts; without, they are kept in memory only. `heart_beat`:
         seconds, 0 for none. Raises `ValueError` for a URL or name that makes no sense.
+
+        `connection`, instead of a URL: a stomp.py connection that the program has. The program connects
+        it, again if it is lost, and disconnects it; until then calls fail with `ConnectionLost`. The
+        client has a subscription and a listener of its own on it, until it is closed. Like every
+        listener of stomp.py the program's others hear the replies too: `subscription` tells whose a
+        message is. MessagePack wants a connection with `auto_decode=False`. In a listener only
+        `submit` can be used, for stomp.py's thread brings the replies.
         """
         super().__init__()
-        self._line = Line(
-            parse_address(url),
-            service,
-            durable=durable,
-            heart_beat=heart_beat,
-            connect_timeout=connect_timeout,
-        )
+        if service is None or (url is None) == (connection is None):
+            raise TypeError("A client needs a service, and either a URL or a connection")
+        self._line: Carrier
+        if url is not None:
+            self._line = Line(
+                parse_address(url),
+                service,
+                durable=durable,
+                heart_beat=HEART_BEAT_SECONDS if heart_beat is None else heart_beat,
+                connect_timeout=CONNECT_TIMEOUT if connect_timeout is None else connect_timeout,
+            )
+        elif connection is not None:
+            if heart_beat is not None or connect_timeout is not None:
+                raise TypeError("heart_beat and connect_timeout are the connection's own")
+            from rpc.blocking.rider import Rider  # stomp.py is slow to import
+
+            self._line = Rider(connection, service, durable=durable)
 
     def call(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
@@ -165,7 +201,10 @@ class Client(Face):
         return Stream(line, line.begin(method, params, options, stream(options)))
 
     def connect(self) -> None:
-        """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""
+        """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`.
+
+        With a connection of the program's: wait until the broker has confirmed that replies come.
+        """
         self._line.connected(FOREVER)
 
     def stats(self) -> ClientStats:
@@ -189,7 +228,7 @@ class Client(Face):
 
 
 def _results(
-    line: Line, pipeline: Pipeline[Batch], *, return_errors: bool
+    line: Carrier, pipeline: Pipeline[Batch], *, return_errors: bool
 ) -> Generator[Any, None, None]:
     try:
         while (call := pipeline.next()) is not None:

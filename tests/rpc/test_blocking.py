@@ -20,6 +20,7 @@ import pytest
 import rpc
 from broker.stomp import Frame
 from rpc.address import parse_address
+from rpc.blocking.line import Line
 from rpc.blocking.wire import Wire
 from tests.rpc.canned import CONNECTED, CannedBroker
 from tests.rpc.processes import PATIENCE, BrokerProcess, Process, WorkerProcess
@@ -674,8 +675,11 @@ client.close()
 def test_a_client_that_was_forgotten_leaves_nothing_behind(broker_url: str, service: str) -> None:
     client = rpc.Client(broker_url, service, heart_beat=0.2)
     client.connect()
-    keeper = client._line._keeper
+    line = client._line
+    assert isinstance(line, Line)
+    keeper = line._keeper
     assert keeper is not None
+    del line
     with pytest.warns(ResourceWarning, match="unclosed"):  # noqa: PT031  # both are needed
         del client
         gc.collect()

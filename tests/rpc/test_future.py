@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import rpc
+from rpc.blocking.line import Line
 from tests.rpc.foreign import ForeignWorker
 from tests.rpc.processes import PATIENCE, WorkerProcess
 
@@ -176,6 +177,7 @@ def test_garbage_that_is_found_in_the_middle_of_something(
     with rpc.Client(broker_url, service) as client:
         line = client._line
         client.connect()
+        assert isinstance(line, Line)
         assert line._wire is not None
         for mutex in (line._mutex, line._wire.stream._mutex):
             stream: Any = client.stream("endless")
