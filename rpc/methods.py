@@ -57,6 +57,12 @@ class Methods:
         """Go through them in the order in which they were added, the worker's own among them."""
         return iter(self._methods.values())
 
+    def copy(self) -> Methods:
+        """Return the same functions, to which others may be added."""
+        methods = Methods(tracebacks=self._tracebacks)
+        methods._methods = self._methods.copy()
+        return methods
+
     @overload
     def add(
         self, function: Function, *, name: str | None = None, **options: Unpack[Options]

@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar, overload
 
@@ -65,8 +66,35 @@ class Offer:
         self._methods = Methods()
         self._hooks: list[Hook] = []
         self._limits = ServingOptions(concurrency, backlog, max_deliveries, tracebacks, doc)
-        kept = MemoryResults(time.monotonic) if results is None else results
-        self._serving = Serving(service, self._methods, self.name, self._limits, kept, time.time)
+        self._results = MemoryResults(time.monotonic) if results is None else results
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what follows from how the calls are served."""
+        self._serving = Serving(
+            self._service, self._methods, self.name, self._limits, self._results, time.time
+        )
+
+    def change(
+        self, *, url: str | None = None, concurrency: int | None = None, name: str | None = None
+    ) -> Self:
+        """Serve differently than the program said, before `run` is called; returns the worker.
+
+        For who starts a worker that somebody else wrote, as the command line does. What is None stays.
+        Raises `ValueError` for what makes no sense.
+        """
+        if url is not None:
+            self._address = parse_address(url)
+        if concurrency is not None:
+            self._limits = replace(self._limits, concurrency=concurrency)
+        if name is not None:
+            self.name = name
+        self._prepare()
+        return self
+
+    def __str__(self) -> str:
+        """Return what a log line may show: the service, the broker's host and port, the worker's name."""
+        return f"{self._service} at {self._address} as {self.name}"
 
     @overload
     def method(
