@@ -52,9 +52,6 @@ class Worker(Offer):
     def __init__(self, url: str, service: str, **options: Any) -> None:
         """See `rpc.offer.Offer`. A `concurrency` of 1 is for functions that are not thread-safe."""
         super().__init__(url, service, **options)
-        size = self._limits.concurrency
-        self._crew = Crew(self._lead, self._work, _kind, self._ring, size)
-        self._runner = Runner(size)
         self._mutex = threading.Lock()  # guards _serving
         self._bell = Bell()  # wakes `run`
         self._stop_asked = False
@@ -63,6 +60,12 @@ class Worker(Offer):
         self._failures = 0  # tries to connect that failed in a row
         self._served = False  # was connected once
         self._on_ready: Callable[[], None] | None = None
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        size = self._limits.concurrency
+        self._crew = Crew(self._lead, self._work, _kind, self._ring, size)
+        self._runner = Runner(size)
 
     def _check_hook(self, hook: Callable[..., Any]) -> None:
         if inspect.iscoroutinefunction(hook):
@@ -185,9 +188,7 @@ class Worker(Offer):
         """Run one request, send its reply, acknowledge it; return how long the functions took."""
         serving, begun = self._serving, monotonic()
         with self._mutex:
-            go, data = serving.begin(job, begun)
-            if data:
-                self._say(data)
+            go = serving.begin(job, begun)
         if job.deadline is not None:
             self._ring()
         responses: list[bytes | None] = []
