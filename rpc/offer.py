@@ -66,14 +66,22 @@ class Offer:
         self._methods = Methods()
         self._hooks: list[Hook] = []
         self._limits = ServingOptions(concurrency, backlog, max_deliveries, tracebacks, doc)
-        self._results = MemoryResults(time.monotonic) if results is None else results
+        self._results = results
         self._prepare()
 
     def _prepare(self) -> None:
         """Make what follows from how the calls are served."""
-        self._serving = Serving(
-            self._service, self._methods, self.name, self._limits, self._results, time.time
-        )
+        self._serving = self.serving(self._methods, time.monotonic, time.time)
+
+    def serving(
+        self, methods: Methods, now: Callable[[], float], wall: Callable[[], float]
+    ) -> Serving:
+        """Return this offer's calls as a new worker begins with them, by other clocks.
+
+        `methods`: ours, or a copy of them; `now`: monotonic seconds, `wall`: seconds since 1970.
+        """
+        kept = MemoryResults(now) if self._results is None else self._results
+        return Serving(self._service, methods, self.name, self._limits, kept, wall)
 
     def change(
         self, *, url: str | None = None, concurrency: int | None = None, name: str | None = None
