@@ -5,10 +5,13 @@ A connection's life, as the face drives it::
 
     write(caller.greeting(link))                # subscribe to the replies
     for call in caller.calls.to_send(): call.place = write(call.data)  # what outlived the last connection
-    call = caller.open("whee", encode_params(("Hello",), {}), options, monotonic(), time())
+    call = caller.open("whee", encode_params(("Hello",), {}), options, monotonic(), time(), CALL)
     call.place = write(call.data)
     for call in caller.take(link.receive(data, now)): wake(call)
     for call in caller.calls.interrupt(reason, has_left): wake(call)
+    write(caller.give_up(call))                 # nobody waits for it any more
+
+What sort of call it is (`CALL`, a batch, a broadcast, a stream) matters here and in the `Call` itself only.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ class ClientStats:
 
     calls: int  # calls ever begun
     pending: int  # calls waiting for a reply
-    late: int  # replies that came when nobody waited for them any more
+    late: int  # replies and items that came when nobody waited for them any more
     connections: int  # connections made
 
 
