@@ -14,6 +14,7 @@ from typing import NamedTuple
 from broker.answers import receipt_frame
 from broker.client import Client, Producer, first, flag, number
 from broker.core.event import Event
+from broker.core.fanout import Service
 from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
 from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
 from broker.core.queue import Blocked
@@ -129,7 +130,7 @@ class Sending:
             if template is not None:
                 self._plan(template, frame.values)
         if (broker.journal if durable else broker.memory).room < len(body) + len(lines):
-            broker.admit(durable, len(body) + len(lines))
+            self._admit(self._find(frame.headers), durable, len(body) + len(lines))
         seq = broker.next_seq
         broker.next_seq = seq + 1
         stamp = self._stamp.line if stamped else b"\n"
@@ -141,6 +142,11 @@ class Sending:
         put(message)
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
+
+    def _admit(self, route: Route, durable: bool, size: int) -> None:
+        """Raise `Refusal` if there is no room for a message that is to be kept. Who asks how full it is, is heard."""
+        if durable or not isinstance(route, Service):
+            self._broker.admit(durable, size)
 
     def _plan_expiring(self, frame: Frame, template: Template, route: Route) -> None:
         """Remember what SENDs of a template mean that ask for nothing but an expiry: calls, for one."""
@@ -273,7 +279,7 @@ class Sending:
             route.put_from(client)(message)
 
         if transaction is None:
-            broker.admit(is_stored(route), size)
+            self._admit(route, is_stored(route), size)
             if timing is None:
                 self._respect_limits(route)
             send(route)

@@ -29,6 +29,9 @@ from rpc.methods import Asked, Methods, Request
 
 SERVICE = "broker"
 MOST = 1024 * 1024  # bytes of a request
+BEYOND = (
+    16 * 1024 * 1024
+)  # bytes that answers may take though memory is full: who makes room must hear of it
 RETRY_AFTER = 1.0  # seconds, for those who come when there is too much to do
 #: Methods that change what must be on disk before anybody is told that it is done.
 CHANGES = frozenset(
@@ -176,7 +179,7 @@ class Office:
         if 0 < message.expires <= self._broker.now:
             return
         message.durable = wanted.get("persistent", "").strip().lower() == "true"
-        self._author.send(wanted, message)
+        self._author.send(wanted, message, BEYOND)
 
     # What every worker can be asked.
 

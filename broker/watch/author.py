@@ -62,13 +62,19 @@ class Author:
             headers = {"correlation-id": request["correlation-id"], **headers}
         self.send(request, self.write(headers, body))
 
-    def send(self, request: Mapping[str, str], message: Message) -> None:
-        """Send a message to whoever asked, if it is still there and there is room for it."""
+    def send(self, request: Mapping[str, str], message: Message, beyond: int = 0) -> None:
+        """Send a message to whoever asked, if it is still there and there is room for it.
+
+        What the store has no room for is not stored, and in memory it may take so many bytes `beyond` the limit.
+        """
+        size = len(message.tail)
         self.answering = True
         try:
             route = self._broker.routes.find(request["reply-to"])
-            message.durable = message.durable and route.durable
-            self._broker.admit(message.durable, len(message.tail))
+            stored = message.durable and route.durable and self._broker.journal.room >= size
+            message.durable = stored
+            if not stored:
+                self._broker.admit(False, size - beyond)
             route.put(message)
         except Refusal:
             return

@@ -340,6 +340,18 @@ def test_purging(admin: Administrator, connect: Connect, queue: str, name: str) 
     assert number_of(admin, name) == 0
 
 
+def test_who_makes_room_is_heard_though_memory_is_full(
+    start_broker: StartBroker, connect: Connect, queue: str
+) -> None:
+    broker = start_broker(memory_limit=10_000)
+    admin, producer = Administrator(connect(to=broker)), connect(to=broker)
+    sent = {"destination": queue, "persistent": "false"}
+    while producer.ask("SEND", bytes(900), **sent).command == "RECEIPT":
+        pass
+    assert admin.call("purge", queue)["removed"] > 5
+    accepted(producer.ask("SEND", bytes(900), **sent))
+
+
 def test_removing_one(admin: Administrator, queue: str, name: str) -> None:
     put(admin.client, queue, b"1", b"2", b"3")
     assert admin.call("remove", name, ids(admin, name)[1]) == {"removed": 1}
