@@ -3,6 +3,8 @@
     hoofbeat run        the broker in the foreground
     hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
     hoofbeat bench      how fast is it, or any other STOMP broker
+    hoofbeat call, services, describe, worker, completion
+                        remote calls: `broker.commands`
 
 Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not start as asked.
 """
@@ -10,12 +12,15 @@ Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not star
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from broker import __version__
+from broker.commands.line import Parser, complain
 from broker.options import (
     FIELDS,
     Options,
@@ -28,22 +33,37 @@ from broker.options import (
 #: Settings that have a flag; the others live in a file.
 FLAGS = ("host", "port", "dialect", "data", "store")
 TYPES = {"port": int}
+#: Commands with a module of their own (`main`, `parser`), loaded only when it is used: they bring libraries
+#: that the broker does not need.
+MODULES = {
+    "bench": ("broker.bench.cli", "measure this or any other STOMP broker"),
+    "call": ("broker.commands.call", "call a remote function"),
+    "services": ("broker.commands.services", "list the services of a broker"),
+    "describe": ("broker.commands.describe", "tell what a service offers"),
+    "worker": ("broker.commands.worker", "serve remote calls with the functions of a program"),
+    "completion": ("broker.commands.completion", "print what makes a shell complete all this"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["bench"]:
-        from broker.bench.cli import main as bench  # it brings libraries the broker does not need
-
-        return bench(arguments[1:])
+    completes = "_ARGCOMPLETE" in os.environ  # a shell asks what might come next
+    if arguments and arguments[0] in MODULES and not completes:
+        return int(importlib.import_module(MODULES[arguments[0]][0]).main(arguments[1:]))
     parser = Parser(prog="hoofbeat", description="A lightweight STOMP broker.")
     parser.add_argument("--version", action="version", version=f"hoofbeat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("bench", help="measure this or any other STOMP broker", add_help=False)
-    commands.add_parser("settings", help="print every setting with its default, as a TOML file")
     run_parser = commands.add_parser("run", help="run the broker in the foreground")
     add_flags(run_parser)
+    commands.add_parser("settings", help="print every setting with its default, as a TOML file")
+    for name, (module, text) in MODULES.items():
+        parents = [importlib.import_module(module).parser()] if completes else []
+        commands.add_parser(name, help=text, parents=parents, add_help=False)
+    if completes:
+        from broker.commands.completion import complete
+
+        complete(parser)
     parsed = parser.parse_args(arguments)
     if parsed.command == "settings":
         print(settings_file(), end="")
@@ -53,14 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OptionsError as error:
         return complain(str(error))
     return run(options)
-
-
-class Parser(argparse.ArgumentParser):
-    """Reads a command line, and says in one line what is wrong with it."""
-
-    def error(self, message: str) -> NoReturn:
-        """End with the line and status 2."""
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -128,9 +140,3 @@ def begin_logging() -> None:
     levels.setLogLevelForNamespace("broker", LogLevel.info)
     observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-
-
-def complain(text: str) -> int:
-    """Say in one line why it cannot start; return the exit status."""
-    print(f"hoofbeat: {text}", file=sys.stderr)
-    return 2

@@ -37,10 +37,24 @@ HOUSE = [
         "roof",
         ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
         may=(
-            *("bench", "admin", "rpc faces", "rpc", "net", "watch", "joins", "options"),
+            *("bench", "commands", "command line", "admin", "rpc faces", "rpc", "net", "watch", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
+    # What the command line does about remote calls.
+    Room(
+        "commands",
+        tuple(
+            f"broker.commands.{name}"
+            for name in (
+                *("arguments", "asking", "call", "completion", "describe", "loading"),
+                *("running", "services", "supervision", "worker"),
+            )
+        ),
+        may=("command line", "rpc faces", "rpc", "name"),
+    ),
+    # What every command pays for, `hoofbeat run` too.
+    Room("command line", ("broker.commands", "broker.commands.line"), never=NETWORK | THREADS),
     Room("bench", ("broker.bench.*",), may=("rpc faces", "rpc", "options", "stomp", "name")),
     # 2, and it speaks what is next door: the broker as a service of remote calls.
     Room(
