@@ -110,6 +110,10 @@ class LoopWorker:
         self._serving.stopping = True
         self._part_if_done()
 
+    def abandon(self) -> None:
+        """Be over at once, whatever runs: what was not acknowledged goes to another worker."""
+        self._end()
+
     # rpc.lifeline.Speaker
 
     def greeting(self, link: Link) -> bytes:
