@@ -55,6 +55,16 @@ HOUSE = [
     ),
     # What every command pays for, `hoofbeat run` too.
     Room("command line", ("broker.commands", "broker.commands.line"), never=NETWORK | THREADS),
+    # The test kit: a broker and both faces in memory. Nothing of a running program imports it.
+    Room(
+        "rpc testing",
+        ("rpc.testing.*",),
+        may=(
+            *("rpc faces", "rpc", "joins", "options", "calendar", "stomp", "core"),
+            *("drivers", "store"),
+        ),
+        never=THREADS | {"time", "socket", "select", "ssl"},
+    ),
     Room("bench", ("broker.bench.*",), may=("rpc faces", "rpc", "options", "stomp", "name")),
     # 2, and it speaks what is next door: the broker as a service of remote calls.
     Room(
