@@ -43,9 +43,9 @@ from rpc.errors import (
     RemoteTimeout,
     RpcError,
     ServiceUnavailable,
+    StreamBroken,
     Timeout,
 )
-from rpc.items import StreamBroken
 from rpc.options import CallOptions
 from rpc.registration import method
 from rpc.results import MemoryResults, Results

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from rpc.codec import Codec
-from rpc.errors import ErrorReply, RemoteError
+from rpc.errors import ErrorReply, RemoteError, is_reply
 from rpc.registration import MethodOptions
 from rpc.signature import Signature, unwrap
 
@@ -117,13 +117,13 @@ class Asked:
     def failed(self, error: BaseException, tracebacks: bool = False) -> bytes | None:
         """Return the response that carries an error; None if nobody wants one.
 
-        An `ErrorReply` is sent as it is, anything else as `RemoteError`. `tracebacks`: with where it was
+        An `ErrorReply` that was raised here is sent as it is, anything else as `RemoteError`. `tracebacks`: with where it was
         raised, which shows the worker's code. Never raises an `Exception`.
         """
         call_id, codec = self.call_id, self._codec
         if call_id is ABSENT:
             return None
-        told = error if isinstance(error, ErrorReply) else _remote_error(error, tracebacks)
+        told = error if is_reply(error) else _remote_error(error, tracebacks)
         try:
             return codec.error_body(call_id, told)
         except Exception:  # its data are no data, or its text is none

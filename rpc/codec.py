@@ -117,7 +117,9 @@ def _outcome(reply: Any) -> Any:
         if isinstance(told, dict):
             code, text = told.get("code"), str(told.get("message", ""))
             if isinstance(code, int):
-                raise CODES.get(code, ErrorReply)(text, told.get("data"), code)
+                error = CODES.get(code, ErrorReply)(text, told.get("data"), code)
+                error.is_received = True
+                raise error
     raise ErrorReply("The reply is no JSON-RPC 2.0 response")
 
 

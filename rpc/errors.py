@@ -16,7 +16,7 @@ This file knows no wire format beyond the numbers of JSON-RPC 2.0, section 5.1.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 
 class RpcError(Exception):
@@ -71,6 +71,10 @@ class Cancelled(RpcError):
     """The caller gave the call up before it was answered; the function may have run."""
 
 
+class StreamBroken(RpcError):
+    """A stream was not what its worker had sent: an item is missing, or more came than there was credit for."""
+
+
 class ErrorReply(RpcError):
     """A worker answered with an error. Raised as itself for -32603 and for a code that `CODES` does not know.
 
@@ -78,10 +82,12 @@ class ErrorReply(RpcError):
     the worker sent, as it was decoded.
 
     A function may raise one itself, `Overloaded` or `Forbidden` say, or one with a code of its own: the
-    caller gets just that, and no `RemoteError`.
+    caller gets just that, and no `RemoteError`. One that it got from a worker that it has called in its turn
+    is a `RemoteError` to its caller.
     """
 
     code = -32603  # "internal error": the worker failed outside the function
+    is_received = False  # it came from a worker
 
     def __init__(self, message: str, data: Any = None, code: int | None = None) -> None:
         super().__init__(message)
@@ -174,6 +180,11 @@ class Forbidden(ErrorReply):
     """The caller may not call this. Raised by a worker's hooks, or by the function itself."""
 
     code = -32003
+
+
+def is_reply(error: BaseException) -> TypeGuard[ErrorReply]:
+    """Tell whether an exception that a function raised is what its caller is to get."""
+    return isinstance(error, ErrorReply) and not error.is_received
 
 
 #: JSON-RPC error code -> what the caller gets. A code that is not listed raises `ErrorReply`.

@@ -11,12 +11,8 @@ from typing import Any
 
 from rpc.calls import Call
 from rpc.codec import Codec
-from rpc.errors import RpcError, Timeout
+from rpc.errors import RpcError, StreamBroken, Timeout
 from rpc.options import OnLoss
-
-
-class StreamBroken(RpcError):
-    """A stream was not what its worker had sent: an item is missing, or more came than there was credit for."""
 
 
 class End:

@@ -18,6 +18,8 @@ from rpc.methods import Asked, Request
 
 #: Headers of a request that its replies repeat.
 COPIED = ("correlation-id", "expires", "persistent")
+#: What a stream's items repeat: its `expires` is the moment by which it must begin.
+COPIED_IN_STREAM = ("correlation-id", "persistent")
 
 
 class Job:
@@ -30,6 +32,7 @@ class Job:
         "codec",
         "credit",
         "deadline",
+        "endless",
         "everyone",
         "frame",
         "key",
@@ -57,6 +60,7 @@ class Job:
         self.key: str | None = None  # for the results of what is idempotent
         self.twins: Sequence[Job] = ()  # the same call, come again while this one is being served
         self.deadline: float | None = None  # monotonic seconds: it takes too long
+        self.endless = False  # a stream that has begun: its caller waits for the next item only
         self.cancelled = False  # nobody waits for it
         self.over = False  # it is off the books
         self.seq = 0  # of the stream's next item
@@ -70,6 +74,12 @@ class Job:
         return self.request.name
 
     @property
+    def is_first_acknowledged(self) -> bool:
+        """It is not to be run twice, or its replies are not to come twice."""
+        once = self.request.options.delivery == "at-most-once"
+        return (once or self.credit is not None) and not self.settled
+
+    @property
     def attempt(self) -> int:
         """How often it has been handed out, this time included."""
         return max(1, _number(self.frame.headers.get("JMSXDeliveryCount")) or 1)
@@ -81,7 +91,7 @@ class Job:
 
     def is_overdue(self, wall: float) -> bool:
         """Tell whether nobody waits for it any more at `wall` (seconds since 1970)."""
-        return self.cancelled or has_expired(self.frame.headers, wall)
+        return self.cancelled or (not self.endless and has_expired(self.frame.headers, wall))
 
     def context(self, service: str, asked: Asked, wall: Callable[[], float]) -> Context:
         """Return what the function may know."""
@@ -100,7 +110,7 @@ class Job:
         if body is None or not reply_to:
             return b""
         lines = {"destination": reply_to, "content-type": self.codec.content_type}
-        for name in COPIED:
+        for name in COPIED if self.credit is None else COPIED_IN_STREAM:
             if name in headers:
                 lines[name] = headers[name]
         lines |= more

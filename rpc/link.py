@@ -93,9 +93,12 @@ class Link:
             headers["prefetch-count"] = str(prefetch)  # RabbitMQ's name for the same
         return self._command("SUBSCRIBE", headers, receipt)
 
-    def ack(self, message: Frame) -> bytes:
+    def ack(self, message: Frame, *, receipt: str | None = None) -> bytes:
         """Return the ACK of a MESSAGE."""
-        return Frame("ACK", self._named(message), b"", message.plain).encode(self.version)
+        named = self._named(message)
+        if receipt is not None:
+            named["receipt"] = receipt
+        return Frame("ACK", named, b"", message.plain).encode(self.version)
 
     def nack(self, message: Frame, *, delay: float | None = None) -> bytes:
         """Return the NACK of a MESSAGE: a dead letter, or to be tried again in `delay` seconds.

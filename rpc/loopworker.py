@@ -163,9 +163,7 @@ class LoopWorker:
 
     def _run(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            go, data = self._serving.begin(job, self._host.now())
-            self._say(data)
-            if not go:
+            if not self._serving.begin(job, self._host.now()):
                 self._finish(job)
                 continue
             if job.deadline is not None:

@@ -23,7 +23,7 @@ from typing import Any
 from broker.stomp import Frame
 from rpc.codec import codec_for
 from rpc.describing import describe
-from rpc.errors import ErrorReply, Overloaded, RemoteError, RemoteTimeout
+from rpc.errors import ErrorReply, Overloaded, RemoteError, RemoteTimeout, is_reply
 from rpc.job import Job
 from rpc.link import Link
 from rpc.message import request_queue, service_topic
@@ -32,6 +32,7 @@ from rpc.results import MemoryResults, Results
 
 QUEUE, TOPIC = "calls", "all"  # ids of our subscriptions
 SERVING = "serving"  # the receipt that tells that calls reach us
+ACKNOWLEDGED = "acknowledged-"  # begins those that tell that a call will not come again
 GOODBYE = "goodbye"  # and the one that tells that all we said was heard
 SHED = 32  # calls beyond those that may wait that are taken in, to be refused at once
 GIVEN_UP = 10_000  # calls that were cancelled before they came, that are remembered
@@ -123,6 +124,8 @@ class Serving:
         self._unsent: list[
             bytes
         ] = []  # replies that nobody else will give, while there is no connection
+        self._receipts = 0
+        self._unacknowledged: dict[str, Job] = {}  # receipt → what is run when it comes
         self._held: list[bytes] = []  # acknowledgements held back while stopping
         self._crowds: dict[str, Crowd] = {}
         self._all = Tally()
@@ -158,6 +161,9 @@ class Serving:
         """The connection is lost: what was not acknowledged comes again, here or elsewhere."""
         self.link = None
         self._held.clear()
+        for job in self._unacknowledged.values():  # whether it comes again nobody knows
+            self._forget(job)
+        self._unacknowledged.clear()
 
     def farewell(self, link: Link) -> bytes:
         """Return the last words on a connection; RECEIPT `GOODBYE` tells that they were heard."""
@@ -174,6 +180,8 @@ class Serving:
             return jobs, b""
         for frame in frames:
             if frame.command != "MESSAGE":
+                if frame.command == "RECEIPT" and (job := self._acknowledged(frame)) is not None:
+                    jobs.append(job)
                 continue
             headers = frame.headers
             everyone = headers.get("subscription") == TOPIC
@@ -190,9 +198,26 @@ class Serving:
                 self._pending += 1
                 if job.call_id is not None:
                     self._by_id[job.call_id] = job
-                if self._is_admitted(job):
+                if job.is_first_acknowledged:
+                    out.append(self._acknowledge_first(job, link))
+                elif self._is_admitted(job):
                     jobs.append(job)
         return jobs, b"".join(out)
+
+    def _acknowledge_first(self, job: Job, link: Link) -> bytes:
+        """Return the acknowledgement of a job that is run once that is safe, or not at all."""
+        self._receipts += 1
+        receipt = f"{ACKNOWLEDGED}{self._receipts}"
+        self._unacknowledged[receipt] = job
+        return link.ack(job.frame, receipt=receipt)
+
+    def _acknowledged(self, receipt: Frame) -> Job | None:
+        """Return the job that may be run now that the broker has heard its acknowledgement."""
+        job = self._unacknowledged.pop(receipt.headers.get("receipt-id", ""), None)
+        if job is None:
+            return None
+        job.settled = True
+        return job if self._is_admitted(job) else None
 
     def _stop_at_the_door(self, job: Job) -> bytes | None:
         """Return what is said about a job that will not be run, which may be nothing yet; else None."""
@@ -249,29 +274,25 @@ class Serving:
 
     # It is run.
 
-    def begin(self, job: Job, now: float) -> tuple[bool, bytes]:
-        """Tell whether to run a job, and what to send before; `now` is monotonic.
-
-        What is not to be run is to be finished, without responses.
-        """
+    def begin(self, job: Job, now: float) -> bool:
+        """Tell whether to run a job, at `now` (monotonic); one that is not is to be finished all the same."""
         wall, link = self._wall(), self.link
         if job.is_overdue(wall):
-            return False, b""
-        if job.link is not link and not any(twin.link is link for twin in job.twins):
-            return False, b""  # it comes again
+            return False
+        if not job.settled and job.link is not link and not any(t.link is link for t in job.twins):
+            return False  # it comes again
         self._running[job] = None
+        job.endless = job.credit is not None
         options = job.request.options
         if options.timeout is not None:
             job.deadline = now + options.timeout
-        elif job.request.is_async and (expires := job.expires) is not None:
+        elif job.request.is_async and not job.endless and (expires := job.expires) is not None:
             job.deadline = now + expires - wall  # such a function can be stopped
-        if job.credit is not None or options.delivery == "at-most-once":
-            return True, self._settle(job, dead=False)
-        return True, b""
+        return True
 
     def failed(self, job: Job, asked: Asked, error: BaseException) -> bytes | None:
         """Return the response that tells of a failure; None if nobody wants it."""
-        code = error.code if isinstance(error, ErrorReply) else RemoteError.code
+        code = error.code if is_reply(error) else RemoteError.code
         for tally in (self._all, self._tally(job)):
             tally.errors[code] = tally.errors.get(code, 0) + 1
         return asked.failed(error, self._options.tracebacks)
@@ -304,7 +325,7 @@ class Serving:
             tally.seconds += seconds
         options = job.request.options
         if failure is not None and options.retries and not job.settled:
-            if job.attempt <= options.retries and not isinstance(failure, ErrorReply):
+            if job.attempt <= options.retries and not is_reply(failure):
                 data = self._settle(job, retry=options.retry_delay * 2 ** (job.attempt - 1))
                 twins = [self._settle(twin, retry=options.retry_delay) for twin in job.twins]
                 return self._next(job), data + b"".join(twins)
@@ -380,6 +401,8 @@ class Serving:
             if job.call_id is not None:
                 self._unheard.put(job.call_id, body)
             return b""
+        if body is not None and job.is_overdue(self._wall()):
+            body = None  # it would only be a dead letter
         more = NONE if job.credit is None else self._in_stream(job) | {"stream-end": "true"}
         return self._say(job, body, more) + self._settle(job, dead=dead)
 

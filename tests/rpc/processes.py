@@ -74,28 +74,60 @@ class Process:
 class BrokerProcess(Process):
     """A broker, ready for connections. Killed, the next one may have its port."""
 
-    def __init__(self, port: int = 0, store: str = "memory:") -> None:
-        super().__init__("-m", "broker", "run", "--port", str(port), "--store", store)
+    def __init__(self, port: int = 0, store: str = "memory:", config: str | None = None) -> None:
+        more = () if config is None else ("--config", config)
+        super().__init__("-m", "broker", "run", "--port", str(port), "--store", store, *more)
         self.port = int(self.wait_for_line(r"ready.*:(\d+)")[1])
         self.url = f"stomp://127.0.0.1:{self.port}"
+
+
+#: What runs a worker of each face. The source stands at the beginning, and has `worker` and `say`.
+HEAD = """
+import asyncio, os, signal, sys, threading, time
+import {module} as face, rpc
+say = lambda *words: os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+_, url, service, concurrency, *more = sys.argv
+worker = face.Worker(url, service, concurrency=int(concurrency), heart_beat=0.5, **eval("dict(" + "".join(more) + ")"))
+{source}
+"""
+TAILS = {
+    "rpc": """
+if __name__ == "__main__":
+    worker.run(on_ready=lambda: say("ready"))
+    say("stopped")
+""",
+    "rpc.aio": """
+if __name__ == "__main__":
+    asyncio.run(worker.run(on_ready=lambda: say("ready"), signals=True))
+    say("stopped")
+""",
+    "rpc.tx": """
+if __name__ == "__main__":
+    from twisted.internet import reactor
+    reactor.callWhenRunning(worker.run, lambda: say("ready"))
+    reactor.run()
+    say("stopped")
+""",
+}
 
 
 class WorkerProcess(Process):
     """A worker that serves the functions defined in `source`, ready to be called.
 
-    The source finds `worker`, and `say`, which writes a line for `wait_for_line`.
+    The source finds `worker`, and `say`, which writes a line for `wait_for_line`. `options`: more
+    arguments of `Worker`, as they are written.
     """
 
-    FRAME = """
-import os, sys, threading, time
-import rpc
-say = lambda *words: print(*words, flush=True)
-worker = rpc.Worker(sys.argv[1], service=sys.argv[2], concurrency=int(sys.argv[3]), heart_beat=0.5)
-{source}
-worker.run(on_ready=lambda: say("ready"))
-say("stopped")
-"""
-
-    def __init__(self, url: str, service: str, source: str, concurrency: int = 4) -> None:
-        super().__init__("-c", self.FRAME.format(source=source), url, service, str(concurrency))
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        source: str,
+        concurrency: int = 4,
+        *,
+        face: str = "rpc",
+        options: str = "",
+    ) -> None:
+        text = HEAD.format(module=face, source=source) + TAILS[face]
+        super().__init__("-c", text, url, service, str(concurrency), options)
         self.wait_for_line("^ready$")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rpc.codec import JSON
-from rpc.errors import MethodNotFound, RpcError
-from rpc.items import END, Items, StreamBroken
+from rpc.errors import MethodNotFound, RpcError, StreamBroken
+from rpc.items import END, Items
 from rpc.options import OnLoss
 
 
