@@ -21,7 +21,7 @@ import uuid
 import weakref
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from stomp import ConnectionListener
 from stomp.exception import NotConnectedException
@@ -39,6 +39,8 @@ from rpc.options import VERSION, CallOptions, OnLoss
 FOREVER = float("inf")
 LONG = 3600.0  # seconds
 TICK = 0.01  # seconds by which a deadline may be missed
+#: What the keeper is to do besides: drop a call that was deserted, say so, or look at the deadlines.
+Errand: TypeAlias = Call | bytes | None
 #: What stomp.py writes as it is, by version: it would end the line, and begin another header.
 UNESCAPED = {"1.0": "\r\n", "1.1": "\r"}
 
@@ -83,7 +85,9 @@ class Rider:
         self.caller = Caller(service, unique, durable=durable)
         self.closed = False
         self._connection = connection
-        self._name = f"rpc-{unique}"  # of our listener; ids and receipts begin with it
+        self._name = f"rpc-{unique}"  # ids of our subscriptions begin with it
+        # stomp.py calls listeners in the order of their names, and others may dwell on a loss.
+        self._ear = f"!{self._name}"
         self._call_ids = f"{unique[:8]}-"
         self._process = os.getpid()
         self._mutex = threading.Lock()
@@ -97,10 +101,10 @@ class Rider:
         self._decodes = False  # stomp.py makes text of bodies
         self._parked: dict[Call, list[threading.Lock]] = {}  # who waits: released, a thread wakes
         self._futures: dict[Call, CallFuture] = {}  # under way
-        self._errands: SimpleQueue[Call | None] = SimpleQueue()  # the keeper's; finalizers may put
+        self._errands: SimpleQueue[Errand] = SimpleQueue()  # the keeper's; finalizers may put
         self._keeper: threading.Thread | None = None
         self._wakes = FOREVER  # when the keeper will look at the deadlines
-        connection.set_listener(self._name, _Ear(self))
+        connection.set_listener(self._ear, _Ear(self))
         if connection.is_connected():
             with contextlib.suppress(ConnectionLost):
                 self.board()
@@ -173,7 +177,15 @@ class Rider:
 
     def desert(self, call: Call) -> None:
         """Drop a call from a finalizer, which may be run in the middle of anything, of our own locks too."""
-        self._errands.put(call)
+        if not self._mutex.acquire(blocking=False):
+            self._errands.put(call)  # perhaps it is this thread that has it
+            return
+        try:
+            told = self._drop(call)
+        finally:
+            self._mutex.release()
+        if told:
+            self._errands.put(told)
 
     def connected(self, until: float) -> None:
         """Return once the broker has confirmed that replies reach us.
@@ -206,7 +218,7 @@ class Rider:
                 with contextlib.suppress(Exception):  # whatever a socket that is gone makes of it
                     self._connection.unsubscribe(id=self._subscription)
             with contextlib.suppress(KeyError):
-                self._connection.remove_listener(self._name)
+                self._connection.remove_listener(self._ear)
         self._lose(ConnectionLost("The client was closed", sent=True))
         self._errands.put(None)
 
@@ -361,10 +373,13 @@ class Rider:
     def _forget(self, call: Call) -> bytes:
         """Drop a call; return what is to be said about it."""
         with self._mutex:
-            told = self.caller.give_up(call)
-            self._futures.pop(call, None)
-            self._wake(call)
-        return told
+            return self._drop(call)
+
+    def _drop(self, call: Call) -> bytes:
+        """The same with the mutex held."""
+        self._futures.pop(call, None)
+        self._wake(call)
+        return self.caller.give_up(call)
 
     def _end(self, calls: list[Call]) -> list[CallFuture]:
         """Wake who waits for calls that are done; return their futures, to be told without the mutex."""
@@ -396,10 +411,12 @@ class Rider:
             )
             self._keeper.start()
 
-    def tend(self, errand: Call | None) -> float:
-        """Drop a call that was deserted, end those whose time is over; return seconds to the next."""
-        if errand is not None:
+    def tend(self, errand: Errand) -> float:
+        """Do an errand, and end the calls whose time is over; return seconds to the next deadline."""
+        if isinstance(errand, Call):
             self.give_up(errand)
+        elif errand is not None:
+            self._say(errand)
         with self._mutex:
             now = monotonic()
             told = self._end(self.caller.calls.expire(now))
@@ -429,6 +446,9 @@ class _Ear(ConnectionListener):  # type: ignore[misc]
     def on_error(self, frame: Received) -> None:
         self._rider.hear("ERROR", frame)
 
+    def on_receiver_loop_completed(self, frame: Received | None) -> None:
+        self._rider.part()  # comes first, if it was the broker who hung up
+
     def on_disconnected(self) -> None:
         self._rider.part()
 
@@ -453,7 +473,7 @@ def _settle(futures: list[CallFuture]) -> None:
         future.settle()
 
 
-def _keep(reference: weakref.ref[Rider], errands: SimpleQueue[Call | None]) -> None:
+def _keep(reference: weakref.ref[Rider], errands: SimpleQueue[Errand]) -> None:
     """Tend a rider until it is closed, or forgotten: the life of the keeper."""
     wait = 0.0
     while True:

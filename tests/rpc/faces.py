@@ -1,4 +1,4 @@
-"""The three faces of `rpc` behind one: each test of what they share is run with all of them.
+"""The three faces of `rpc` behind one, the blocking one twice: each test of what they share is run with all.
 
 A face is driven from the test's thread; what belongs to an event loop is done in the loop's own thread.
 """
@@ -6,12 +6,15 @@ A face is driven from the test's thread; what belongs to an event loop is done i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
+from urllib.parse import urlsplit
 
+import stomp
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
@@ -144,6 +147,40 @@ class Blocking(_Closing):
 
     def close(self) -> None:
         self._client.close()
+
+
+class Riding(Blocking):
+    """`rpc.Client` on a stomp.py connection, of a program that connects again whenever it is lost."""
+
+    def __init__(self, url: str, service: str, **kwargs: Any) -> None:
+        self._connection = stomp.Connection12(
+            [("127.0.0.1", urlsplit(url).port)],
+            auto_decode=False,
+            reconnect_attempts_max=-1,
+            reconnect_sleep_max=0.5,
+        )
+        self._connection.set_listener("program", _Persistent(self._connection))
+        self._connection.connect(wait=True)
+        super().__init__(connection=self._connection, service=service, **kwargs)
+
+    def close(self) -> None:
+        super().close()
+        if self._connection.get_listener("program"):
+            self._connection.remove_listener("program")
+            transport = self._connection.transport
+            transport.disconnect_socket()
+            transport.io_thread.join(PATIENCE)
+
+
+class _Persistent(stomp.ConnectionListener):  # type: ignore[misc]
+    """Connects again."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def on_disconnected(self) -> None:
+        with contextlib.suppress(stomp.exception.StompException, OSError):  # it ended meanwhile
+            self._connection.connect()
 
 
 class _Row:
@@ -312,7 +349,9 @@ class Tx(_Loop):
         _Deferred(self._client.close).result(PATIENCE)
 
 
-FACES: dict[str, Callable[..., Face]] = {"blocking": Blocking, "aio": Aio, "tx": Tx}
+#: Those that make their connections.
+DIALLING: dict[str, Callable[..., Face]] = {"blocking": Blocking, "aio": Aio, "tx": Tx}
+FACES: dict[str, Callable[..., Face]] = DIALLING | {"riding": Riding}
 
 _loop: asyncio.AbstractEventLoop | None = None
 _lock = threading.Lock()
