@@ -39,7 +39,7 @@ class Broker:
         self._network = Network(self.clock, options)
         chance = Random(seed)  # noqa: S311  # no secret
         self._world = World(self.clock, make_loop(self.clock), chance, self._network)
-        self._clients: list[Client | AioClient | TxClient] = []
+        self._clients = 0  # so far
         self._workers: list[Served] = []
 
     @property
@@ -55,7 +55,7 @@ class Broker:
     # Who is there.
 
     def worker(self, service: str, *, name: str | None = None, **options: Any) -> Worker:
-        """Return a new worker with the face of `rpc.Worker`; calls reach it at once.
+        """Return a new worker with the face of `rpc.Worker`, which serves from the next call on.
 
         `options` are `rpc.Worker`'s. `name`: "worker-1" and so on by default.
         """
@@ -73,23 +73,17 @@ class Broker:
 
     def client(self, service: str, *, durable: bool = True, name: str | None = None) -> Client:
         """Return a client that is an `rpc.Client`. `name`: "client-1" and so on by default."""
-        client = Client(self._world, name or self._next_client(), self._caller(service, durable))
-        self._clients.append(client)
-        return client
+        return Client(*self._new_client(service, durable, name))
 
     def aio_client(
         self, service: str, *, durable: bool = True, name: str | None = None
     ) -> AioClient:
         """Return a client that is an `rpc.aio.Client`, for what `run` runs, and for functions of workers."""
-        client = AioClient(self._world, name or self._next_client(), self._caller(service, durable))
-        self._clients.append(client)
-        return client
+        return AioClient(*self._new_client(service, durable, name))
 
     def tx_client(self, service: str, *, durable: bool = True, name: str | None = None) -> TxClient:
         """Return a client that is an `rpc.tx.Client`; its Deferreds fire as `clock.advance` lets time pass."""
-        client = TxClient(self._world, name or self._next_client(), self._caller(service, durable))
-        self._clients.append(client)
-        return client
+        return TxClient(*self._new_client(service, durable, name))
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run an asyncio coroutine to its end and return its result; its sleeping takes no time.
@@ -146,8 +140,8 @@ class Broker:
 
     def close(self) -> None:
         """End everything; what still runs is cancelled."""
-        for client in self._clients:
-            client.close()
+        for end in self._world.endings:
+            end()
         for worker in self._workers:
             worker.kill()
         self.clock.advance(0)  # what was cancelled cleans up
@@ -167,17 +161,17 @@ class Broker:
 
     def _begin(self, served: Served) -> Served:
         self._workers.append(served)
-        served.wait_until_ready()
         return served
 
     def _next_worker(self) -> str:
         return f"worker-{len(self._workers) + 1}"
 
-    def _next_client(self) -> str:
-        return f"client-{len(self._clients) + 1}"
-
-    def _caller(self, service: str, durable: bool) -> Caller:
-        return Caller(service, f"{len(self._clients) + 1:08d}", durable=durable)
+    def _new_client(
+        self, service: str, durable: bool, name: str | None
+    ) -> tuple[World, str, Caller]:
+        self._clients += 1
+        caller = Caller(service, f"{self._clients:08d}", durable=durable)
+        return self._world, name or f"client-{self._clients}", caller
 
 
 class _Ear:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
+
 import rpc.aio
 import rpc.blocking
 import rpc.tx
@@ -56,11 +58,13 @@ class Line(Host):
         super().__init__(world, party)
         self.engine = Engine(self, ADDRESS, caller, NO_HEART_BEAT, CONNECT_TIMEOUT)
         self.lifeline = self.engine.lifeline
+        world.endings.append(self.engine.close)
         self._futures: dict[Call, Future] = {}
         self._failure: ConnectionLost | None = None  # of the last try to connect
 
     def begin(self, method: str, params: bytes, options: CallOptions, kind: Kind[C]) -> C:
         """Begin a call, over a connection."""
+        self.world.clock.let_begin()
         if not self.engine.is_open:
             self.connected(options.timeout)
         return self.engine.begin(method, params, options, kind)
@@ -158,6 +162,7 @@ class _AioLine(Plug, AioLine):
             raise RuntimeError("This client belongs to the test's event loop: use Broker.run")
         Plug.__init__(self, world.network, party)
         AioLine.__init__(self, ADDRESS, caller, NO_HEART_BEAT, CONNECT_TIMEOUT)
+        world.endings.append(self.engine.close)
         self.now = world.clock.seconds
         self.wall = world.clock.wall
         self.chance = world.random.random
@@ -177,9 +182,18 @@ class _TxLine(Plug, TxLine):
     def __init__(self, world: World, party: str, caller: Caller) -> None:
         Plug.__init__(self, world.network, party)
         TxLine.__init__(self, world.clock, ADDRESS, caller, NO_HEART_BEAT, CONNECT_TIMEOUT)
+        world.endings.append(self.engine.close)
+        self._clock = world.clock
         self.now = world.clock.seconds
         self.wall = world.clock.wall
         self.chance = world.random.random
+
+    def submit(
+        self, method: str, params: bytes, options: CallOptions, kind: Kind[Any]
+    ) -> Deferred[Any]:
+        """Begin a call."""
+        self._clock.let_begin()
+        return super().submit(method, params, options, kind)
 
 
 class TxClient(rpc.tx.Client):

@@ -6,6 +6,7 @@ which it was asked for, so two runs of the same program are the same. Knows no c
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Clock(task.Clock):
         self.in_loop = False  # an event loop is in the middle of something: nobody may wait
         self._context = copy_context()  # what happens belongs to nobody's call
         self._chores: list[Chore] = []
+        self._first: deque[tuple[Callable[[], None], Callable[[], bool]]] = deque()
 
     def wall(self) -> float:
         """Return seconds since 1970; `seconds()` counts from 0."""
@@ -51,7 +53,7 @@ class Clock(task.Clock):
         """
         if amount < 0:
             raise ValueError(f"Time does not go back: {amount}")
-        self._check_free()
+        self.let_begin()
         target = self.rightNow + amount
         while self.step(target):
             pass
@@ -76,7 +78,7 @@ class Clock(task.Clock):
 
         `what` says what for, to whom it never comes. Raises `Stuck`, and `RuntimeError` as `advance` does.
         """
-        self._check_free()
+        self.let_begin()
         before, moments = self.rightNow, 0
         while not is_done():
             if not self.step(until):
@@ -89,6 +91,19 @@ class Clock(task.Clock):
                 if moments > MOST:
                     raise Stuck(f"After {before:.0f} seconds {what}")
         return True
+
+    def at_first(self, begin: Callable[[], None], has_begun: Callable[[], bool]) -> None:
+        """Let something begin before anything else happens, but not yet: its owner is not done with it."""
+        self._first.append((begin, has_begun))
+
+    def let_begin(self) -> None:
+        """Let it begin, in no time. Raises `RuntimeError` as `advance` does."""
+        self._check_free()
+        while self._first:
+            begin, has_begun = self._first.popleft()
+            begin()
+            while not has_begun() and self.step(self.rightNow):
+                pass
 
     def every(self, seconds: float, call: Callable[[], None]) -> Chore:
         """Do something as time passes; of several times that are jumped over only the last is had."""
@@ -104,6 +119,7 @@ class Clock(task.Clock):
         """Let nothing happen any more."""
         self.calls.clear()
         self._chores.clear()
+        self._first.clear()
 
     def callFromThread(self, call: Callable[[], None]) -> None:
         """Twisted: call a function soon."""

@@ -136,6 +136,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
         """Run a coroutine to its end and return its result. Raises as `Clock.wait_for` does."""
+        self._clock.let_begin()
         task: asyncio.Future[T] = asyncio.ensure_future(cast(Awaitable[T], future), loop=self)
         try:
             self._clock.wait_for(task.done, "the coroutine is not done")

@@ -51,7 +51,6 @@ class WorkerHost(Host):
         super().__init__(world, party, is_worker=True)
         self.is_ready = False
         self.is_over = False
-        self.error: ConnectionLost | None = None  # the broker did not even let it begin
         self.tasks: dict[Task, None] = {}
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Task:
@@ -76,7 +75,6 @@ class WorkerHost(Host):
     def over(self, error: ConnectionLost | None) -> None:
         """Everything is done."""
         self.is_over = True
-        self.error = error
 
 
 class TxWorkerHost(WorkerHost):
@@ -127,7 +125,8 @@ class Served:
             runs_here=is_tx,
         )
         self._host.lifeline = self._worker.lifeline
-        self._worker.start()
+        host = self._host
+        world.clock.at_first(self._worker.start, lambda: host.is_ready or host.is_over)
 
     @property
     def name(self) -> str:
@@ -138,15 +137,6 @@ class Served:
     def is_over(self) -> bool:
         """True once it has stopped, or was killed."""
         return self._host.is_over
-
-    def wait_until_ready(self) -> None:
-        """Let happen what it takes until calls reach it. Raises what the broker refused it with."""
-        host = self._host
-        self._world.clock.wait_for(
-            lambda: host.is_ready or host.is_over, f"calls do not reach {self.name}"
-        )
-        if host.error is not None:
-            raise host.error
 
     def wait_until_over(self) -> None:
         """Let happen what it takes until it has stopped."""
@@ -171,6 +161,9 @@ class Served:
         loop, clock = self._world.loop, self._world.clock
 
         def wrap(context: Context, call: Callable[[], Any]) -> Callable[[], Any]:
+            if not offer._hooks:
+                return call
+
             def proceed() -> Any:
                 task = loop.create_task(call())
                 clock.wait_for(task.done, f"{context.method!r} is not done")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from twisted.internet.interfaces import IDelayedCall
@@ -21,6 +21,7 @@ class World:
     loop: Loop
     random: Random
     network: Network
+    endings: list[Callable[[], None]] = field(default_factory=list)  # what is done at the end
 
 
 class Host(Plug):
