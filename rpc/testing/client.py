@@ -122,7 +122,10 @@ class Line(Host):
             None if patience is None or patience == FOREVER else clock.seconds() + patience,
         )
         if not engine.is_open:
-            raise self._failure or ConnectionLost("The broker did not answer in time", sent=False)
+            failure = self._failure or ConnectionLost(
+                "The broker did not answer in time", sent=False
+            )
+            raise type(failure)(failure.reason, sent=False)
 
     def stats(self) -> ClientStats:
         """Return the counters as they are now."""
