@@ -97,17 +97,7 @@ def held(order: Order, results: list[Result]) -> None:
 
 def remote(order: Order, results: list[Result]) -> None:
     """Measure remote calls."""
-    threads = order.settings["threads"]
-    call_remotely(
-        order.url,
-        order.prefix,
-        order.address.pids,
-        threads,
-        results[0],
-        order.tell,
-        order.warmup,
-        order.seconds,
-    )
+    call_remotely(order, results[0])
 
 
 KINDS: dict[str, Callable[[Order, list[Result]], None]] = {

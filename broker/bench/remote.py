@@ -1,112 +1,69 @@
-"""Remote calls through `rpc`: a worker process of its own, threads that call it, every answer compared.
+"""Remote calls through `rpc`: a worker process of its own, and this process calls it in one way or another.
 
 python -m broker.bench.remote URL SERVICE      the worker: ends when its standard input does
 """
 
 from __future__ import annotations
 
+import gc
+import itertools
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import rpc
+from broker.bench.callers import WAYS, Callers, numbered
 from broker.bench.checks import MeasurementError
+from broker.bench.order import Order
 from broker.bench.process import ProcessError, cpu_seconds
 from broker.bench.timing import TELL_EVERY, Result, Stopwatch, Tell, percentile
 
-ARGUMENT = "x" * 100
-SAMPLES = 100_000  # latencies kept at most
-PATIENCE = 30.0  # seconds a call may take before it counts as lost
 
-
-class Callers:
-    """Threads that call as fast as they are answered."""
-
-    def __init__(self, client: rpc.Client, threads: int) -> None:
-        self.done = 0
-        self.seen: list[float] = []  # seconds, while `counting`
-        self.counting = False
-        self.failure = ""
-        self._client = client
-        self._stop = False
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._call) for _ in range(threads)]
-
-    def start(self) -> None:
-        """Begin to call."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Wait for the calls under way. Raises `MeasurementError` if one has failed."""
-        self._stop = True
-        for thread in self._threads:
-            thread.join()
-        if self.failure:
-            raise MeasurementError(self.failure)
-
-    def _call(self) -> None:
-        count = 0
-        while not (self._stop or self.failure):
-            count += 1
-            argument = f"{threading.get_ident()}.{count}.{ARGUMENT}"[: len(ARGUMENT)]
-            begun = time.perf_counter()
-            try:
-                answer = self._client.call("echo", argument, timeout=PATIENCE)
-            except rpc.RpcError as error:
-                self.failure = f"a call failed: {type(error).__name__}: {error}"
-                return
-            took = time.perf_counter() - begun
-            if answer != argument:
-                self.failure = f"a call was answered with {answer!r} instead of {argument!r}"
-                return
-            with self._lock:
-                self.done += 1
-                if self.counting and len(self.seen) < SAMPLES:
-                    self.seen.append(took)
-
-
-def call_remotely(
-    url: str,
-    service: str,
-    pids: list[int],
-    threads: int,
-    result: Result,
-    tell: Tell,
-    warmup: float,
-    seconds: float,
-) -> None:
-    """Measure calls of `threads` threads to one worker process. Raises `MeasurementError`."""
-    command = [sys.executable, "-m", "broker.bench.remote", url, service]
+def call_remotely(order: Order, result: Result) -> None:
+    """Measure calls to one worker process; the row's settings say in which way. Raises `MeasurementError`."""
+    # A program that calls collects its garbage, and what the client leaves of it is its cost.
+    gc.enable()
+    command = [sys.executable, "-m", "broker.bench.remote", order.url, order.prefix]
     with subprocess.Popen(  # noqa: S603 -- our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:
         try:
             if worker.stdout is None or not worker.stdout.readline():
                 raise MeasurementError("the worker did not start")
-            with rpc.Client(url, service=service) as client:
-                callers = Callers(client, threads)
-                callers.start()
-                try:
-                    wait(callers, warmup, tell, 0)
-                    watch, worker_cpu = Stopwatch(pids), cpu(worker.pid)
-                    callers.counting = True
-                    before = callers.done
-                    wait(callers, seconds, tell, before)
-                    watch.stop(result)
-                    callers.counting = False
-                    result.operations = callers.done - before
-                    result.cpu_generator += cpu(worker.pid) - worker_cpu
-                finally:
-                    callers.stop()
-        except rpc.RpcError as error:
-            raise MeasurementError(f"{type(error).__name__}: {error}") from error
+            way = WAYS[order.settings["way"]]
+            callers = way(order.url, order.prefix, order.settings["flight"])
+            callers.start()
+            try:
+                wait(callers, order.warmup, order.tell, 0)
+                watch, worker_cpu = Stopwatch(order.address.pids), cpu(worker.pid)
+                callers.counting = True
+                before = callers.done
+                wait(callers, order.seconds, order.tell, before)
+                result.operations = callers.done - before
+                watch.stop(result)
+                callers.counting = False
+                worker_cpu = cpu(worker.pid) - worker_cpu
+            finally:
+                callers.stop()
         finally:
             worker.terminate()
+    if not result.operations:
+        raise MeasurementError("no call was answered in the measured time")
+    result.note = costs(result, worker_cpu)
+    result.cpu_generator += worker_cpu
     if callers.seen:
         seen = callers.seen
         result.latency = (percentile(seen, 50) * 1e3, percentile(seen, 99) * 1e3, max(seen) * 1e3)
+
+
+def costs(result: Result, worker: float) -> str:
+    """Say how much CPU time a call took of whom, as far as it is known."""
+    used = {"client": result.cpu_generator, "worker": worker, "broker": result.cpu_target}
+    each = 1e6 / result.operations
+    said = [f"{name} {seconds * each:.0f}" for name, seconds in used.items() if seconds]
+    return f"{' '.join(said)} µs"
 
 
 def wait(callers: Callers, seconds: float, tell: Tell, before: int) -> None:
@@ -130,6 +87,7 @@ def work(url: str, service: str) -> None:
     """Answer calls until the parent is gone."""
     worker = rpc.Worker(url, service=service)
     worker.method(echo)
+    worker.method(numbers)
 
     def watch() -> None:
         sys.stdin.read()
@@ -142,6 +100,12 @@ def work(url: str, service: str) -> None:
 def echo(argument: str) -> str:
     """Return what came."""
     return argument
+
+
+def numbers() -> Iterator[str]:
+    """Yield items until nobody wants more."""
+    for number in itertools.count():
+        yield numbered(number)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def request_reply(pairs: int = 1, window: int = 64, **settings: Any) -> dict[str
     } | settings
 
 
+def remote(name: str, title: str, way: str, unit: str = "calls", flight: int = 64) -> Row:
+    """Return a row of remote calls; `way`: see `callers.WAYS`."""
+    settings = {"way": way, "flight": flight}
+    return Row(name, f"remote call, {title}", "rpc", unit, settings, ceiling=False)
+
+
 RECEIPT_AND_ACK = {"durable": True, "receipts": True, "ack": "client-individual"}
 
 ROWS = (
@@ -148,8 +154,13 @@ ROWS = (
     ),
     Row("queues", "10,000 queues in use", "queues", settings={"queues": 10_000}),
     Row("held", "connections held", "held", "connections", ceiling=False),
-    Row("rpc-one", "remote call, one at a time", "rpc", "calls", {"threads": 1}, ceiling=False),
-    Row("rpc", "remote call, 64 threads", "rpc", "calls", {"threads": 64}, ceiling=False),
+    remote("rpc-one", "one at a time", "threads", flight=1),
+    remote("rpc", "64 threads", "threads"),
+    remote("rpc-submit", "submit, 64 in flight", "submit"),
+    remote("rpc-map", "map, in batches", "map"),
+    remote("rpc-aio", "asyncio, 64 in flight", "aio"),
+    remote("rpc-tx", "Twisted, 64 in flight", "tx"),
+    remote("rpc-stream", "items of a stream", "stream", "items"),
 )
 
 #: A few seconds that show what matters: the demonstration.
