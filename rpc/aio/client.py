@@ -34,7 +34,7 @@ from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 
 
-class _Line(LoopHost):
+class Line(LoopHost):
     """One client's connection, and who waits for its calls."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Client(Face):
         address = parse_address(url)
         caller = Caller(service, uuid.uuid4().hex, durable=durable)
         # Made at the first use, for then there is a loop.
-        self._line = cache(lambda: _Line(address, caller, heart_beat, connect_timeout))
+        self._line = cache(lambda: Line(address, caller, heart_beat, connect_timeout))
 
     async def call(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any

@@ -17,7 +17,7 @@ import rpc.aio
 import rpc.blocking
 import rpc.tx
 from rpc.address import parse_address
-from rpc.aio.client import _Line as AioLine
+from rpc.aio.client import Line as AioLine
 from rpc.blocking.future import CallFuture
 from rpc.caller import CALL, Caller, ClientStats
 from rpc.calls import C, Call, Kind
@@ -28,7 +28,7 @@ from rpc.link import CONNECT_TIMEOUT
 from rpc.options import CallOptions
 from rpc.testing.wire import Plug
 from rpc.testing.world import Host, World
-from rpc.tx.client import _Line as TxLine
+from rpc.tx.client import Line as TxLine
 
 URL = "stomp://rpc.testing"  # nobody connects there
 ADDRESS = parse_address(URL)

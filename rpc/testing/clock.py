@@ -16,6 +16,9 @@ from twisted.internet.base import DelayedCall
 
 START = 946_684_800.0  # seconds since 1970 at which every test begins: 2000-01-01, midnight UTC
 MOST = 1_000_000  # moments after which something that has not come will not come
+MOST_AT_ONCE = (
+    10_000_000  # things that happen at one moment before it is believed that it has no end
+)
 
 
 class Stuck(Exception):
@@ -39,6 +42,7 @@ class Clock(task.Clock):
         self.in_loop = False  # an event loop is in the middle of something: nobody may wait
         self._context = copy_context()  # what happens belongs to nobody's call
         self._chores: list[Chore] = []
+        self._at_once = 0  # things that happened at this moment
         self._first: deque[tuple[Callable[[], None], Callable[[], bool]]] = deque()
 
     def wall(self) -> float:
@@ -72,6 +76,9 @@ class Clock(task.Clock):
         if not self.calls or (until is not None and self.calls[0].getTime() > until):
             return False
         self._jump(self.calls[0].getTime())  # chores may have asked for something, but for later
+        self._at_once += 1
+        if self._at_once > MOST_AT_ONCE:
+            raise Stuck(f"Second {self.rightNow} never ends: {self.calls[0]}")
         call = self.calls.pop(0)
         call.called = 1
         self._context.copy().run(call.func, *call.args, **call.kw)
@@ -133,6 +140,7 @@ class Clock(task.Clock):
         if when <= self.rightNow:
             return
         self.rightNow = when
+        self._at_once = 0
         for chore in tuple(self._chores):
             if chore.due <= when:
                 chore.due = when + chore.every

@@ -34,7 +34,7 @@ from rpc.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.tx.host import ReactorHost, the_reactor
 
 
-class _Line(ReactorHost):
+class Line(ReactorHost):
     """One client's connection, and who waits for its calls."""
 
     def __init__(
@@ -141,8 +141,8 @@ class Client(Face):
         address = parse_address(url)
         caller = Caller(service, uuid.uuid4().hex, durable=durable)
 
-        def make() -> _Line:
-            return _Line(reactor or the_reactor(), address, caller, heart_beat, connect_timeout)
+        def make() -> Line:
+            return Line(reactor or the_reactor(), address, caller, heart_beat, connect_timeout)
 
         # Made at the first use: to import the reactor is to choose one.
         self._line = cache(make)

@@ -68,6 +68,17 @@ def test_a_function_that_raises_stop_iteration_or_exits(broker: Broker) -> None:
             client.call(method)
 
 
+def test_a_plain_function_may_run_a_loop_of_its_own(broker: Broker) -> None:
+    worker = broker.worker("shop")
+
+    async def inner() -> str:
+        await asyncio.sleep(0)
+        return "inner"
+
+    worker.method(lambda: asyncio.run(inner()), name="plain")
+    assert broker.client("shop").call("plain") == "inner"
+
+
 def test_futures(broker: Broker) -> None:
     worker = broker.worker("shop", concurrency=3)
 
@@ -350,6 +361,26 @@ def test_an_async_function_cannot_block(broker: Broker) -> None:
     for method in ("blocks", "waits"):
         with pytest.raises(rpc.RemoteError, match="event loop would stand still"):
             client.call(method)
+
+
+def test_within_a_running_loop(broker: Broker) -> None:
+    """A test that is a coroutine itself: its own loop waits as long as it takes."""
+    worker = broker.worker("shop")
+
+    @worker.method
+    async def slow() -> float:
+        await asyncio.sleep(3)
+        return asyncio.get_running_loop().time()
+
+    async def main() -> tuple[Any, bool]:
+        before = asyncio.get_running_loop()
+        result = broker.client("shop").call("slow")
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match=r"Broker\.run"):
+            broker.aio_client("shop").submit("slow")
+        return result, asyncio.get_running_loop() is before
+
+    assert asyncio.run(main()) == (3, True)
 
 
 def test_what_can_never_come_is_told(broker: Broker) -> None:

@@ -77,6 +77,18 @@ def test_what_happens_over_and_over_is_not_waited_for_for_ever(
         clock.wait_for(lambda: False, "it is not over")
 
 
+def test_a_moment_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpc.testing.clock.MOST_AT_ONCE", 100)
+    clock = Clock()
+
+    def again() -> None:
+        clock.callLater(0, again)
+
+    clock.callLater(1, again)
+    with pytest.raises(Stuck, match=r"Second 1\.0 never ends"):
+        clock.advance(2)
+
+
 def test_chores_are_no_reason_for_time_to_pass() -> None:
     clock, done = Clock(), list[float]()
     chore = clock.every(30, lambda: done.append(clock.seconds()))
