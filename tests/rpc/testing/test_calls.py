@@ -298,6 +298,12 @@ def test_a_worker_for_twisted(broker: Broker) -> None:
     assert client.call("plain") == "plain"
     assert broker.clock.seconds() == 6
     assert list(client.stream("ticks", 3)) == [0, 1, 2]
+    items = client.stream("ticks", 3)
+    broker.clock.advance(10)  # it waits for credit
+    assert list(items) == [0, 1, 2]
+    cancelled = client.submit("later", 100)
+    broker.clock.advance(0)
+    cancelled.cancel()
     assert client.call("later", 2) == "later"
 
 
@@ -397,6 +403,27 @@ def test_what_can_never_come_is_told(broker: Broker) -> None:
         client.options(no_worker="fail", timeout=None).call("price")
 
 
+def test_a_client_that_is_closed(broker: Broker) -> None:
+    with broker.client("shop") as client:
+        future = client.submit("price")
+    with pytest.raises(rpc.ConnectionLost):
+        future.result()
+    for use in (lambda: client.call("price"), client.connect):
+        with pytest.raises(rpc.ConnectionLost, match="closed"):
+            use()
+    broker.clock.advance(1)
+    assert [passage.command for passage in broker.trace][-1] == "DISCONNECT"
+
+
+def test_a_broker_that_has_much_to_write() -> None:
+    """It does not read on until that is done."""
+    with Broker(config="journal_bytes = 1") as broker:
+        broker.worker("shop").method(len)
+        client = broker.client("shop")
+        futures = [client.submit("len", "x" * size) for size in range(100)]
+        assert [future.result() for future in futures] == list(range(100))
+
+
 def test_a_worker_that_stops_finishes_what_runs(broker: Broker) -> None:
     worker = broker.worker("shop")
 
@@ -410,7 +437,9 @@ def test_a_worker_that_stops_finishes_what_runs(broker: Broker) -> None:
     broker.clock.advance(1)
     worker.stop()
     waits = client.submit("slow")
-    worker.run()
+    told: list[str] = []
+    worker.run(on_ready=lambda: told.append("ready"))
+    assert told == ["ready"]
     assert future.result() == "done"
     assert broker.clock.seconds() == 5
     assert worker.served.is_over

@@ -191,6 +191,11 @@ def test_a_handshake_that_is_lost(broker: Broker, client: rpc.Client) -> None:
     assert not caught.value.sent
     assert broker.clock.seconds() == 10  # connect_timeout
     assert client.call("sell", "tea") == "tea"
+    other = broker.client("shop")
+    broker.faults.drop("link", when=lambda passage: passage.party == "client-2")
+    with pytest.raises(rpc.ConnectionLost, match="did not answer in time"):
+        other.call("sell", "tea", timeout=3)
+    assert broker.clock.seconds() == 13
 
 
 # --- duplicate ----------------------------------------------------------------------------------------
