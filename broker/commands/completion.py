@@ -53,7 +53,7 @@ def complete(whole: argparse.ArgumentParser) -> None:
     from argcomplete.completers import ChoicesCompleter
 
     nothing = ChoicesCompleter({})  # else they would be offered where nothing is known
-    argcomplete.autocomplete(whole, always_complete_options="long", default_completer=nothing)
+    argcomplete.autocomplete(whole, always_complete_options=False, default_completer=nothing)
 
 
 def offer(argument: argparse.Action, completer: Completer) -> None:

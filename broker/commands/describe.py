@@ -10,13 +10,15 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from broker.commands.asking import Asker, connection, ended, is_terminal, make_options, show
 from broker.commands.completion import complete_method, complete_service, offer
 from broker.commands.line import DONE, FAILED, Parser, add_url, complain, in_one_line, positive
+from rpc.broadcast import Answer
 from rpc.caller import broadcast
-from rpc.errors import RpcError
+from rpc.errors import RpcError, ServiceUnavailable
 from rpc.options import BROADCAST_TIMEOUT
 
 DESCRIBE = "rpc.describe"
@@ -81,8 +83,11 @@ def describe(parsed: argparse.Namespace) -> int:
 
 def gather(asker: Asker) -> list[Object]:
     """Return what each worker answers. Raises `RpcError` if none does."""
-    found = []
-    for answer in asker.ask(DESCRIBE, (), broadcast(None, asker.options.timeout)):
+    found: list[Object] = []
+    answers: list[Answer] = []
+    with suppress(ServiceUnavailable):  # to be asked again below
+        answers = asker.ask(DESCRIBE, (), broadcast(None, asker.options.timeout))
+    for answer in answers:
         try:
             found.append(answer.result())
         except RpcError as error:

@@ -19,6 +19,9 @@ import rpc
 from broker.commands.line import UsageError, broker_url
 from rpc.offer import Offer
 
+#: What has methods that nobody means.
+DATA = (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, type(None))
+
 
 def find_worker(
     names: Sequence[str],
@@ -64,9 +67,11 @@ def _make_worker(
     options = {"concurrency": concurrency, "name": name}
     given = {option: value for option, value in options.items() if value is not None}
     worker = rpc.Worker(broker_url(url), service, **given)
-    for thing in things:
+    for text, thing in zip(names, things, strict=True):
         if inspect.isroutine(thing) or isinstance(thing, partial):
             worker.method(thing)
+        elif isinstance(thing, DATA):
+            raise UsageError(f"{text} is a {type(thing).__name__}, which has no functions to offer")
         else:
             worker.register(thing)
     return worker

@@ -1,0 +1,166 @@
+"""The commands of remote calls as a user types them: a broker, a worker and the command, a process each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.rpc.processes import PATIENCE, BrokerProcess, Process
+
+HOOFBEAT = str(Path(sys.executable).with_name("hoofbeat"))
+ROOT = Path(__file__).parent.parent.parent
+
+PROGRAM = '''
+"""Functions for the command line to call."""
+import os, signal, threading, time
+import rpc
+
+URL = os.environ.get("HOOFBEAT_URL", "stomp://127.0.0.1:1")
+worker = rpc.Worker(URL, service="demo", concurrency=2, doc="for the command line")
+say = lambda *words: print(*words, flush=True)
+
+@worker.method
+def whee(argument):
+    return {"Whee": argument}
+
+@worker.method(idempotent=True)
+def add(a: int, b: int = 1) -> int:
+    """Add two numbers.
+
+    Both are whole.
+    """
+    return a + b
+
+@worker.method
+def echo(**named):
+    return named
+
+@worker.method(name="math.mul")
+def mul(a, b):
+    return a * b
+
+@worker.method
+def text():
+    return "größer"
+
+@worker.method
+def data():
+    return b"\\x00\\xff"
+
+@worker.method
+def header(name):
+    return rpc.current().headers.get(name)
+
+@worker.method
+def fails():
+    raise KeyError("two\\nlines")
+
+@worker.method
+def slow(seconds: float):
+    say("slow began")
+    time.sleep(seconds)
+    return os.getpid()
+
+@worker.method
+def count(n: int):
+    try:
+        for number in range(n):
+            yield f"item {number}"
+    finally:
+        say("count ended")
+
+class Cart:
+    def size(self):
+        return 3
+
+def total(*amounts: float):
+    return sum(amounts)
+'''
+
+
+class Result(NamedTuple):
+    """What a command printed, and how it ended."""
+
+    status: int
+    out: str
+    errors: str
+
+
+class Shell:
+    """Runs commands in a directory, with a broker's address in the environment."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.url = url
+        self.environment = os.environ | {"HOOFBEAT_URL": url, "PYTHONPATH": str(ROOT)}
+
+    def __call__(self, *words: str, given: str | None = None, **environment: str) -> Result:
+        """Run `hoofbeat` with these words to its end."""
+        with self.start(*words, **environment) as process:
+            out, errors = process.communicate(given, PATIENCE)
+        return Result(process.returncode, out, errors)
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Begin to run it."""
+        return subprocess.Popen(
+            [HOOFBEAT, *words],
+            cwd=self.directory,
+            env=self.environment | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+class Command(Process):
+    """A command that goes on until it is ended; its output, both streams of it, line by line."""
+
+    def __init__(self, shell: Shell, *words: str) -> None:
+        self._process = subprocess.Popen(
+            [HOOFBEAT, *words],
+            cwd=shell.directory,
+            env=shell.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._rest = b""
+        self.lines: list[str] = []
+        self.pid = self._process.pid
+
+
+@pytest.fixture(scope="package")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Return a shell with a broker of its own, in a directory with `app.py`."""
+    directory = tmp_path_factory.mktemp("program")
+    (directory / "app.py").write_text(PROGRAM)
+    with BrokerProcess() as broker:
+        yield Shell(directory, broker.url)
+
+
+@pytest.fixture(scope="package")
+def worker(shell: Shell) -> Iterator[Command]:
+    """Return a worker that serves `demo`."""
+    with Command(shell, "worker", "app:worker") as command:
+        command.wait_for_line("ready")
+        yield command
+
+
+@pytest.fixture
+def start(shell: Shell) -> Iterator[Callable[..., Command]]:
+    """Return a function that begins a command which ends with the test, and the processes it has started."""
+    started: list[Command] = []
+
+    def begin(*words: str) -> Command:
+        started.append(Command(shell, *words))
+        return started[-1]
+
+    yield begin
+    for command in started:
+        command.__exit__(None, None, None)
