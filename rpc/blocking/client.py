@@ -76,7 +76,8 @@ class Client(Face):
         client has a subscription and a listener of its own on it, until it is closed. Like every
         listener of stomp.py the program's others hear the replies too: `subscription` tells whose a
         message is. MessagePack wants a connection with `auto_decode=False`. In a listener only
-        `submit` can be used, for stomp.py's thread brings the replies.
+        `submit` can be used, for stomp.py's thread brings the replies. A call whose SEND the broker
+        refuses ends with its timeout: an ERROR does not say whose it is, and the program hears it.
         """
         super().__init__()
         if service is None or (url is None) == (connection is None):
