@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import pytest
@@ -117,6 +118,13 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look until it is so; fail if it takes too long."""
+    deadline = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < deadline
 
 
 class Command(Process):

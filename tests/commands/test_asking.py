@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from broker.stomp import Frame, Parser
-from tests.commands.conftest import HOOFBEAT, Command, Shell
+from tests.commands.conftest import HOOFBEAT, Command, Shell, wait_until
 from tests.harness import Client
 from tests.rpc.processes import PATIENCE
 from tests.scenarios.steps import subscribe
@@ -155,8 +155,7 @@ def test_a_notification(shell: Shell, worker: Command) -> None:
 def test_a_call_waits_for_a_worker(shell: Shell) -> None:
     service = f"late-{uuid.uuid4().hex}"
     with shell.start("call", f"{service}.total", "1", "2", "--wait") as caller:
-        while service not in shell("services").out:
-            pass
+        wait_until(lambda: service in shell("services").out)
         with Command(shell, "worker", "app:total", "--service", service):
             out, errors = caller.communicate(timeout=PATIENCE)
     assert (caller.returncode, out, errors) == (0, "3.0\n", "")

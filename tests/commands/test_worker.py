@@ -10,13 +10,12 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 import rpc
-from tests.commands.conftest import ROOT, Command, Shell
-from tests.rpc.processes import PATIENCE, BrokerProcess
+from tests.commands.conftest import ROOT, Command, Shell, wait_until
+from tests.rpc.processes import BrokerProcess
 
 Start = Callable[..., Command]
 
@@ -68,8 +67,7 @@ def test_a_second_signal_ends_it_at_once(kind: str, shell: Shell, start: Start) 
         client.notify("slow")
         worker.wait_for_line("slow began")
         worker.signal(signal.SIGINT)
-        while signal_is_heeded(worker.pid, signal.SIGTERM):
-            pass
+        wait_until(lambda: not signal_is_heeded(worker.pid, signal.SIGTERM))
         worker.signal(signal.SIGTERM)
     assert worker.wait() == -signal.SIGTERM
 
@@ -188,8 +186,8 @@ def test_a_second_signal_kills_them(shell: Shell, start: Start) -> None:
         workers.wait_for_line("slow began")
         busy = children(workers.pid)
         workers.signal(signal.SIGINT)
-        while len(children(workers.pid)) == 2:  # the other one has nothing to do, and ends
-            pass
+        # The other one has nothing to do, and ends.
+        wait_until(lambda: len(children(workers.pid)) == 1)
         workers.signal(signal.SIGTERM)
         assert workers.wait() == 128 + signal.SIGTERM
     assert not any(is_running(pid) for pid in busy)
@@ -205,9 +203,7 @@ def test_they_end_when_who_watches_them_is_killed(shell: Shell, start: Start) ->
         [child] = children(workers.pid)
         workers.kill()
         assert future.result() == child
-    deadline = monotonic() + PATIENCE
-    while is_running(child):
-        assert monotonic() < deadline
+    wait_until(lambda: not is_running(child))
 
 
 def is_running(pid: int) -> bool:
