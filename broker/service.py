@@ -47,6 +47,12 @@ from broker.watch.presence import Presence
 from broker.watch.schedule import ScheduleManagement
 from broker.watch.statistics import Statistics
 
+#: Policies that hold unless the operator says otherwise.
+OURS: list[tuple[str, dict[str, Any]]] = [
+    # Replies to remote calls that nobody waits for any more are nobody's to look at.
+    ("/queue/rpc.reply.>", {"expired": "discard"}),
+]
+
 
 class CannotStart(Exception):
     """The broker cannot run as it was asked to, in one line for the operator."""
@@ -119,7 +125,7 @@ class BrokerService(Service):
                 self._wake_schedule_at,
                 elapsed=time.monotonic,
             ),
-            policies=Policies(options.policies),
+            policies=Policies([*OURS, *options.policies]),
             memory_limit=options.memory_limit,
             max_redeliveries=options.max_redeliveries,
         )

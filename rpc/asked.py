@@ -21,6 +21,7 @@ ABSENT: Final = object()  # an id that is not there, which differs from an id th
 
 _NO_ARGS: tuple[Any, ...] = ()
 _NO_KWARGS: dict[str, Any] = {}
+_NO_LIMITS: dict[str, int] = {}
 DEFAULTS = MethodOptions()
 
 
@@ -140,6 +141,7 @@ class Request:
         "is_async",
         "is_batch",
         "is_quick",
+        "limits",
         "name",
         "options",
     )
@@ -158,6 +160,12 @@ class Request:
             self.name = ""
             #: The function's; those of a batch: see `_together`.
             self.options = _together(methods)
+            #: Of the methods that may not run as often as they like: name -> how often at once.
+            self.limits = {
+                each.name: each.options.concurrency
+                for each in methods
+                if each.options.concurrency is not None
+            }
             #: It can be stopped while it runs.
             self.is_async = any(each.is_async for each in methods)
             #: There is nothing to run but the worker's own: `run` answers it at once.
@@ -165,6 +173,8 @@ class Request:
         else:
             self.name = method.name
             self.options = method.options
+            most = method.options.concurrency
+            self.limits = _NO_LIMITS if most is None else {method.name: most}
             self.is_async = method.is_async
             self.is_quick = method.is_own
 

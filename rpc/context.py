@@ -8,34 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from typing import Protocol
+
+from rpc.message import deadline_of
 
 TRACE = ("traceparent", "tracestate")  # W3C Trace Context, 3.2 and 3.3
+
+
+class Served(Protocol):
+    """The request behind a context."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return its headers."""
+
+    def is_unwanted(self, wall: float) -> bool:
+        """Tell whether nobody waits for it any more at `wall` (seconds since 1970)."""
 
 
 class Context:
     """One call, as the function that serves it sees it."""
 
-    __slots__ = ("_headers", "_is_cancelled", "_wall", "method", "service")
+    __slots__ = ("_served", "_wall", "method", "service")
 
     def __init__(
-        self,
-        service: str,
-        method: str,
-        headers: Callable[[], Mapping[str, str]],
-        is_cancelled: Callable[[], bool],
-        wall: Callable[[], float],
+        self, service: str, method: str, served: Served, wall: Callable[[], float]
     ) -> None:
-        """`headers` and `is_cancelled` are asked when somebody wants to know; `wall`: seconds since 1970."""
+        """`wall` returns seconds since 1970."""
         self.service = service
         self.method = method  # the name under which it was called
-        self._headers = headers
-        self._is_cancelled = is_cancelled
+        self._served = served
         self._wall = wall
 
     @property
     def headers(self) -> Mapping[str, str]:
         """All headers of the request, the caller's own among them."""
-        return self._headers()
+        return self._served.headers
 
     @property
     def call_id(self) -> str | None:
@@ -67,15 +75,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """True once nobody waits any more: the caller gave the call up, or it took too long."""
-        return self._is_cancelled()
-
-
-def deadline_of(headers: Mapping[str, str]) -> float | None:
-    """Return what `expires` says, in seconds since 1970; None for never."""
-    text = headers.get("expires", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # no date
-        return None
-    return int(text) / 1000 or None
+        return self._served.is_unwanted(self._wall())
 
 
 CURRENT: ContextVar[Context | None] = ContextVar("rpc.current", default=None)

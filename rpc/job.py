@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from broker.stomp import Frame
 from broker.stomp.frame import header_lines
+from rpc.asked import ABSENT
 from rpc.codec import Codec
-from rpc.context import Context, deadline_of
 from rpc.link import Link
-from rpc.message import has_expired
-from rpc.methods import Asked, Request
+from rpc.message import deadline_of
+from rpc.methods import Request
 
 #: Headers of a request that its replies repeat.
 COPIED = ("correlation-id", "expires", "persistent")
@@ -26,17 +26,23 @@ class Job:
     """A request on its way through a worker."""
 
     __slots__ = (
+        "admitted",
         "call_id",
         "cancelled",
         "changed",
+        "claimed",
         "codec",
         "credit",
         "deadline",
         "endless",
         "everyone",
+        "expires",
         "frame",
+        "headers",
         "key",
         "link",
+        "name",
+        "origin",
         "over",
         "request",
         "seq",
@@ -49,15 +55,26 @@ class Job:
     ) -> None:
         headers = frame.headers
         self.frame = frame
+        self.headers = headers
         self.link = link  # the connection it came over: no other may acknowledge it
         self.request = request
+        self.name = request.name  # the function's, or empty for a batch
         self.codec = codec
         self.everyone = everyone  # it came over the topic: there is nothing to acknowledge
-        self.call_id = headers.get("correlation-id")
-        self.credit = _number(
-            headers.get("stream-credit")
-        )  # items that may be sent; None: no stream
+        call_id = self.call_id = headers.get("correlation-id")
+        reply_to = headers.get("reply-to")
+        #: Who asked, and as what: the same call, come again, has the same. Others may count from 1 on, too.
+        self.origin = f"{reply_to}\0{call_id}" if call_id and reply_to else None
+        self.expires = deadline_of(headers)  # when its caller gives up, in seconds since 1970
+        #: Items of the stream that may be sent; None: no stream. What a batch yields would be nobody's.
+        self.credit = (
+            _number(headers["stream-credit"])
+            if "stream-credit" in headers and not request.is_batch
+            else None
+        )
         self.key: str | None = None  # for the results of what is idempotent
+        self.claimed = False  # no other process runs what has this key
+        self.admitted = False  # its methods may run once more
         self.twins: Sequence[Job] = ()  # the same call, come again while this one is being served
         self.deadline: float | None = None  # monotonic seconds: it takes too long
         self.endless = False  # a stream that has begun: its caller waits for the next item only
@@ -69,11 +86,6 @@ class Job:
         self.changed: Callable[[], None] | None = None
 
     @property
-    def name(self) -> str:
-        """The function's name, or empty for a batch."""
-        return self.request.name
-
-    @property
     def is_first_acknowledged(self) -> bool:
         """It is not to be run twice, or its replies are not to come twice."""
         once = self.request.options.delivery == "at-most-once"
@@ -82,30 +94,37 @@ class Job:
     @property
     def attempt(self) -> int:
         """How often it has been handed out, this time included."""
-        return max(1, _number(self.frame.headers.get("JMSXDeliveryCount")) or 1)
+        told = self.headers.get("JMSXDeliveryCount")
+        return 1 if told is None else max(1, _number(told) or 1)
 
     @property
-    def expires(self) -> float | None:
-        """The caller's deadline in seconds since 1970; None for never."""
-        return deadline_of(self.frame.headers)
+    def wants_reply(self) -> bool:
+        """It is no notification."""
+        return "reply-to" in self.headers and any(
+            asked.call_id is not ABSENT for asked in self.request.asked
+        )
+
+    @property
+    def wanted_until(self) -> float | None:
+        """When the last of those who wait for its reply waits no longer; None: somebody waits for ever."""
+        latest = self.expires
+        for twin in self.twins:
+            expires = twin.expires
+            latest = None if latest is None or expires is None else max(latest, expires)
+        return latest
+
+    def is_unwanted(self, wall: float) -> bool:
+        """Tell whether nobody waits for it any more, neither its caller nor one who made the same call."""
+        return self.is_overdue(wall) and all(twin.is_overdue(wall) for twin in self.twins)
 
     def is_overdue(self, wall: float) -> bool:
-        """Tell whether nobody waits for it any more at `wall` (seconds since 1970)."""
-        return self.cancelled or (not self.endless and has_expired(self.frame.headers, wall))
-
-    def context(self, service: str, asked: Asked, wall: Callable[[], float]) -> Context:
-        """Return what the function may know."""
-        return Context(
-            service,
-            asked.found().name,
-            lambda: self.frame.headers,
-            lambda: self.is_overdue(wall()),
-            wall,
-        )
+        """Tell whether its caller waits no longer at `wall` (seconds since 1970)."""
+        expires = self.expires
+        return self.cancelled or (expires is not None and expires <= wall and not self.endless)
 
     def reply(self, version: str, body: bytes | None, more: Mapping[str, str]) -> bytes:
         """Return the SEND of a reply, if one is wanted. `more`: headers of this one reply."""
-        headers = self.frame.headers
+        headers = self.headers
         reply_to = headers.get("reply-to")
         if body is None or not reply_to:
             return b""
@@ -113,11 +132,12 @@ class Job:
         for name in COPIED if self.credit is None else COPIED_IN_STREAM:
             if name in headers:
                 lines[name] = headers[name]
-        lines |= more
+        if more:
+            lines |= more
         head = header_lines(lines.items(), version, self.frame.plain)
         return b"SEND\n%bcontent-length:%d\n\n%b\0\n" % (head, len(body), body)
 
 
-def _number(text: str | None) -> int | None:
+def _number(text: str) -> int | None:
     """Return a header's number; None for anything else."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

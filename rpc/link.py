@@ -95,10 +95,17 @@ class Link:
 
     def ack(self, message: Frame, *, receipt: str | None = None) -> bytes:
         """Return the ACK of a MESSAGE."""
+        if message.plain and receipt is None and self.version == "1.2":
+            return b"ACK\nid:%b\n\n\0\n" % message.headers.get("ack", "").encode()
         named = self._named(message)
         if receipt is not None:
             named["receipt"] = receipt
         return Frame("ACK", named, b"", message.plain).encode(self.version)
+
+    @property
+    def can_give_back(self) -> bool:
+        """A message can be given back to the broker; STOMP 1.0 has no NACK."""
+        return self.version != "1.0"
 
     def nack(self, message: Frame, *, delay: float | None = None) -> bytes:
         """Return the NACK of a MESSAGE: a dead letter, or to be tried again in `delay` seconds.

@@ -24,7 +24,7 @@ from rpc.job import Job
 from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
 from rpc.methods import Asked
-from rpc.serving import GOODBYE, SERVING, Serving
+from rpc.serving import GOODBYE, LOOK, SERVING, Serving
 
 log = logging.getLogger("rpc")
 
@@ -107,7 +107,7 @@ class LoopWorker:
 
     def drain(self) -> None:
         """Take nothing new; be over once what runs is done."""
-        self._serving.stopping = True
+        self._serving.stop()
         self._part_if_done()
 
     def abandon(self) -> None:
@@ -145,6 +145,8 @@ class LoopWorker:
         jobs, data = self._serving.take(frames)
         self._say(data)
         self._run(jobs)
+        if self._serving.is_looking:
+            self._watch(self._host.now() + LOOK)
 
     def ended(self, error: ConnectionLost, was_open: bool, has_left: Callable[[int], bool]) -> bool:
         """The connection is lost; make another, unless it is over."""
@@ -196,15 +198,15 @@ class LoopWorker:
 
     async def _respond(self, job: Job, asked: Asked) -> bytes | None:
         """Run one function and return its response. Raises what it raises."""
-        is_stream = asked.found().is_stream
-        context = job.context(self._serving.service, asked, self._host.wall)
+        method = asked.found()
+        context = Context(self._serving.service, method.name, job, self._host.wall)
         token = CURRENT.set(context)
         try:
             if self._wrap is None:
                 result = await self._call(asked)
             else:
                 result = await self._wrap(context, lambda: self._call(asked))()
-            if is_stream:
+            if method.is_stream:
                 result = await self._drain(job, self._items(asked, result))
             elif job.credit is not None:
                 result = await self._drain(job, _one(result))
@@ -310,6 +312,8 @@ class LoopWorker:
         deadline = self._serving.next_overdue()
         if deadline is not None:
             self._watch(deadline)
+        if self._serving.is_looking:
+            self._watch(self._host.now() + LOOK)
 
     # The end.
 

@@ -21,7 +21,7 @@ What is on the wire, so that any STOMP client can take either side::
 - no `reply-to`, or no `id`, means that nobody wants an answer;
 - `mandatory:true` (hoofbeat): with no worker there the broker sends the request itself to its `reply-to`,
   with `returned:no-consumer`;
-- `dedup-id` (hoofbeat): a request that is sent again because its connection broke is kept once.
+- `dedup-id` (hoofbeat): a notification that is sent again because its connection broke is kept once.
 
 The whole of it is in docs/rpc-protocol.md. Pure: text, no sockets, threads or clocks.
 """
@@ -29,6 +29,7 @@ The whole of it is in docs/rpc-protocol.md. Pure: text, no sockets, threads or c
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from rpc.codec import JSON, Codec
 
@@ -97,9 +98,15 @@ def reply_headers(request: dict[str, str], codec: Codec = JSON) -> dict[str, str
     return headers
 
 
-def has_expired(request: dict[str, str], now: float) -> bool:
-    """Tell whether a request's deadline has passed at `now` (seconds since 1970)."""
+def deadline_of(request: Mapping[str, str]) -> float | None:
+    """Return the moment that `expires` tells, in seconds since 1970; None for never, and for what is no date."""
     expires = request.get("expires", "")
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 18):  # no date, or for ever
-        return False
-    return 0 < int(expires) <= now * 1000
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 18):
+        return None
+    return int(expires) / 1000 or None
+
+
+def has_expired(request: Mapping[str, str], now: float) -> bool:
+    """Tell whether a request's deadline has passed at `now` (seconds since 1970)."""
+    deadline = deadline_of(request)
+    return deadline is not None and deadline <= now

@@ -59,8 +59,8 @@ UNSET = Unset()
 class CallOptions:
     """How a call is made. Raises `ValueError` for what makes no sense.
 
-    With `on_loss="resend"` the request names itself (`dedup-id`, `idempotency-key`), so that the broker
-    keeps it once and an idempotent method runs once.
+    With `on_loss="resend"` the request names itself (`idempotency-key`), so that an idempotent method runs
+    once; of a notification the broker keeps only one (`dedup-id`).
     """
 
     timeout: float | None = TIMEOUT  # seconds until `Timeout`; None: waits for ever

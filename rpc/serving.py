@@ -15,20 +15,30 @@ Not locked: a face that has threads holds its own lock around each verb.
 
 from __future__ import annotations
 
-from collections import deque
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from broker.stomp import Frame
-from rpc.codec import codec_for
+from rpc.asked import ABSENT
+from rpc.codec import codec_for, codec_named
 from rpc.describing import describe
-from rpc.errors import ErrorReply, Overloaded, RemoteError, RemoteTimeout, is_reply
+from rpc.errors import (
+    ErrorReply,
+    InvalidRequest,
+    Overloaded,
+    RemoteError,
+    RemoteTimeout,
+    is_reply,
+)
 from rpc.job import Job
 from rpc.link import Link
 from rpc.message import request_queue, service_topic
 from rpc.methods import Asked, Methods
-from rpc.results import MemoryResults, Results
+from rpc.results import MemoryResults, Results, SharedResults
+
+log = logging.getLogger("rpc")
 
 QUEUE, TOPIC = "calls", "all"  # ids of our subscriptions
 SERVING = "serving"  # the receipt that tells that calls reach us
@@ -36,6 +46,8 @@ ACKNOWLEDGED = "acknowledged-"  # begins those that tell that a call will not co
 GOODBYE = "goodbye"  # and the one that tells that all we said was heard
 SHED = 32  # calls beyond those that may wait that are taken in, to be refused at once
 GIVEN_UP = 10_000  # calls that were cancelled before they came, that are remembered
+LOOK = 0.1  # seconds between two looks for the end of what runs in another process
+DOUBLINGS = 20  # of the pause between tries; by then it is days
 DELIVERIES = 5  # how often a call is handed out before it is suspected of killing workers
 NONE: dict[str, str] = {}
 
@@ -52,14 +64,6 @@ class Tally:
         """Return it as `rpc.stats` tells it."""
         errors = {str(code): count for code, count in self.errors.items()}
         return {"calls": self.calls, "seconds": round(self.seconds, 6), "errors": errors}
-
-
-@dataclass(slots=True)
-class Crowd:
-    """The calls of a method that may not run as often as they like."""
-
-    running: int = 0
-    waiting: deque[Job] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +117,12 @@ class Serving:
         self._methods = methods
         self._options = options
         self._results = results
+        self._shared = results if isinstance(results, SharedResults) else None
         self._wall = wall
         self._started = wall()
         self._running: dict[Job, None] = {}
         self._pending = 0  # taken in and not done
-        self._by_id: dict[str, Job] = {}  # of those, by correlation-id
+        self._by_origin: dict[str, Job] = {}  # of those, by who asked, and as what
         self._by_key: dict[str, Job] = {}  # and by idempotency key
         self._given_up: dict[str, None] = {}  # correlation-ids of calls that may yet come
         self._unheard = MemoryResults(wall)  # replies whose acknowledgement was lost
@@ -127,9 +132,10 @@ class Serving:
         self._receipts = 0
         self._unacknowledged: dict[str, Job] = {}  # receipt → what is run when it comes
         self._held: list[bytes] = []  # acknowledgements held back while stopping
-        self._crowds: dict[str, Crowd] = {}
-        self._all = Tally()
-        self._tallies: dict[str, Tally] = {}
+        self._elsewhere: dict[Job, None] = {}  # what another process runs: its result will be ours
+        self._slots: dict[str, int] = {}  # running calls of methods that may not run as they like
+        self._crowd: list[Job] = []  # calls that wait for such a slot
+        self._tallies: dict[str, Tally] = {}  # by method; "" for batches
         for name_, own in (
             ("ping", self._ping),
             ("describe", self._describe),
@@ -163,7 +169,19 @@ class Serving:
         self._held.clear()
         for job in self._unacknowledged.values():  # whether it comes again nobody knows
             self._forget(job)
+            self._release(job)
         self._unacknowledged.clear()
+        self._leave_elsewhere()
+
+    def stop(self) -> None:
+        """Take nothing new: what comes now, and what another process runs, goes to other workers."""
+        self.stopping = True
+        self._leave_elsewhere()
+
+    def _leave_elsewhere(self) -> None:
+        for job in self._elsewhere:
+            self._forget(job)
+        self._elsewhere.clear()
 
     def farewell(self, link: Link) -> bytes:
         """Return the last words on a connection; RECEIPT `GOODBYE` tells that they were heard."""
@@ -192,24 +210,38 @@ class Serving:
             job = Job(frame, link, request, codec, everyone=everyone)
             if request.is_quick:  # nothing of the user's is run
                 out.append(self._close(job, request.run()))
-            elif (data := self._stop_at_the_door(job)) is not None:
-                out.append(data)
-            else:
-                self._pending += 1
-                if job.call_id is not None:
-                    self._by_id[job.call_id] = job
-                if job.is_first_acknowledged:
-                    out.append(self._acknowledge_first(job, link))
-                elif self._is_admitted(job):
-                    jobs.append(job)
+            elif not self.stopping:
+                self._enter(job, jobs, out)
         return jobs, b"".join(out)
 
-    def _acknowledge_first(self, job: Job, link: Link) -> bytes:
+    def _enter(self, job: Job, jobs: list[Job], out: list[bytes]) -> None:
+        """Let a job in: add it to `jobs` if it is to be run now, and what is to be said to `out`."""
+        data = self._stop_at_the_door(job)
+        if data is not None:
+            out.append(data)
+            return
+        self._pending += 1
+        if job.origin is not None:
+            self._by_origin[job.origin] = job
+        if job.key is not None:
+            self._by_key[job.key] = job
+            if not self._claim(job):
+                self._elsewhere[job] = None
+                return
+        self._begin_with(job, jobs, out)
+
+    def _begin_with(self, job: Job, jobs: list[Job], out: list[bytes]) -> None:
+        if job.is_first_acknowledged:
+            out.append(self._acknowledge_first(job))
+        elif self._is_admitted(job):
+            jobs.append(job)
+
+    def _acknowledge_first(self, job: Job) -> bytes:
         """Return the acknowledgement of a job that is run once that is safe, or not at all."""
         self._receipts += 1
         receipt = f"{ACKNOWLEDGED}{self._receipts}"
         self._unacknowledged[receipt] = job
-        return link.ack(job.frame, receipt=receipt)
+        return job.link.ack(job.frame, receipt=receipt)
 
     def _acknowledged(self, receipt: Frame) -> Job | None:
         """Return the job that may be run now that the broker has heard its acknowledgement."""
@@ -221,34 +253,135 @@ class Serving:
 
     def _stop_at_the_door(self, job: Job) -> bytes | None:
         """Return what is said about a job that will not be run, which may be nothing yet; else None."""
-        call_id, options = job.call_id, job.request.options
+        call_id, origin, options = job.call_id, job.origin, job.request.options
         if call_id in self._given_up:
             del self._given_up[call_id]
             return self._close(job, None)
-        key = job.frame.headers.get("idempotency-key") or call_id if options.idempotent else None
-        body = None
-        if key is not None:
-            body = self._results.get(key)
-        elif call_id is not None:
-            body = self._unheard.get(call_id)
-        if body is not None:
-            return self._close(job, body)
-        twin = None if call_id is None else self._by_id.get(call_id)
+        twin = None
+        if origin is not None:
+            body = self._unheard.get(origin)
+            if body is not None:
+                return self._close(job, body)
+            twin = self._by_origin.get(origin)
+        key = self._key_of(job) if options.idempotent else None
         if twin is None and key is not None:
             twin = self._by_key.get(key)
+            if twin is None and (data := self._remembered(job, key)) is not None:
+                return data
         if twin is not None:  # it is being served
-            twin.twins = (*twin.twins, job)
-            return b""
+            return self._join(twin, job)
         if job.attempt > max(self._options.max_deliveries, options.retries + 1):
             given_up = ErrorReply(f"Given up: handed out {job.attempt - 1} times without success")
             return self._refuse(job, given_up, dead=True)
         most = self._options.most
-        if most is not None and self._pending >= most and not job.everyone:
+        # A notification waits: nobody would learn that it was refused.
+        if most is not None and self._pending >= most and job.wants_reply and not job.everyone:
             return self._refuse(job, Overloaded("Too much to do", retry_after=self._retry_after()))
-        if key is not None:
-            job.key = key
-            self._by_key[key] = job
+        job.key = key
         return None
+
+    def _join(self, twin: Job, job: Job) -> bytes:
+        """Let a job have the reply of the one that is being served."""
+        if job.credit is not None:  # its items are on their way already
+            return self._close(job, None)
+        first, last = twin.wanted_until, job.expires
+        twin.twins = (*twin.twins, job)
+        if job.origin is not None:
+            self._by_origin.setdefault(job.origin, twin)
+        if twin.deadline is not None and twin.request.options.timeout is None:
+            # It would be stopped when its own caller waits no longer; this one may wait longer.
+            if first is None or last is None:
+                twin.deadline = None
+            else:
+                twin.deadline += max(0.0, last - first)
+        return b""
+
+    # What is run once.
+
+    def _key_of(self, job: Job) -> str | None:
+        """Return under what an idempotent method's result is kept; None if it is not.
+
+        A key is its caller's: what one user may not call is not told to him because another called it.
+        """
+        headers = job.frame.headers
+        key = headers.get("idempotency-key")
+        if job.credit is not None:  # the items are gone when they are sent
+            return None
+        if key is None or key == job.call_id:
+            key = job.origin
+        if key is None:
+            return None
+        here = self.name if job.everyone else ""  # each worker is to do it
+        return "\0".join((self.service, job.name, headers.get("JMSXUserID", ""), here, key))
+
+    def _remembered(self, job: Job, key: str) -> bytes | None:
+        """Return what is said about a job that was done before; None if it was not."""
+        try:
+            kept = self._results.get(key)
+        except Exception as error:
+            log.exception("Results of earlier calls cannot be read")
+            return self._refuse(
+                job, ErrorReply(f"Whether it was run before cannot be told: {error}")
+            )
+        if kept is None:
+            return None
+        name, _, body = kept.partition(b"\n")
+        return self._close(job, _readdressed(job, name.decode(), body))
+
+    def _keep(self, job: Job, body: bytes | None) -> None:
+        if job.key is None:
+            return
+        if body is None:  # a notification: who asks later is told that it is done
+            body = (
+                job.codec.batch(()) if job.request.is_batch else job.codec.result_body(None, None)
+            )
+        try:
+            self._results.put(job.key, b"%b\n%b" % (job.codec.name.encode(), body))
+            job.claimed = False
+        except Exception:  # it is done all the same
+            log.exception("The result of an idempotent call cannot be kept")
+
+    def _claim(self, job: Job) -> bool:
+        """Tell whether no other process runs what has this job's key."""
+        if self._shared is None or job.key is None:
+            return True
+        try:
+            job.claimed = self._shared.claim(job.key)
+        except Exception:
+            log.exception("Whether another process runs a call cannot be told")
+            return False  # until it can, or nobody waits any more
+        return job.claimed
+
+    def _release(self, job: Job) -> None:
+        if job.claimed and self._shared is not None and job.key is not None:
+            job.claimed = False
+            try:
+                self._shared.release(job.key)
+            except Exception:
+                log.exception("Other processes cannot be told that a call has ended")
+
+    @property
+    def is_looking(self) -> bool:
+        """True while another process runs what was asked here: `end_overdue` is wanted every `LOOK` s."""
+        return bool(self._elsewhere)
+
+    def _look(self, jobs: list[Job], out: list[bytes]) -> None:
+        """See what has become of the jobs that other processes run."""
+        wall = self._wall()
+        for job in list(self._elsewhere):
+            if job.is_unwanted(wall):
+                self._forget(job)
+                out.extend(self._close(each, None) for each in (job, *job.twins))
+            elif (data := self._remembered(job, job.key or "")) is not None:
+                self._forget(job)
+                out.append(data)
+                for twin in job.twins:
+                    self._enter(twin, jobs, out)
+            elif self._claim(job):
+                self._begin_with(job, jobs, out)
+            else:
+                continue
+            del self._elsewhere[job]
 
     def _refuse(self, job: Job, error: ErrorReply, *, dead: bool = False) -> bytes:
         responses = [self.failed(job, asked, error) for asked in job.request.asked]
@@ -256,28 +389,58 @@ class Serving:
 
     def _retry_after(self) -> float:
         """Return in how many seconds there is probably room again."""
-        done = self._all
+        done = self._total()
         each = done.seconds / done.calls if done.calls else 0.1
         return round(max(0.05, each * self._pending / self._options.concurrency), 3)
 
     def _is_admitted(self, job: Job) -> bool:
         """Tell whether a job's method may run once more at the same time; else it waits."""
-        limit = job.request.options.concurrency
-        if limit is None:
-            return True
-        crowd = self._crowds.setdefault(job.name, Crowd())
-        if crowd.running >= limit:
-            crowd.waiting.append(job)
+        limits = job.request.limits
+        if limits and (
+            not self._has_room(job)
+            or any(not limits.keys().isdisjoint(each.request.limits) for each in self._crowd)
+        ):
+            self._crowd.append(job)
             return False
-        crowd.running += 1
+        self._admit(job)
         return True
+
+    def _has_room(self, job: Job) -> bool:
+        slots = self._slots
+        return all(slots.get(name, 0) < most for name, most in job.request.limits.items())
+
+    def _admit(self, job: Job) -> None:
+        job.admitted = True
+        for name in job.request.limits:
+            self._slots[name] = self._slots.get(name, 0) + 1
+
+    def _next(self, job: Job) -> list[Job]:
+        """Return the jobs that waited for this one to be over."""
+        limits = job.request.limits
+        if not limits or not job.admitted:
+            return []
+        for name in limits:
+            self._slots[name] -= 1
+            if not self._slots[name]:
+                del self._slots[name]
+        waiting, self._crowd = self._crowd, []
+        jobs: list[Job] = []
+        spoken_for: set[str] = set()  # who came first goes first
+        for each in waiting:
+            if spoken_for.isdisjoint(each.request.limits) and self._has_room(each):
+                self._admit(each)
+                jobs.append(each)
+            else:
+                spoken_for.update(each.request.limits)
+                self._crowd.append(each)
+        return jobs
 
     # It is run.
 
     def begin(self, job: Job, now: float) -> bool:
         """Tell whether to run a job, at `now` (monotonic); one that is not is to be finished all the same."""
         wall, link = self._wall(), self.link
-        if job.is_overdue(wall):
+        if job.is_unwanted(wall):
             return False
         if not job.settled and job.link is not link and not any(t.link is link for t in job.twins):
             return False  # it comes again
@@ -286,15 +449,15 @@ class Serving:
         options = job.request.options
         if options.timeout is not None:
             job.deadline = now + options.timeout
-        elif job.request.is_async and not job.endless and (expires := job.expires) is not None:
+        elif job.request.is_async and not job.endless and (expires := job.wanted_until) is not None:
             job.deadline = now + expires - wall  # such a function can be stopped
         return True
 
     def failed(self, job: Job, asked: Asked, error: BaseException) -> bytes | None:
         """Return the response that tells of a failure; None if nobody wants it."""
         code = error.code if is_reply(error) else RemoteError.code
-        for tally in (self._all, self._tally(job)):
-            tally.errors[code] = tally.errors.get(code, 0) + 1
+        errors = self._tally(job).errors
+        errors[code] = errors.get(code, 0) + 1
         return asked.failed(error, self._options.tracebacks)
 
     def item(self, job: Job, value: Any) -> bytes:
@@ -315,30 +478,48 @@ class Serving:
     ) -> tuple[list[Job], bytes]:
         """Return what is said about a job at its end, and the jobs that waited for it to be over.
 
-        `seconds`: how long its functions took; `failure`: what the last of them raised. A job that took
-        too long was finished already: nothing more is said.
+        `seconds`: how long its functions took; `failure`: what the last of them raised. Without `responses`
+        it was not run, or was stopped. A job that took too long was finished already: nothing more is said.
         """
         if not self._forget(job):
             return [], b""
-        for tally in (self._all, self._tally(job)):
-            tally.calls += len(responses)
-            tally.seconds += seconds
-        options = job.request.options
-        if failure is not None and options.retries and not job.settled:
+        jobs = self._next(job)
+        out: list[bytes] = []
+        if not responses:
+            self._release(job)
+            out.append(self._close(job, None))
+            wall = self._wall()
+            for twin in job.twins:  # its caller may still wait
+                if twin.is_overdue(wall) or twin.link is not self.link:
+                    out.append(self._close(twin, None))
+                else:
+                    self._enter(twin, jobs, out)
+            return jobs, b"".join(out)
+        tally = self._tally(job)
+        tally.calls += len(responses)
+        tally.seconds += seconds
+        options, dead = job.request.options, False
+        if failure is not None and options.retries and not job.settled and job.link.can_give_back:
             if job.attempt <= options.retries and not is_reply(failure):
-                data = self._settle(job, retry=options.retry_delay * 2 ** (job.attempt - 1))
-                twins = [self._settle(twin, retry=options.retry_delay) for twin in job.twins]
-                return self._next(job), data + b"".join(twins)
-            dead = True
-        else:
-            dead = False
-        body = job.request.reply(responses) if responses else None
-        if body is not None and failure is None and job.key is not None:
-            self._results.put(job.key, body)
+                self._release(job)
+                delay = options.retry_delay * 2 ** min(job.attempt - 1, DOUBLINGS)
+                out.extend(self._settle(each, retry=delay) for each in (job, *job.twins))
+                return jobs, b"".join(out)
+            dead = not is_reply(failure) or isinstance(failure, RemoteTimeout)
+        body = job.request.reply(responses)
+        # Of a batch, which is not tried again, some may be done.
+        if failure is None or (job.request.is_batch and not isinstance(failure, RemoteTimeout)):
+            self._keep(job, body)
+        self._release(job)
         data = self._close(job, body, dead=dead)
+        if not job.twins:
+            return jobs, data
+        out.append(data)
         for twin in job.twins:
-            data += self._close(twin, body, dead=dead)
-        return self._next(job), data
+            same = twin.origin is not None and twin.origin == job.origin
+            its = body if same else _readdressed(twin, job.codec.name, body)
+            out.append(self._close(twin, its, dead=dead))
+        return jobs, b"".join(out)
 
     def end_overdue(self, now: float) -> tuple[list[Job], bytes]:
         """End the jobs that take longer than their methods may, or than their callers wait.
@@ -347,16 +528,21 @@ class Serving:
         """
         late = [job for job in self._running if job.deadline is not None and job.deadline <= now]
         jobs: list[Job] = []
-        out = b""
+        out: list[bytes] = []
         for job in late:
             limit = job.request.options.timeout
-            error = RemoteTimeout(f"Longer than {limit} s" if limit else "Nobody waits any more")
-            responses = [self.failed(job, asked, error) for asked in job.request.asked]
-            more, data = self.finish(job, responses, limit or 0.0, error)
+            if limit is None:  # nobody waits any more
+                more, data = self.finish(job)
+            else:
+                error = RemoteTimeout(f"Longer than {limit} s")
+                responses = [self.failed(job, asked, error) for asked in job.request.asked]
+                more, data = self.finish(job, responses, limit, error)
             jobs += more
-            out += data
+            out.append(data)
             self.give_up(job)
-        return jobs, out
+        if self._elsewhere:
+            self._look(jobs, out)
+        return jobs, b"".join(out)
 
     def next_overdue(self) -> float | None:
         """Return when the first job is overdue (monotonic); None for never."""
@@ -369,6 +555,11 @@ class Serving:
         """True while jobs are here."""
         return self._pending > 0
 
+    @property
+    def is_owed(self) -> bool:
+        """True while what was acknowledged before it is run waits for the broker's word."""
+        return bool(self._unacknowledged)
+
     # It is over.
 
     def _forget(self, job: Job) -> bool:
@@ -378,28 +569,21 @@ class Serving:
         job.over = True
         self._pending -= 1
         self._running.pop(job, None)
-        if job.call_id is not None and self._by_id.get(job.call_id) is job:
-            del self._by_id[job.call_id]
-        if job.key is not None:
-            self._by_key.pop(job.key, None)
+        if job.origin is not None and self._by_origin.get(job.origin) is job:
+            del self._by_origin[job.origin]
+        for twin in job.twins:
+            if twin.origin is not None and self._by_origin.get(twin.origin) is job:
+                del self._by_origin[twin.origin]
+        if job.key is not None and self._by_key.get(job.key) is job:
+            del self._by_key[job.key]
         return True
-
-    def _next(self, job: Job) -> list[Job]:
-        """Return the job that waited for this one."""
-        crowd = self._crowds.get(job.name)
-        if crowd is None or job.request.options.concurrency is None:
-            return []
-        if crowd.waiting:
-            return [crowd.waiting.popleft()]
-        crowd.running -= 1
-        return []
 
     def _close(self, job: Job, body: bytes | None, *, dead: bool = False) -> bytes:
         """Reply to a job, and acknowledge it behind that."""
         if job.link is not self.link and not job.settled and body is not None:
             # Without an acknowledgement it comes again: then it is answered.
-            if job.call_id is not None:
-                self._unheard.put(job.call_id, body)
+            if job.origin is not None:
+                self._unheard.put(job.origin, body)
             return b""
         if body is not None and job.is_overdue(self._wall()):
             body = None  # it would only be a dead letter
@@ -443,6 +627,15 @@ class Serving:
             tally = self._tallies[job.name] = Tally()
         return tally
 
+    def _total(self) -> Tally:
+        total = Tally()
+        for tally in self._tallies.values():
+            total.calls += tally.calls
+            total.seconds += tally.seconds
+            for code, count in tally.errors.items():
+                total.errors[code] = total.errors.get(code, 0) + count
+        return total
+
     # What every worker can be asked.
 
     def _ping(self) -> str:
@@ -467,15 +660,18 @@ class Serving:
             "started": self._started,
             "running": len(self._running),
             "waiting": self._pending - len(self._running),
-            **self._all.as_json(),
+            **self._total().as_json(),
             "methods": methods,
         }
 
     def _cancel(self, id: str) -> None:
         """Nobody waits for this call any more."""
-        job = self._by_id.get(id)
-        if job is not None:
-            self.give_up(job)
+        found = self._named(id)
+        for job, each in found:
+            each.cancelled = True
+            if job.cancelled and all(twin.cancelled for twin in job.twins):
+                self.give_up(job)
+        if found:
             return
         self._given_up[id] = None
         if len(self._given_up) > GIVEN_UP:
@@ -483,14 +679,35 @@ class Serving:
 
     def _give_credit(self, id: str, credit: int) -> None:
         """So many more items of a stream are wanted."""
-        job = self._by_id.get(id)
-        if job is not None and job.credit is not None and credit > 0:
-            job.credit += credit
-            if job.changed is not None:
-                job.changed()
+        for job, each in self._named(id):
+            if job is each and job.credit is not None and credit > 0:
+                job.credit += credit
+                if job.changed is not None:
+                    job.changed()
+
+    def _named(self, id: str) -> list[tuple[Job, Job]]:
+        """Return what has this correlation-id, each with the job that is run for it; of one caller only."""
+        jobs = dict.fromkeys(self._by_origin.values())
+        found = [(job, each) for job in jobs for each in (job, *job.twins) if each.call_id == id]
+        return found if len({each.origin for _, each in found}) == 1 else []
 
     def give_up(self, job: Job) -> None:
         """Nobody waits for a job any more; whoever runs it is told."""
         job.cancelled = True
         if job.changed is not None:
             job.changed()
+
+
+def _readdressed(job: Job, codec: str, body: bytes | None) -> bytes | None:
+    """Return a reply that was written for another call as a job's own: with its id, and in its codec."""
+    ids = [asked.call_id for asked in job.request.asked if asked.call_id is not ABSENT]
+    if body is None or not ids:
+        return None
+    told = codec_named(codec).decode(body)
+    responses = told if isinstance(told, list) else [told]
+    if len(responses) != len(ids) or isinstance(told, list) != job.request.is_batch:
+        wrong = InvalidRequest("Something else was asked under this idempotency-key before")
+        return job.request.reply([asked.failed(wrong) for asked in job.request.asked])
+    for response, call_id in zip(responses, ids, strict=True):
+        response["id"] = call_id
+    return job.codec.encode(told)

@@ -5,7 +5,7 @@ Handing a job from one thread to another costs more here than a whole quick func
 1. one thread of the crew *leads*: it calls `lead`, which waits for jobs;
 2. before it does a job that may take long, it gives the lead to another thread and becomes a worker. So
    somebody leads at any time, which is what keeps heart-beats going while a function blocks;
-3. a job of a kind that has always been quick is done by the leader itself, without handing over;
+3. a job of a kind that is quick nearly always is done by the leader itself, without handing over;
 4. should such a job take long for once, `watch` notices and gives the lead away behind its back.
 
 Never more than `size` jobs run at once; one thread more than that exists at most, and only once needed.
@@ -22,7 +22,8 @@ from typing import Generic, TypeVar
 Job = TypeVar("Job")
 
 QUICK = 250e-6  # seconds: a few times what handing a job to another thread costs
-TRUSTED = 16  # quick runs in a row that make a kind of job worth doing without handing over
+TRUSTED = 16  # quick runs that make a kind of job worth doing without handing over
+MOST = 2 * TRUSTED  # and so many more make up for one that is slow, as any may be on a busy machine
 WATCH = 0.05  # seconds between two looks at a leader that does a job itself
 
 
@@ -57,7 +58,7 @@ class Crew(Generic[Job]):
         self._idle: list[threading.Lock] = []  # parked threads; releasing a lock wakes its thread
         self.threads: list[threading.Thread] = []  # never more than size + 1
         self._stopping = False
-        self._streaks: dict[str, int] = {}  # kind -> quick runs in a row, up to TRUSTED
+        self._trust: dict[str, int] = {}  # kind -> quick runs, less TRUSTED for each slow one
         self._in_place = 0  # counts up when the leader begins a job itself and when it has done it
         self._seen = -1  # what _in_place was when `watch` last looked; -1: nobody looks
         self.failure: BaseException | None = None
@@ -181,7 +182,7 @@ class Crew(Generic[Job]):
         if self._stopping:
             self._leader = None
             return False
-        if self._streaks.get(kind, 0) < TRUSTED:
+        if self._trust.get(kind, 0) < TRUSTED:
             self._leader = None
             self._wake_one()
             return False
@@ -198,5 +199,5 @@ class Crew(Generic[Job]):
             if in_place and self._leader is me:  # else `watch` has noted the end for us
                 self._in_place += 1
             if kind:
-                streak = self._streaks.get(kind, 0) + 1 if seconds < QUICK else 0
-                self._streaks[kind] = min(streak, TRUSTED)
+                trust = self._trust.get(kind, 0) + (1 if seconds < QUICK else -TRUSTED)
+                self._trust[kind] = max(0, min(trust, MOST))

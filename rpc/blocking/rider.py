@@ -93,6 +93,8 @@ class Rider:
         self._mutex = threading.Lock()
         self._parser = Parser(Limits(body=1 << 62))
         self._parser.version = VERSION
+        self._boarding = threading.Lock()  # held by the one thread that subscribes
+        self._socket: object = None  # of the connection that we know of
         self._aboard = False  # the connection stands, and we are subscribed
         self._refusal: BrokerRefused | None = None  # why we are not
         self._connections = 0
@@ -105,9 +107,8 @@ class Rider:
         self._keeper: threading.Thread | None = None
         self._wakes = FOREVER  # when the keeper will look at the deadlines
         connection.set_listener(self._ear, _Ear(self))
-        if connection.is_connected():
-            with contextlib.suppress(ConnectionLost):
-                self.board()
+        with contextlib.suppress(ConnectionLost):  # a call will be told
+            self.board()
 
     # rpc.blocking.carrier.Carrier
 
@@ -118,6 +119,8 @@ class Rider:
         cannot be expressed over this connection.
         """
         self._check()
+        if not self._aboard:
+            self.board()
         if options.coder is not JSON:
             self._need_bytes()
         with self._mutex:
@@ -193,6 +196,7 @@ class Rider:
         Raises `ConnectionLost` if the program is not connected, `BrokerRefused` if the broker refuses.
         """
         self._check()
+        self.board()
         if self._aboard and not self._confirmed.is_set():
             self._must_not_read("the broker's confirmation")
             until = min(until, monotonic() + CONNECT_TIMEOUT)
@@ -249,27 +253,35 @@ class Rider:
     # What stomp.py's thread tells.
 
     def board(self) -> None:
-        """The program is connected: subscribe, and send what outlived the last connection."""
-        self._lose(_lost())  # its end may be told behind the beginning of the next one
-        self._connections += 1
-        self._subscription = receipt = f"{self._name}-{self._connections}"
-        self._confirmed.clear()
-        self._refusal = None
-        try:
-            self._connection.subscribe(
-                self.caller.replies, id=self._subscription, ack="auto", receipt=receipt
-            )
-        except Exception as error:
-            raise _lost(error) from error
-        with self._mutex:
-            self._aboard = not self.closed
-            calls = self.caller.calls.to_send() if self._aboard else []
+        """Subscribe, and send what outlived the last connection, if the program has made a new one.
+
+        It is called by stomp.py's thread, and by who finds that there is one before that thread says so.
+        """
+        wire = self._connection.transport.socket
+        if self.closed or wire is self._socket or not self._connection.is_connected():
+            return
+        self._lose(_lost(), found=wire)  # its end may be told behind the beginning of this one
+        with self._boarding:
+            if self.closed or wire is self._socket:  # another thread was faster
+                return
+            self._socket = wire
+            self._refusal = None
+            self._confirmed.clear()
+            self._connections = number = self._connections + 1
+            self._subscription = receipt = f"{self._name}-{number}"
+            try:
+                self._connection.subscribe(
+                    self.caller.replies, id=self._subscription, ack="auto", receipt=receipt
+                )
+            except Exception as error:
+                raise _lost(error, sent=False) from error
+            with self._mutex:
+                self._aboard = not self.closed and self._refusal is None
+                calls = self.caller.calls.to_send() if self._aboard else []
+        self.part()  # that may have been told meanwhile
         if calls:  # not from here: it may block until what has come was read
             threading.Thread(
-                target=self._send_again,
-                args=(calls, self._connections),
-                name="rpc-resend",
-                daemon=True,
+                target=self._send_again, args=(calls, number), name="rpc-resend", daemon=True
             ).start()
 
     def hear(self, command: str, received: Received) -> None:
@@ -305,12 +317,13 @@ class Rider:
 
     def _refuse(self, error: BrokerRefused) -> None:
         self._refusal = error
+        self._confirmed.set()
         self._lose(error)
 
-    def _lose(self, error: ConnectionLost) -> None:
-        """End the calls that do not outlive the connection."""
+    def _lose(self, error: ConnectionLost, *, found: object = None) -> None:
+        """End the calls that do not outlive the connection, unless it is the one that was found."""
         with self._mutex:
-            if not (self._aboard or self.closed):
+            if not (self._aboard or self.closed) or (found is not None and found is self._socket):
                 return
             self._aboard = False
             calls = self.caller.calls

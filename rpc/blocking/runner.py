@@ -29,20 +29,21 @@ class Runner:
     def call(self, job: Job, asked: Asked) -> Any:
         """Run a function and return its result; a generator's is an iterator. Raises what it raises."""
         method = asked.found()
-        if method.options.run_in == "process":
+        run_in = method.options.run_in
+        if method.is_async:
+            result = asked.call()
+            if inspect.isasyncgen(result):
+                return self._items(job, result)
+            return self._on_loop(job, result)
+        if run_in == "process":
             return self._in_process(asked)
-        if method.options.run_in == "loop" and not method.is_async:
+        if run_in == "loop":
 
             async def there() -> Any:
                 return asked.call()
 
             return self._on_loop(job, there())
-        result = asked.call()
-        if inspect.isasyncgen(result):
-            return self._items(job, result)
-        if inspect.iscoroutine(result):
-            return self._on_loop(job, result)
-        return result
+        return asked.call()
 
     def close(self) -> None:
         """Give everything back; nothing runs any more."""

@@ -25,13 +25,13 @@ from rpc.blocking.crew import WATCH, Crew
 from rpc.blocking.runner import Runner
 from rpc.blocking.stream import Bell
 from rpc.blocking.wire import Wire
-from rpc.context import CURRENT
+from rpc.context import CURRENT, Context
 from rpc.errors import BrokerRefused, ConnectionLost
 from rpc.job import Job
 from rpc.link import refusal
 from rpc.methods import Asked
 from rpc.offer import Offer
-from rpc.serving import GOODBYE, SERVING
+from rpc.serving import GOODBYE, LOOK, SERVING
 
 log = logging.getLogger("rpc")
 
@@ -105,12 +105,15 @@ class Worker(Offer):
         again = self._crew.watch()
         with self._mutex:
             overdue = self._serving.next_overdue()
+            looking = self._serving.is_looking
         wait = WATCH if again else FOREVER
+        if looking:
+            wait = min(wait, LOOK)
         if overdue is not None:
             wait = min(wait, max(0.0, overdue - monotonic()))
         poll.poll(None if wait == FOREVER else wait * 1000 + 1)
         self._bell.hush()
-        if overdue is not None:
+        if overdue is not None or looking:
             self._end_overdue()
 
     def _end_overdue(self) -> None:
@@ -149,8 +152,11 @@ class Worker(Offer):
                 log.warning("The broker refused: %s", refusal(frame))
         with self._mutex:
             jobs, data = self._serving.take(frames)
+            looking = self._serving.is_looking
         if data:
             wire.write(data)
+        if looking:
+            self._ring()
         return jobs
 
     def _dial(self) -> None:
@@ -186,13 +192,14 @@ class Worker(Offer):
 
     def _work(self, job: Job, in_place: bool) -> float:
         """Run one request, send its reply, acknowledge it; return how long the functions took."""
-        serving, begun = self._serving, monotonic()
+        serving = self._serving
         with self._mutex:
-            go = serving.begin(job, begun)
+            go = serving.begin(job, monotonic())
         if job.deadline is not None:
             self._ring()
         responses: list[bytes | None] = []
         failure: BaseException | None = None
+        begun = monotonic()
         if go:
             for asked in job.request.asked:
                 try:
@@ -216,15 +223,15 @@ class Worker(Offer):
 
     def _respond(self, job: Job, asked: Asked) -> bytes | None:
         """Run one function and return its response. Raises what it raises."""
-        is_stream = asked.found().is_stream
-        context = job.context(self._service, asked, time.time)
+        method = asked.found()
+        context = Context(self._service, method.name, job, time.time)
         token = CURRENT.set(context)
         try:
             if self._hooks:
                 result = self._wrapped(context, lambda: self._runner.call(job, asked))()
             else:
                 result = self._runner.call(job, asked)
-            if is_stream:
+            if method.is_stream:
                 result = self._drain(job, iter(result))
             elif job.credit is not None:
                 result = self._drain(job, iter((result,)))
@@ -264,9 +271,16 @@ class Worker(Offer):
 
     def _finish(self, poll: select.poll) -> None:
         """Let the crew do what it has begun, then say goodbye; heart-beats go on meanwhile."""
-        self._stopping.set()
         with self._mutex:
-            self._serving.stopping = True
+            self._serving.stop()
+        until = monotonic() + FAREWELL
+        # What was acknowledged, but not run yet, nobody else would run.
+        while self._serving.is_owed and self._crew.failure is None and monotonic() < until:
+            self._crew.watch()
+            poll.poll(WATCH * 1000)
+            self._bell.hush()
+            self._end_overdue()
+        self._stopping.set()
         self._crew.stop()
         if self._wire is not None:
             self._wire.wake()

@@ -89,10 +89,10 @@ def test_a_call_as_the_page_describes_it(caller: Caller) -> None:
         ({"priority": 0}, {"priority": "0"}),
         ({"no_worker": "fail", "codec": "msgpack"}, {"mandatory": "true"}),
         ({"headers": {"a:b": "c\n"}}, {"a:b": "c\n"}),
-        ({"on_loss": "resend"}, {"dedup-id": "01234567-1", "idempotency-key": "01234567-1"}),
+        ({"on_loss": "resend"}, {"dedup-id": None, "idempotency-key": "01234567-1"}),
         (
             {"on_loss": "resend", "headers": {"idempotency-key": "mine"}},
-            {"dedup-id": "01234567-1", "idempotency-key": "mine"},
+            {"dedup-id": None, "idempotency-key": "mine"},
         ),
         ({"on_loss": "wait"}, {"dedup-id": None, "idempotency-key": None}),
     ],
@@ -102,6 +102,12 @@ def test_headers_that_options_lead_to(
 ) -> None:
     _, frame = begin(caller, CallOptions(**options))
     assert {name: frame.headers.get(name) for name in wanted} == wanted
+
+
+def test_a_notification_that_is_sent_again_is_kept_once(caller: Caller) -> None:
+    """A call is not: its first reply may be lost, and the second is wanted."""
+    _, frame = begin(caller, CallOptions(on_loss="resend"), NOTIFICATION)
+    assert frame.headers["dedup-id"] == frame.headers["receipt"]
 
 
 def test_a_call_in_messagepack(caller: Caller) -> None:
@@ -126,10 +132,20 @@ def test_a_name_that_cannot_be_sent_is_no_call(caller: Caller) -> None:
     assert len(caller.calls) == 0
 
 
+class Served:
+    """A request behind a context."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
+
+    def is_unwanted(self, wall: float) -> bool:
+        return wall > 0
+
+
 @contextmanager
 def serving(headers: Mapping[str, str]) -> Iterator[None]:
     """Be in a function that serves a call with these headers."""
-    context = Context("other", "method", lambda: headers, lambda: False, lambda: 0.0)
+    context = Context("other", "method", Served(headers), lambda: 0.0)
     token = CURRENT.set(context)
     try:
         yield
