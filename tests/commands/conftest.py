@@ -68,6 +68,11 @@ def slow(seconds: float):
     time.sleep(seconds)
     return os.getpid()
 
+def hold(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return os.getpid()
+
 @worker.method
 def count(n: int):
     try:

@@ -79,15 +79,20 @@ def signal_is_heeded(pid: int, number: int) -> bool:
     return bool(int(found[1], 16) >> (number - 1) & 1)
 
 
-def test_concurrency(shell: Shell, start: Start) -> None:
+def test_concurrency(shell: Shell, start: Start, tmp_path: Path) -> None:
     """As many calls are taken from the queue ahead: the others wait in it."""
-    worker = start("worker", "app:slow", "--service", "few", "--concurrency", "2")
+    worker = start("worker", "app:hold", "--service", "few", "--concurrency", "2")
     worker.wait_for_line(READY)
+    free = tmp_path / "free"
     with rpc.Client(shell.url, "broker") as broker, rpc.Client(shell.url, "few") as client:
-        futures = [client.submit("slow", 0.5) for _ in range(5)]
-        worker.wait_for_line("slow began")
-        [few] = [each for each in broker.call("services") if each["name"] == "few"]
-        assert (few["in_flight"], few["waiting"]) == (2, 3)
+
+        def few() -> tuple[int, int]:
+            [found] = [each for each in broker.call("services") if each["name"] == "few"]
+            return found["in_flight"], found["waiting"]
+
+        futures = [client.submit("hold", str(free)) for _ in range(5)]
+        wait_until(lambda: few() == (2, 3))
+        free.touch()
         assert {future.result() for future in futures} == {worker.pid}
 
 
