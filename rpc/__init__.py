@@ -24,7 +24,7 @@ in any language. The rooms, imports point down only:
 - `calls`, `options`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
 """
 
-from rpc.blocking import CallFuture, Client, Stream, Worker
+from rpc.blocking import CallFuture, Client, SqliteResults, Stream, Worker
 from rpc.broadcast import Answer
 from rpc.caller import ClientStats
 from rpc.context import Context, current
@@ -48,7 +48,7 @@ from rpc.errors import (
 )
 from rpc.options import CallOptions
 from rpc.registration import method
-from rpc.results import MemoryResults, Results
+from rpc.results import MemoryResults, Results, SharedResults
 
 __all__ = [
     "Answer",
@@ -73,6 +73,8 @@ __all__ = [
     "Results",
     "RpcError",
     "ServiceUnavailable",
+    "SharedResults",
+    "SqliteResults",
     "Stream",
     "StreamBroken",
     "Timeout",
