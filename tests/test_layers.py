@@ -8,6 +8,7 @@ row names, all of which stand further down; what a row does not name it may not 
 
 import ast
 from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -324,6 +325,18 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 def test_what_the_drawing_forbids_is_found(module: str, source: str) -> None:
     package = module if module == "broker.store" else module.rpartition(".")[0]
     assert len(complaints(module, find_imports(source, package, MODULES))) == 1
+
+
+def test_every_package_is_installed() -> None:
+    """What setup.cfg does not name is there in a checkout, and not for whoever installs a wheel."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    ours = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for folder in ("broker", "rpc")
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(config["options"]["packages"].split()) == ours | {"twisted.plugins"}
 
 
 @pytest.mark.parametrize(
