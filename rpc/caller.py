@@ -143,7 +143,8 @@ class Caller:
         if timeout is not None:
             more += b"expires:%d\n" % int((wall + timeout) * 1000)
         if call.on_loss is OnLoss.RESEND:
-            if kind is NOTIFICATION:  # with any other the broker would keep the second reply from us too
+            # With any other the broker would keep the second reply from us, too.
+            if kind is NOTIFICATION:
                 more += b"dedup-id:%b\n" % call_id
             if IDEMPOTENCY_KEY not in options.headers:
                 more += b"%b:%b\n" % (IDEMPOTENCY_KEY.encode(), call_id)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from rpc.options import CallOptions, Unset
+from rpc.options import CallOptions, Changes, Unset
 from rpc.proxy import Proxy
 
 MOST_TIMEOUTS = 64  # different ones that are remembered
@@ -19,7 +19,7 @@ class Face:
         self._options = CallOptions()
         self._within: dict[float | None, CallOptions] = {}  # the same, by timeout
 
-    def options(self, **changes: Any) -> Self:
+    def options(self, **changes: Unpack[Changes]) -> Self:
         """Return this client with other `CallOptions` for its calls; the connection is the same.
 
             patient = client.options(timeout=300, on_loss="wait")

@@ -9,18 +9,33 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 from rpc.address import parse_address
 from rpc.context import Context
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.message import request_queue
 from rpc.methods import Methods
+from rpc.registration import Options
 from rpc.results import MemoryResults, Results
 from rpc.serving import DELIVERIES, Serving, ServingOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Hook = Callable[[Context, Callable[[], Any]], Any]
+
+
+class WorkerOptions(TypedDict, total=False):
+    """What every worker may be told besides the broker and the service: see `Offer`."""
+
+    concurrency: int
+    backlog: int | None
+    max_deliveries: int
+    tracebacks: bool
+    results: Results | None
+    name: str | None
+    doc: str
+    heart_beat: float
+    connect_timeout: float
 
 
 class Offer:
@@ -50,12 +65,13 @@ class Offer:
           it, becomes a dead letter, and its caller is told so;
         - `tracebacks`: callers get the traceback of what a function raised, and with it a view of this
           program's code;
-        - `results`: where the replies of idempotent methods are kept; this process's memory by default;
+        - `results`: where the results of idempotent methods are kept; this process's memory by default.
+          Several workers that serve such methods want one that they share, as `rpc.SqliteResults`;
         - `name`: this worker's own, for `rpc.describe`, `rpc.stats` and broadcasts; host and process by
           default; `doc`: what the service is for;
         - `heart_beat`: seconds, 0 for none; `connect_timeout`: seconds for TCP and CONNECT together.
 
-        Raises `ValueError` for what makes no sense.
+        Raises `ValueError` for what makes no sense, `TypeError` for an option that does not exist.
         """
         request_queue(service)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
@@ -106,20 +122,25 @@ class Offer:
 
     @overload
     def method(
-        self, function: Function, *, name: str | None = None, **options: Any
+        self, function: Function, *, name: str | None = None, **options: Unpack[Options]
     ) -> Function: ...
     @overload
     def method(
-        self, function: None = None, *, name: str | None = None, **options: Any
+        self, function: None = None, *, name: str | None = None, **options: Unpack[Options]
     ) -> Callable[[Function], Function]: ...
     def method(
-        self, function: Function | None = None, *, name: str | None = None, **options: Any
+        self,
+        function: Function | None = None,
+        *,
+        name: str | None = None,
+        **options: Unpack[Options],
     ) -> Function | Callable[[Function], Function]:
         """Offer a function, under its own name or `name`: `@worker.method`, `@worker.method(name="a")`.
 
         The function is left as it is; it may be `async`, or a generator, whose items a caller's `stream`
         gets one by one. `options` are those of `MethodOptions`. Raises `ValueError` for a name that is
-        taken, `TypeError` for an annotation that no argument can be checked against.
+        taken, `TypeError` for an annotation that no argument can be checked against, and for an option
+        that does not exist.
         """
         if function is None:
             return lambda function: self.method(function, name=name, **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal, TypedDict
 
 from broker.stomp.frame import header_lines
 from rpc.codec import Codec, codec_named
@@ -53,6 +54,18 @@ class Unset:
 
 
 UNSET = Unset()
+
+
+class Changes(TypedDict, total=False):
+    """What `CallOptions` tells, as keyword arguments."""
+
+    timeout: float | None
+    on_loss: Literal["fail", "wait", "resend"]
+    no_worker: Literal["wait", "fail"]
+    headers: Mapping[str, str]
+    codec: Literal["json", "msgpack"]
+    priority: int | None
+    credit: int
 
 
 @dataclass(frozen=True, slots=True)

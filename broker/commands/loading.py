@@ -64,9 +64,7 @@ def _make_worker(
         raise UsageError(
             f"{names[0]} is no Worker; for functions, a class or a module give --service"
         )
-    options = {"concurrency": concurrency, "name": name}
-    given = {option: value for option, value in options.items() if value is not None}
-    worker = rpc.Worker(broker_url(url), service, **given)
+    worker = rpc.Worker(broker_url(url), service).change(concurrency=concurrency, name=name)
     for text, thing in zip(names, things, strict=True):
         if inspect.isroutine(thing) or isinstance(thing, partial):
             worker.method(thing)

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Unpack
 
 from rpc.aio.host import LoopHost
 from rpc.errors import ConnectionLost
 from rpc.loopworker import LoopWorker
-from rpc.offer import Offer
+from rpc.offer import Offer, WorkerOptions
 
 
 class _Pause(asyncio.Future[None]):
@@ -89,7 +89,7 @@ class Worker(Offer):
     hooks are `async`, and await `proceed()`.
     """
 
-    def __init__(self, url: str, service: str, **options: Any) -> None:
+    def __init__(self, url: str, service: str, **options: Unpack[WorkerOptions]) -> None:
         """See `rpc.offer.Offer`."""
         super().__init__(url, service, **options)
         self._worker: LoopWorker | None = None

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import Any, Unpack
 
 from rpc.backoff import backoff
 from rpc.blocking.crew import WATCH, Crew
@@ -30,7 +30,7 @@ from rpc.errors import BrokerRefused, ConnectionLost
 from rpc.job import Job
 from rpc.link import refusal
 from rpc.methods import Asked
-from rpc.offer import Offer
+from rpc.offer import Offer, WorkerOptions
 from rpc.serving import GOODBYE, LOOK, SERVING
 
 log = logging.getLogger("rpc")
@@ -49,7 +49,7 @@ class Worker(Offer):
     function may run more than once, unless its `delivery` is "at-most-once".
     """
 
-    def __init__(self, url: str, service: str, **options: Any) -> None:
+    def __init__(self, url: str, service: str, **options: Unpack[WorkerOptions]) -> None:
         """See `rpc.offer.Offer`. A `concurrency` of 1 is for functions that are not thread-safe."""
         super().__init__(url, service, **options)
         self._mutex = threading.Lock()  # guards _serving

@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from contextvars import copy_context
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -17,7 +17,7 @@ from twisted.python.threadpool import ThreadPool
 
 from rpc.errors import ConnectionLost
 from rpc.loopworker import LoopWorker
-from rpc.offer import Offer
+from rpc.offer import Offer, WorkerOptions
 from rpc.tx.host import ReactorHost, the_reactor
 
 
@@ -102,7 +102,12 @@ class Worker(Offer):
     """
 
     def __init__(
-        self, url: str, service: str, *, reactor: IReactorTime | None = None, **options: Any
+        self,
+        url: str,
+        service: str,
+        *,
+        reactor: IReactorTime | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
         """See `rpc.offer.Offer`; `reactor` is Twisted's unless another is given."""
         super().__init__(url, service, **options)

@@ -290,7 +290,7 @@ def test_a_connection_that_breaks_with_a_request(
 @pytest.mark.parametrize("what", ["request", "reply"])
 @pytest.mark.parametrize("on_loss", ["resend", "wait"])
 def test_what_outlives_a_connection(
-    broker: Broker, client: rpc.Client, runs: list[Any], what: str, on_loss: str
+    broker: Broker, client: rpc.Client, runs: list[Any], what: str, on_loss: Any
 ) -> None:
     """A request that is lost on its way is gone if it is only waited for; all else comes to an end."""
     client.connect()
