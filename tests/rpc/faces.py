@@ -153,34 +153,46 @@ class Riding(Blocking):
     """`rpc.Client` on a stomp.py connection, of a program that connects again whenever it is lost."""
 
     def __init__(self, url: str, service: str, **kwargs: Any) -> None:
-        self._connection = stomp.Connection12(
-            [("127.0.0.1", urlsplit(url).port)],
-            auto_decode=False,
-            reconnect_attempts_max=-1,
-            reconnect_sleep_max=0.5,
-        )
-        self._connection.set_listener("program", _Persistent(self._connection))
-        self._connection.connect(wait=True)
-        super().__init__(connection=self._connection, service=service, **kwargs)
+        self._program = _Persistent(urlsplit(url).port)
+        super().__init__(connection=self._program.connection, service=service, **kwargs)
 
     def close(self) -> None:
         super().close()
-        if self._connection.get_listener("program"):
-            self._connection.remove_listener("program")
-            transport = self._connection.transport
-            transport.disconnect_socket()
-            transport.io_thread.join(PATIENCE)
+        self._program.leave()
 
 
 class _Persistent(stomp.ConnectionListener):  # type: ignore[misc]
-    """Connects again."""
+    """A program that is connected, and sees to it that it stays so, in a thread of its own."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, port: int | None) -> None:
+        self.connection = stomp.Connection12([("127.0.0.1", port)], auto_decode=False)
+        self.connection.set_listener("program", self)
+        self._lost, self._leaves = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._stay_connected, daemon=True)
+        self.connection.connect(wait=True)
+        self._thread.start()
 
-    def on_disconnected(self) -> None:
-        with contextlib.suppress(stomp.exception.StompException, OSError):  # it ended meanwhile
-            self._connection.connect()
+    def on_receiver_loop_completed(self, frame: Any) -> None:
+        self._lost.set()
+
+    def _stay_connected(self) -> None:
+        transport = self.connection.transport
+        while self._lost.wait() and not self._leaves.is_set():
+            self._lost.clear()
+            transport.io_thread.join(PATIENCE)
+            # stomp.py gives up after some tries, and then there is no loop to be completed.
+            while not self._leaves.is_set() and transport.socket is None:
+                with contextlib.suppress(Exception):  # all sorts, if it is lost while it is made
+                    self.connection.connect()
+
+    def leave(self) -> None:
+        self._leaves.set()
+        self._lost.set()
+        transport = self.connection.transport
+        transport.disconnect_socket()
+        self._thread.join(PATIENCE)
+        transport.disconnect_socket()  # it may have been faster
+        transport.io_thread.join(PATIENCE)
 
 
 class _Row:

@@ -220,6 +220,22 @@ def test_a_connection_that_is_made_later(
         assert client.stats().connections == 1
 
 
+def test_a_call_right_behind_connect(
+    start: Callable[..., Program], broker_url: str, served: str
+) -> None:
+    """`connect(wait=True)` returns before the listeners were told."""
+    for _ in range(20):
+        early = start(broker_url)
+        with rpc.Client(connection=early.connection, service=served) as client:
+            early.connect()
+            assert client.call("echo", 1) == 1
+            assert client.stats().connections == 1
+        late = start(broker_url)
+        with rpc.Client(connection=late.connect(), service=served) as client:
+            assert client.call("echo", 2) == 2
+            assert client.stats().connections == 1
+
+
 def test_a_reply_is_not_waited_for_where_it_would_be_read(program: Program, served: str) -> None:
     """In a listener that would wait for ever; what a future is for, works."""
     ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
