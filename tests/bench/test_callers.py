@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -62,9 +64,22 @@ def numbers():
 EACH_WAY = pytest.mark.parametrize("way", WAYS)
 
 
-def start(url: str, way: str, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CALLING, url, way, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+Start = Callable[[str, str, int], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return a function that starts calling; who still does afterwards is ended."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(url: str, way: str, count: int) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", CALLING, url, way, str(count)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield begin
 
 
 def last_line(process: subprocess.Popen[str]) -> str:
@@ -73,7 +88,7 @@ def last_line(process: subprocess.Popen[str]) -> str:
 
 
 @EACH_WAY
-def test_what_is_right_is_counted(broker: BrokerProcess, way: str) -> None:
+def test_what_is_right_is_counted(broker: BrokerProcess, start: Start, way: str) -> None:
     """Every call that was begun is counted at the end; a batch or a stream has no time of its own calls."""
     with WorkerProcess(broker.url, "measured", RIGHT):
         verdict, done, seen = last_line(start(broker.url, way, 200)).split()
@@ -83,7 +98,7 @@ def test_what_is_right_is_counted(broker: BrokerProcess, way: str) -> None:
 
 
 @EACH_WAY
-def test_a_wrong_answer_is_no_figure(broker: BrokerProcess, way: str) -> None:
+def test_a_wrong_answer_is_no_figure(broker: BrokerProcess, start: Start, way: str) -> None:
     with WorkerProcess(broker.url, "measured", WRONG_FROM_50):
         line = last_line(start(broker.url, way, 1_000_000))
     assert line.startswith("failed: a call was answered with '0000000")
@@ -91,7 +106,7 @@ def test_a_wrong_answer_is_no_figure(broker: BrokerProcess, way: str) -> None:
 
 
 @EACH_WAY
-def test_a_broker_that_dies_is_no_figure(broker: BrokerProcess, way: str) -> None:
+def test_a_broker_that_dies_is_no_figure(broker: BrokerProcess, start: Start, way: str) -> None:
     with WorkerProcess(broker.url, "measured", RIGHT):
         process = start(broker.url, way, 1_000_000_000)
         assert process.stdout is not None
