@@ -258,11 +258,12 @@ class Rider:
         It is called by stomp.py's thread, and by who finds that there is one before that thread says so.
         """
         wire = self._connection.transport.socket
-        if self.closed or wire is self._socket or not self._connection.is_connected():
+        known = wire is self._socket and (self._aboard or self._refusal is not None)
+        if known or self.closed or not self._connection.is_connected():
             return
         self._lose(_lost(), found=wire)  # its end may be told behind the beginning of this one
         with self._boarding:
-            if self.closed or wire is self._socket:  # another thread was faster
+            if self.closed or wire is self._socket:  # another thread was faster: it is done
                 return
             self._socket = wire
             self._refusal = None
