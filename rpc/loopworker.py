@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -96,7 +97,10 @@ class LoopWorker:
         self._served = False  # was subscribed once
         self._parting = False  # goodbye was said
         self._over = False
-        self._tasks: dict[Job, Task] = {}
+        self._waiting: deque[Job] = deque()
+        self._running: set[Job] = set()
+        self._starting = False
+        self._tasks: dict[Job, Task] = {}  # of those that run, unless they were done at once
         self._pauses: dict[Job, Pause] = {}  # streams that wait for credit
         self._deadline: tuple[float, Timer] | None = None
         self._farewell: Timer | None = None
@@ -164,16 +168,28 @@ class LoopWorker:
     # A request.
 
     def _run(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            if not self._serving.begin(job, self._host.now()):
-                self._finish(job)
-                continue
-            if job.deadline is not None:
-                self._watch(job.deadline)
-            job.changed = partial(self._changed, job)
-            task = self._host.spawn(self._respond_to_all(job))
-            if not job.over:
-                self._tasks[job] = task
+        """Run jobs, now or when others are done. May be called out of itself."""
+        self._waiting.extend(jobs)
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._waiting and len(self._running) < self._serving.concurrency:
+                self._start(self._waiting.popleft())
+        finally:
+            self._starting = False
+
+    def _start(self, job: Job) -> None:
+        if not self._serving.begin(job, self._host.now()):
+            self._finish(job)
+            return
+        if job.deadline is not None:
+            self._watch(job.deadline)
+        job.changed = partial(self._changed, job)
+        self._running.add(job)
+        task = self._host.spawn(self._respond_to_all(job))
+        if job in self._running:
+            self._tasks[job] = task
 
     async def _respond_to_all(self, job: Job) -> None:
         begun = self._host.now()
@@ -281,11 +297,11 @@ class LoopWorker:
         failure: BaseException | None = None,
     ) -> None:
         jobs, data = self._serving.finish(job, responses, seconds, failure)
+        self._running.discard(job)
         self._tasks.pop(job, None)
         job.changed = None
         self._say(data)
-        if jobs:
-            self._run(jobs)
+        self._run(jobs)
         if self._serving.stopping:
             self._part_if_done()
 

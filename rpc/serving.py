@@ -551,6 +551,11 @@ class Serving:
         )
 
     @property
+    def concurrency(self) -> int:
+        """How many jobs are to run at once."""
+        return self._options.concurrency
+
+    @property
     def busy(self) -> bool:
         """True while jobs are here."""
         return self._pending > 0

@@ -38,7 +38,18 @@ HOUSE = [
         "roof",
         ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
         may=(
-            *("bench", "commands", "command line", "admin", "rpc faces", "rpc", "net", "watch", "joins", "options"),
+            *(
+                "bench",
+                "commands",
+                "command line",
+                "admin",
+                "rpc faces",
+                "rpc",
+                "net",
+                "watch",
+                "joins",
+                "options",
+            ),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
@@ -77,7 +88,7 @@ HOUSE = [
     # Next door: of the broker only STOMP.
     Room(
         "rpc faces",
-        ("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.offer", "rpc.tx.*"),
+        ("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.offer", "rpc.processes", "rpc.tx.*"),
         ("rpc", "stomp"),
     ),
     Room(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import multiprocessing
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, Unpack
@@ -16,6 +15,7 @@ from rpc.aio.host import LoopHost
 from rpc.errors import ConnectionLost
 from rpc.loopworker import LoopWorker
 from rpc.offer import Offer, WorkerOptions
+from rpc.processes import Processes
 
 
 class _Pause(asyncio.Future[None]):
@@ -34,8 +34,9 @@ class _Host(LoopHost):
         super().__init__(worker._address)
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self._on_ready = on_ready
-        self._size = worker._limits.concurrency
-        self._pools: dict[str, Executor] = {}
+        size = worker._limits.concurrency
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="rpc-worker")
+        self._processes = Processes(size)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -51,18 +52,9 @@ class _Host(LoopHost):
 
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function in a thread or process."""
-        pool = self._pools.get(where)
-        if pool is None:
-            pool = self._pools[where] = self._make_pool(where)
-        if where == "thread":
-            return self.loop.run_in_executor(pool, copy_context().run, call)
-        return self.loop.run_in_executor(pool, call)
-
-    def _make_pool(self, where: str) -> Executor:
-        if where == "thread":
-            return ThreadPoolExecutor(self._size, thread_name_prefix="rpc-worker")
-        # Not forked: this process may have threads.
-        return ProcessPoolExecutor(self._size, mp_context=multiprocessing.get_context("spawn"))
+        if where == "process":
+            return asyncio.wrap_future(self._processes.submit(call), loop=self.loop)
+        return self.loop.run_in_executor(self._threads, copy_context().run, call)
 
     def ready(self) -> None:
         """Calls reach the worker."""
@@ -71,8 +63,8 @@ class _Host(LoopHost):
 
     def over(self, error: ConnectionLost | None) -> None:
         """Everything is done."""
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._processes.close()
         if self.ended.done():
             return
         if error is None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import multiprocessing
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ProcessPoolExecutor
 from contextvars import copy_context
 from typing import Any, Unpack, cast
 
@@ -18,6 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from rpc.errors import ConnectionLost
 from rpc.loopworker import LoopWorker
 from rpc.offer import Offer, WorkerOptions
+from rpc.processes import Processes
 from rpc.tx.host import ReactorHost, the_reactor
 
 
@@ -41,7 +40,7 @@ class _Host(ReactorHost):
         self._on_ready = on_ready
         self._size = worker._limits.concurrency
         self._threads: ThreadPool | None = None
-        self._processes: ProcessPoolExecutor | None = None
+        self._processes = Processes(self._size)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Run a coroutine."""
@@ -61,20 +60,13 @@ class _Host(ReactorHost):
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function in a thread or process."""
         if where == "process":
-            call = self._in_process(call)
+            submitted = self._processes.submit(call)
+            call = submitted.result
         if self._threads is None:
             self._threads = ThreadPool(0, self._size, name="rpc-worker")
             self._threads.start()
         reactor = cast(IReactorFromThreads, self.reactor)
         return deferToThreadPool(reactor, self._threads, copy_context().run, call)
-
-    def _in_process(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        if self._processes is None:
-            # Not forked: this process may have threads.
-            context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(self._size, mp_context=context)
-        processes = self._processes
-        return lambda: processes.submit(call).result()
 
     def ready(self) -> None:
         """Calls reach the worker."""
@@ -83,8 +75,7 @@ class _Host(ReactorHost):
 
     def over(self, error: ConnectionLost | None) -> None:
         """Everything is done."""
-        if self._processes is not None:
-            self._processes.shutdown(wait=False, cancel_futures=True)
+        self._processes.close()
         if self._threads is not None:
             self._threads.stop()
         if error is None:

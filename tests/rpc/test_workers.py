@@ -595,6 +595,7 @@ def test_functions_in_a_process(face: str, broker_url: str, service: str) -> Non
 import math
 worker.method(math.factorial, name="factorial", run_in="process", check=False)
 worker.method(os.getpid, name="elsewhere", run_in="process")
+worker.method(os._exit, name="dies", run_in="process", check=False)
 @worker.method
 def here():
     return os.getpid()
@@ -607,3 +608,6 @@ def here():
         assert client.call("elsewhere") != client.call("here")
         with pytest.raises(rpc.RemoteError, match="ValueError"):
             client.call("factorial", -1)
+        with pytest.raises(rpc.RemoteError, match="BrokenProcessPool"):
+            client.call("dies", 1)
+        assert client.call("factorial", 3) == 6

@@ -214,14 +214,23 @@ def test_a_call_that_comes_twice_is_run_once_if_it_is_idempotent(
         assert runs == ["tea"]
 
 
-def test_a_request_that_names_itself_is_kept_once(
+def test_a_notification_that_names_itself_is_kept_once(
     broker: Broker, client: rpc.Client, runs: list[Any]
 ) -> None:
     broker.faults.duplicate("request")
-    assert client.options(on_loss="resend").call("sell", "tea") == "tea"
+    client.options(on_loss="resend").notify("sell", "tea")
     broker.clock.advance(1)
     assert runs == ["tea"]
     assert [passage.what for passage in broker.trace].count("delivery") == 1
+
+
+def test_a_call_whose_reply_was_lost_is_sent_and_answered_again(
+    broker: Broker, client: rpc.Client, runs: list[Any]
+) -> None:
+    """Its function is idempotent: it was run once."""
+    broker.faults.disconnect("answer")
+    assert client.options(on_loss="resend").call("once", "tea") == "tea"
+    assert runs == ["tea"]
 
 
 @pytest.mark.parametrize("what", ["reply", "answer"])
