@@ -20,6 +20,7 @@ class Process:
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-u", *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -27,11 +28,21 @@ class Process:
         self._rest = b""
         self.lines: list[str] = []
 
-    def wait_for_line(self, pattern: str) -> re.Match[str]:
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def write(self, text: str) -> None:
+        """Let it read something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+
+    def wait_for_line(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """Return the match of the first new line in which the pattern is found."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
-        deadline = monotonic() + PATIENCE
+        deadline = monotonic() + patience
         while True:
             line, found, rest = self._rest.partition(b"\n")
             if found:
@@ -67,7 +78,9 @@ class Process:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.stdin.close()
         self._process.stdout.close()
 
 
