@@ -112,8 +112,14 @@ class Worker(Offer):
         )
         host.lifeline = worker.lifeline
         heeded = (signal.SIGTERM, signal.SIGINT) if signals else ()
+
+        def stop() -> None:
+            for number in heeded:  # a second one ends the process as it would without us
+                host.loop.remove_signal_handler(number)
+            self.stop()
+
         for number in heeded:
-            host.loop.add_signal_handler(number, self.stop)
+            host.loop.add_signal_handler(number, stop)
         try:
             worker.start()
             if self._stop_asked:
