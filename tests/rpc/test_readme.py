@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import rpc
 from tests.rpc.processes import PATIENCE, BrokerProcess, Process
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,9 @@ def test_commands_do_what_they_show(run: Callable[[str], Process], broker: Broke
     """Each `$ hoofbeat …` of the page that calls; what it shows below is what comes."""
     for server in SERVERS:
         run(server)
+        [service] = SERVICE.findall(server)
+        with rpc.Client(broker.url, service) as client:  # which waits for it, as no command does
+            assert client.call("rpc.ping") == "pong"
     shown = re.findall(
         r"^\$ (hoofbeat call .*)\n((?:[^$\n`].*\n)*)", section("From the command line"), re.M
     )
