@@ -20,6 +20,8 @@ from broker.bench.order import Order
 from broker.bench.process import ProcessError, cpu_seconds
 from broker.bench.timing import TELL_EVERY, Result, Stopwatch, Tell, percentile
 
+AT_ONCE = 64  # calls that the worker takes from the queue ahead: as many as the rows have under way
+
 
 def call_remotely(order: Order, result: Result) -> None:
     """Measure calls to one worker process; the row's settings say in which way. Raises `MeasurementError`."""
@@ -85,7 +87,7 @@ def cpu(pid: int) -> float:
 
 def work(url: str, service: str) -> None:
     """Answer calls until the parent is gone."""
-    worker = rpc.Worker(url, service=service)
+    worker = rpc.Worker(url, service=service, concurrency=AT_ONCE)
     worker.method(echo)
     worker.method(numbers)
 

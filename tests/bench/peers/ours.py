@@ -15,7 +15,7 @@ SERVICE = "bench"
 
 
 def serve(address: str, ready: Callable[[str], None]) -> None:
-    worker = rpc.Worker(address, service=SERVICE)
+    worker = rpc.Worker(address, service=SERVICE, concurrency=FLIGHT)
     worker.method(echo)
     worker.run(on_ready=lambda: ready(address))
 
