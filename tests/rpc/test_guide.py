@@ -98,6 +98,7 @@ def leave(session: dict[str, Any]) -> None:
 
 
 def test_every_example(broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the programs make files
     programs = [block for block in blocks() if block.name is not None]
     session: dict[str, Any] = {}
     held = 0
