@@ -27,10 +27,7 @@ class Process:
         )
         self._rest = b""
         self.lines: list[str] = []
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self.pid = self._process.pid
 
     def write(self, text: str) -> None:
         """Let it read something."""
@@ -78,9 +75,9 @@ class Process:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._process.stdout.close()
 
 
