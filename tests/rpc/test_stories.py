@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 import rpc
+from broker.stomp import Frame, Parser
 from tests.rpc.faces import DIALLING, FACES, Face, Pending
 from tests.rpc.processes import BrokerProcess, WorkerProcess
 
@@ -223,3 +226,59 @@ def test_workers_are_killed_one_after_the_other(
         assert len(noted) == 300
         assert noted.total() <= 300 + 2 * 8
         assert client.stats().late == 0
+
+
+def test_what_was_acknowledged_is_run_before_a_worker_leaves() -> None:
+    """Asked to stop between its acknowledgement and the broker's word for it: nobody else would run the call."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        worker = rpc.Worker(f"stomp://127.0.0.1:{listener.getsockname()[1]}", "demo")
+        ran = threading.Event()
+        worker.method(ran.set, name="once", delivery="at-most-once")
+        running = threading.Thread(target=worker.run)
+        running.start()
+        link, _ = listener.accept()
+        with link:
+            link.settimeout(PATIENCE)
+            parser = Parser()
+            parser.version = "1.2"
+            frames: list[Frame] = []
+
+            def hear(command: str) -> Frame:
+                while not any(frame.command == command for frame in frames):
+                    data = link.recv(65536)
+                    assert data, f"no {command}"
+                    frames.extend(parser.feed(data))
+                while frames[0].command != command:
+                    del frames[0]
+                return frames.pop(0)
+
+            def say(command: str, body: bytes = b"", **headers: str) -> None:
+                named = {name.replace("_", "-"): value for name, value in headers.items()}
+                link.sendall(Frame(command, named, body).encode("1.2"))
+
+            hear("CONNECT")
+            say("CONNECTED", version="1.2")
+            hear("SUBSCRIBE")
+            say("RECEIPT", receipt_id=hear("SUBSCRIBE").headers["receipt"])
+            asked = b'{"jsonrpc":"2.0","method":"once","id":1}'
+            request = {
+                "subscription": "calls",
+                "message_id": "m",
+                "ack": "a",
+                "reply_to": "/queue/a",
+            }
+            say("MESSAGE", asked, **request)
+            receipt = hear("ACK").headers["receipt"]
+            worker.stop()
+            link.settimeout(0.3)
+            with pytest.raises(TimeoutError):  # it waits for the broker's word
+                hear("DISCONNECT")
+            assert not ran.is_set()
+            link.settimeout(PATIENCE)
+            say("RECEIPT", receipt_id=receipt)
+            assert b'"result":null' in hear("SEND").body
+            say("RECEIPT", receipt_id=hear("DISCONNECT").headers["receipt"])
+        running.join(PATIENCE)
+        assert ran.is_set()
+        assert not running.is_alive()
