@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from rpc.codec import Codec
-from rpc.errors import ErrorReply, RemoteError, is_reply
+from rpc.errors import ErrorReply, Overloaded, RemoteError, is_reply
 from rpc.registration import MethodOptions
 from rpc.signature import Signature, unwrap
 
@@ -22,6 +22,7 @@ ABSENT: Final = object()  # an id that is not there, which differs from an id th
 _NO_ARGS: tuple[Any, ...] = ()
 _NO_KWARGS: dict[str, Any] = {}
 _NO_LIMITS: dict[str, int] = {}
+MOST_TOLD = 1024 * 1024  # bytes of answers to one batch of the worker's own methods
 DEFAULTS = MethodOptions()
 
 
@@ -188,9 +189,16 @@ class Request:
     def run(self) -> bytes | None:
         """Run all of it here and now, in order, and return the reply's body; None if nobody wants one.
 
-        For functions that are neither asynchronous nor streams. Never raises an `Exception`.
+        For functions that are neither asynchronous nor streams. Never raises an `Exception`. A few bytes
+        ask for many, `rpc.describe` for one, so there is a limit to what a batch is told.
         """
-        return self.reply([self._run(asked) for asked in self.asked])
+        responses: list[bytes | None] = []
+        left = MOST_TOLD
+        for asked in self.asked:
+            response = self._run(asked) if left > 0 else asked.failed(_too_much())
+            responses.append(response)
+            left -= len(response or b"")
+        return self.reply(responses)
 
     def _run(self, asked: Asked) -> bytes | None:
         if asked.fault is not None:
@@ -200,6 +208,10 @@ class Request:
         except (Exception, SystemExit) as error:  # whatever it is, it is the caller's to know
             return asked.failed(error, self._tracebacks)
         return asked.succeeded(result)
+
+
+def _too_much() -> ErrorReply:
+    return Overloaded("The answers to this batch are too long: ask for less at once")
 
 
 def _together(methods: Sequence[Method]) -> MethodOptions:

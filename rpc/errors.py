@@ -163,7 +163,7 @@ class Overloaded(ErrorReply):
             data = {"retry_after": retry_after}
         super().__init__(message, data, code)
         told = data.get("retry_after") if isinstance(data, dict) else None
-        known = isinstance(told, int | float) and math.isfinite(told) and told >= 0
+        known = isinstance(told, int | float) and 0 <= told < math.inf
         self.retry_after: float | None = told if known else None
 
 

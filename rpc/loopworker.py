@@ -32,6 +32,8 @@ log = logging.getLogger("rpc")
 FAREWELL = 5.0  # seconds to wait for the broker's last word
 STREAM_PATIENCE = 300.0  # seconds a stream waits for credit before it is given up
 
+TURN = 0.05  # seconds one request may have the loop for what does not wait
+
 Wrap = Callable[[Context, Callable[[], Any]], Callable[[], Any]]
 
 
@@ -59,6 +61,9 @@ class WorkerHost(Host, Protocol):
 
     def pause(self) -> Pause:
         """Return something to wait for."""
+
+    def is_end(self, error: BaseException) -> bool:
+        """Tell whether what was raised in the coroutine that runs ends it, or the loop."""
 
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function in a "thread" or a "process" (then it can be pickled)."""
@@ -193,24 +198,44 @@ class LoopWorker:
 
     async def _respond_to_all(self, job: Job) -> None:
         begun = self._host.now()
+        turn = begun + TURN
         responses: list[bytes | None] = []
         failure: BaseException | None = None
         try:
             for asked in job.request.asked:
                 try:
                     response = await self._respond(job, asked)
-                except (
-                    Exception,
-                    SystemExit,
-                ) as error:  # whatever it is, it is the caller's to know
-                    failure = error
+                except BaseException as error:
+                    if self._is_end(job, asked, error):
+                        raise
+                    failure = error  # whatever it is, it is the caller's to know
                     response = self._serving.failed(job, asked, error)
                 responses.append(response)
+                turn = await self._take_turns(turn)
         except BaseException:  # stopped: nobody waits, or the loop ends
             responses.clear()
+            job.settled = job.settled or not job.cancelled  # then another worker gets it
             raise
         finally:
             self._finish(job, responses, self._host.now() - begun, failure)
+
+    def _is_end(self, job: Job, asked: Asked, error: BaseException) -> bool:
+        """Tell whether a job was stopped, or the program is; a function may raise the same by itself."""
+        if isinstance(error, Exception | SystemExit):
+            return False
+        if isinstance(error, KeyboardInterrupt) and self._where(asked) != "loop":
+            return False
+        return job.cancelled or self._host.is_end(error)
+
+    async def _take_turns(self, turn: float) -> float:
+        """Let others have the loop if it is late; return when it is late again."""
+        now = self._host.now()
+        if now < turn:
+            return turn
+        pause = self._host.pause()
+        self._host.later(0.0, pause.resume)
+        await pause
+        return self._host.now() + TURN
 
     async def _respond(self, job: Job, asked: Asked) -> bytes | None:
         """Run one function and return its response. Raises what it raises."""
@@ -265,10 +290,12 @@ class LoopWorker:
         async with aclosing(items):
             if job.credit is None:
                 return [item async for item in items]
+            turn = self._host.now() + TURN
             async for item in items:
                 while job.credit <= 0:
                     await self._credit(job)
                 self._say(self._serving.item(job, item))
+                turn = await self._take_turns(turn)
         return None
 
     async def _credit(self, job: Job) -> None:

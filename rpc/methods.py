@@ -21,7 +21,7 @@ from typing import Any, TypeVar, Unpack, overload
 from rpc.asked import ABSENT, DEFAULTS, OWN, Asked, Method, Request
 from rpc.codec import JSON, Codec
 from rpc.describing import describe
-from rpc.errors import InvalidParams, InvalidRequest, MethodNotFound, ParseError
+from rpc.errors import ErrorReply, InvalidParams, InvalidRequest, MethodNotFound, ParseError
 from rpc.registration import MethodOptions, Options, find_functions, mark_of
 from rpc.signature import unwrap
 
@@ -29,6 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Thing = TypeVar("Thing")
 
 _NONE: list[Any] = []  # params, if there are none
+MOST_IN_BATCH = 10_000  # requests: while they are read, and written, no heart-beat is sent
 
 __all__ = [
     "ABSENT",
@@ -128,16 +129,21 @@ class Methods:
 
     def read(self, body: bytes, codec: Codec = JSON) -> Request:
         """Find out what a request's body asks for. Never raises: what is wrong becomes a `fault`."""
+        fault: ErrorReply
         try:
             told = codec.decode(body)
         except ValueError as error:
             fault = ParseError(f"The request is not {codec.title}: {error}")
             asked = Asked(codec, None, None, fault)
         else:
-            if isinstance(told, list) and told:
+            if not isinstance(told, list) or not told:
+                asked = self._read_one(told, codec)
+            elif len(told) <= MOST_IN_BATCH:
                 batch = [self._read_one(each, codec) for each in told]
                 return Request(batch, codec, True, self._tracebacks)
-            asked = self._read_one(told, codec)
+            else:
+                fault = InvalidRequest(f"A batch has {MOST_IN_BATCH} requests at most")
+                asked = Asked(codec, None, None, fault)
         return Request((asked,), codec, False, self._tracebacks)
 
     def _read_one(self, told: Any, codec: Codec) -> Asked:

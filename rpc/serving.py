@@ -46,6 +46,7 @@ ACKNOWLEDGED = "acknowledged-"  # begins those that tell that a call will not co
 GOODBYE = "goodbye"  # and the one that tells that all we said was heard
 SHED = 32  # calls beyond those that may wait that are taken in, to be refused at once
 GIVEN_UP = 10_000  # calls that were cancelled before they came, that are remembered
+LONGEST = 1000  # characters of their ids
 LOOK = 0.1  # seconds between two looks for the end of what runs in another process
 DOUBLINGS = 20  # of the pause between tries; by then it is days
 DELIVERIES = 5  # how often a call is handed out before it is suspected of killing workers
@@ -209,10 +210,22 @@ class Serving:
             request = self._methods.read(frame.body, codec)
             job = Job(frame, link, request, codec, everyone=everyone)
             if request.is_quick:  # nothing of the user's is run
-                out.append(self._close(job, request.run()))
+                out.append(self._answer_at_once(job))
             elif not self.stopping:
                 self._enter(job, jobs, out)
         return jobs, b"".join(out)
+
+    def _answer_at_once(self, job: Job) -> bytes:
+        """Return the answer to a request that asks for nothing of the user's, unless no worker can give it."""
+        if job.attempt > self._options.max_deliveries:
+            return self._give_up_on(job)
+        return self._close(job, job.request.run())
+
+    def _give_up_on(self, job: Job) -> bytes:
+        """Make a dead letter of what was handed out too often."""
+        tries = job.attempt - 1
+        error = ErrorReply(f"Given up: handed out {tries} times without success")
+        return self._refuse(job, error, dead=True)
 
     def _enter(self, job: Job, jobs: list[Job], out: list[bytes]) -> None:
         """Let a job in: add it to `jobs` if it is to be run now, and what is to be said to `out`."""
@@ -271,8 +284,7 @@ class Serving:
         if twin is not None:  # it is being served
             return self._join(twin, job)
         if job.attempt > max(self._options.max_deliveries, options.retries + 1):
-            given_up = ErrorReply(f"Given up: handed out {job.attempt - 1} times without success")
-            return self._refuse(job, given_up, dead=True)
+            return self._give_up_on(job)
         most = self._options.most
         # A notification waits: nobody would learn that it was refused.
         if most is not None and self._pending >= most and job.wants_reply and not job.everyone:
@@ -676,7 +688,7 @@ class Serving:
             each.cancelled = True
             if job.cancelled and all(twin.cancelled for twin in job.twins):
                 self.give_up(job)
-        if found:
+        if found or len(id) > LONGEST:
             return
         self._given_up[id] = None
         if len(self._given_up) > GIVEN_UP:
@@ -708,11 +720,15 @@ def _readdressed(job: Job, codec: str, body: bytes | None) -> bytes | None:
     ids = [asked.call_id for asked in job.request.asked if asked.call_id is not ABSENT]
     if body is None or not ids:
         return None
-    told = codec_named(codec).decode(body)
-    responses = told if isinstance(told, list) else [told]
-    if len(responses) != len(ids) or isinstance(told, list) != job.request.is_batch:
-        wrong = InvalidRequest("Something else was asked under this idempotency-key before")
-        return job.request.reply([asked.failed(wrong) for asked in job.request.asked])
-    for response, call_id in zip(responses, ids, strict=True):
-        response["id"] = call_id
-    return job.codec.encode(told)
+    try:
+        told = codec_named(codec).decode(body)
+        responses = told if isinstance(told, list) else [told]
+        if len(responses) != len(ids) or isinstance(told, list) != job.request.is_batch:
+            wrong = InvalidRequest("Something else was asked under this idempotency-key before")
+            return job.request.reply([asked.failed(wrong) for asked in job.request.asked])
+        for response, call_id in zip(responses, ids, strict=True):
+            response["id"] = call_id
+        return job.codec.encode(told)
+    except (TypeError, ValueError) as error:  # one codec has what the other has not: NaN, for one
+        lost = ErrorReply(f"It was run before, and its result is not {job.codec.title}: {error}")
+        return job.request.reply([asked.failed(lost) for asked in job.request.asked])

@@ -50,6 +50,12 @@ class _Host(LoopHost):
         """Return something to wait for."""
         return _Pause(loop=self.loop)
 
+    def is_end(self, error: BaseException) -> bool:
+        """Tell whether the task that runs was cancelled, or the loop is to end (Ctrl-C)."""
+        task = asyncio.current_task()
+        is_cancelled = task is not None and task.cancelling() > 0
+        return is_cancelled or isinstance(error, KeyboardInterrupt)
+
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function in a thread or process."""
         if where == "process":

@@ -55,7 +55,7 @@ class Runner:
                 place.close()
 
     def _on_loop(self, job: Job, work: Coroutine[Any, Any, Any]) -> Any:
-        future = self._needed_loop().run(work)
+        future = self._needed_loop().run(_harmless(work))
 
         def changed() -> None:
             if job.cancelled:
@@ -64,9 +64,12 @@ class Runner:
         job.changed = changed
         changed()
         try:
-            return future.result()
+            result, failure = future.result()
         finally:
             job.changed = None
+        if failure is not None:
+            raise failure
+        return result
 
     def _items(self, job: Job, items: AsyncGenerator[Any, None]) -> Iterator[Any]:
         """Return what an async generator yields, for a thread to iterate over."""
@@ -98,3 +101,11 @@ class Runner:
 
                 self._processes = Processes(self._count)
             return self._processes
+
+
+async def _harmless(work: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """Return what a coroutine returns, or what it raises that would end the loop, and all that is on it."""
+    try:
+        return await work, None
+    except (SystemExit, KeyboardInterrupt) as failure:
+        return None, failure

@@ -204,10 +204,7 @@ class Worker(Offer):
             for asked in job.request.asked:
                 try:
                     response = self._respond(job, asked)
-                except (
-                    Exception,
-                    SystemExit,
-                ) as error:  # whatever it is, it is the caller's to know
+                except BaseException as error:  # whatever it is, it is the caller's to know
                     failure = error
                     with self._mutex:
                         response = serving.failed(job, asked, error)

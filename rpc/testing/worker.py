@@ -64,6 +64,12 @@ class WorkerHost(Host):
         """Return something to wait for."""
         return _AioPause(loop=self.world.loop)
 
+    def is_end(self, error: BaseException) -> bool:
+        """Tell whether the task that runs was cancelled, or the loop is to end (Ctrl-C)."""
+        task = asyncio.current_task(self.world.loop)
+        is_cancelled = task is not None and task.cancelling() > 0
+        return is_cancelled or isinstance(error, KeyboardInterrupt)
+
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function as if in a thread or process."""
         return self.world.loop.aside(call)
@@ -95,6 +101,10 @@ class TxWorkerHost(WorkerHost):
     def pause(self) -> Any:
         """Return something to wait for."""
         return _TxPause()
+
+    def is_end(self, error: BaseException) -> bool:
+        """A reactor is not ended by what is raised, and cancelling raises an `Exception`."""
+        return False
 
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function as if in a thread or process."""

@@ -57,6 +57,10 @@ class _Host(ReactorHost):
         """Return something to wait for."""
         return _Pause()
 
+    def is_end(self, error: BaseException) -> bool:
+        """A reactor is not ended by what is raised, and cancelling raises an `Exception`."""
+        return False
+
     def elsewhere(self, where: str, call: Callable[[], Any]) -> Awaitable[Any]:
         """Call a function in a thread or process."""
         if where == "process":
