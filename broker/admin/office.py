@@ -32,6 +32,7 @@ MOST = 1024 * 1024  # bytes of a request
 BEYOND = (
     16 * 1024 * 1024
 )  # bytes that answers may take though memory is full: who makes room must hear of it
+MOST_TOLD = 4 * 1024 * 1024  # bytes of answers to one batch, after which no more of it is done
 RETRY_AFTER = 1.0  # seconds, for those who come when there is too much to do
 #: Methods that change what must be on disk before anybody is told that it is done.
 CHANGES = frozenset(
@@ -79,6 +80,7 @@ class Office:
         self._by_id: dict[str, Errand] = {}  # of those, by correlation-id
         self._tally = Tally()
         self._tallies: dict[str, Tally] = {}
+        self._described: list[dict[str, Any]] = []  # once it was asked for
         self._methods = Methods()
         for methods in (Inspection(house), Shelves(house), Upkeep(house)):
             self._methods.register(methods)
@@ -120,7 +122,15 @@ class Office:
         failures: list[Exception] = []
         try:
             request = self._methods.read(body, codec)
-            responses = [await self._run(asked, allowed, failures) for asked in request.asked]
+            responses: list[bytes | None] = []
+            left = MOST_TOLD
+            for asked in request.asked:
+                if left > 0:
+                    response = await self._run(asked, allowed, failures)
+                else:
+                    response = self._refuse_more(asked)
+                responses.append(response)
+                left -= len(response or b"")
             if any(asked.method and asked.method.name in CHANGES for asked in request.asked):
                 await durable(self._broker)
             self._answer(wanted, codec, request, responses)
@@ -129,6 +139,12 @@ class Office:
             self._by_id.pop(wanted.get("correlation-id", ""), None)
         for failure in failures:
             raise failure
+
+    def _refuse_more(self, asked: Asked) -> bytes | None:
+        """Refuse what would make the answer to a batch longer still: a few bytes can ask for very many."""
+        error = Overloaded("The answers to this batch are too long: ask for less at once")
+        self._tally.add(0.0, error)
+        return asked.failed(error)
 
     def _answer(
         self,
@@ -189,11 +205,12 @@ class Office:
 
     def _describe(self) -> dict[str, Any]:
         """Tell what the service offers."""
+        self._described = self._described or describe(self._methods)
         return {
             "service": SERVICE,
             "worker": self._house.presence.name,
             "doc": "The broker itself: docs/administration.md",
-            "methods": describe(self._methods),
+            "methods": self._described,
         }
 
     def _stats(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import rpc
+from broker.admin.office import MOST_TOLD as MOST_ANSWERED
 from broker.stomp import Frame
 from rpc.asked import MOST_TOLD
 from rpc.codec import JSON
@@ -208,3 +209,13 @@ def test_an_overload_may_say_any_number() -> None:
 def test_a_batch_of_the_most_is_read() -> None:
     methods = Methods()
     assert len(methods.read(b"[%b1]" % (b"1," * (MOST_IN_BATCH - 1))).asked) == MOST_IN_BATCH
+
+
+def test_the_broker_tells_no_more_than_a_bit_either(broker_url: str) -> None:
+    caller = Caller(broker_url, "broker")
+    batch = b"[%b]" % b",".join([request("rpc.describe")] * MOST_IN_BATCH)
+    reply = caller.ask(batch)
+    assert len(json.loads(reply.body)) == MOST_IN_BATCH
+    assert len(reply.body) < 2 * MOST_ANSWERED
+    assert json.loads(reply.body)[-1]["error"]["code"] == rpc.Overloaded.code
+    caller.client.close()
