@@ -34,6 +34,11 @@ class Bell:
         """Return what to poll for POLLIN."""
         return self._read
 
+    @property
+    def rope(self) -> int:
+        """What to write a byte to, for whoever cannot call `ring`."""
+        return self._write
+
     def ring(self) -> None:
         """Wake whoever polls, now or the next time. Takes no lock; after `close` it does nothing."""
         with contextlib.suppress(OSError):  # full: it rings already

@@ -331,9 +331,13 @@ class Worker(Offer):
 
         for number in (signal.SIGTERM, signal.SIGINT):
             before[number] = signal.signal(number, stop)
+        # A signal that another thread gets, or that comes when this one is about to poll, interrupts nothing:
+        # `stop` would be called after the poll.
+        woken_before = signal.set_wakeup_fd(self._bell.rope, warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(woken_before)
             restore()
 
 

@@ -64,6 +64,17 @@ BEYOND_JSON = msgspec.msgpack.encode(
 )
 
 
+DEAF = """
+import signal
+worker.stop = lambda stop=worker.stop: (stop(), say("heard"))
+
+@worker.method(run_in="thread")
+def end():
+    threading.Event().wait(0.3)  # until the main thread waits for nothing but a word
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+"""
+
+
 class Caller:
     """Somebody who sends requests by hand."""
 
@@ -219,3 +230,14 @@ def test_the_broker_tells_no_more_than_a_bit_either(broker_url: str) -> None:
     assert len(reply.body) < 2 * MOST_ANSWERED
     assert json.loads(reply.body)[-1]["error"]["code"] == rpc.Overloaded.code
     caller.client.close()
+
+
+@pytest.mark.parametrize("face", ["rpc", "rpc.aio", "rpc.tx"])
+def test_a_signal_is_heeded_whatever_thread_gets_it(face: str, broker_url: str) -> None:
+    """The kernel chooses one; and one that comes just before a thread waits does not interrupt it either."""
+    service = f"hostile-{uuid.uuid4().hex[:8]}"
+    with WorkerProcess(broker_url, service, DEAF, 2, face=face) as worker:
+        with rpc.Client(broker_url, service) as client:
+            client.notify("end")
+            worker.wait_for_line("heard")
+        assert worker.wait() == 0
