@@ -57,6 +57,8 @@ class Method:
         self.signature = Signature(function, name, check=options.check)
         self.accept = self.signature.accept
         self.is_own = name.startswith(OWN)  # the worker's
+        if self.is_stream and options.run_in == "process":
+            raise ValueError(f"{name} is a generator: its items cannot come out of another process")
         if self.is_async and options.run_in in ("thread", "process"):
             raise ValueError(
                 f"{name} is asynchronous: it runs on a loop, not in a {options.run_in}"

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from rpc.calls import Call
 from rpc.codec import Codec
 from rpc.errors import ErrorReply, RpcError
+from rpc.message import MOST_IN_BATCH
 from rpc.options import OnLoss
 
 
@@ -62,8 +63,8 @@ class Batches:
         self, codec: Codec, method: str, iterables: Iterable[Iterable[Any]], size: int
     ) -> None:
         """`size`: calls in one batch. Raises `ValueError` for one that makes no sense."""
-        if size < 1:
-            raise ValueError(f"A batch is a positive number of calls, not {size}")
+        if not 1 <= size <= MOST_IN_BATCH:
+            raise ValueError(f"A batch has 1 to {MOST_IN_BATCH} calls, not {size}")
         self._codec = codec
         self._name = codec.encode(method)
         self._rows = zip(*iterables, strict=False)

@@ -37,6 +37,9 @@ class Link:
         self._parser = Parser()
         self.version = "1.2"  # what encodes our frames; the handshake's frames are never escaped
         self.open = False  # True once the broker has answered CONNECTED
+        #: A message can be given back for a while. STOMP 1.0 has no NACK; to ActiveMQ each one is a dead
+        #: letter, and RabbitMQ hands it out again at once, and does not count.
+        self.can_give_back = False
 
     def connect(self, now: float) -> bytes:
         """Return CONNECT."""
@@ -70,6 +73,9 @@ class Link:
         except HandshakeError as error:
             raise BrokerRefused(_words(error.text, error.hint), sent=False) from None
         self.version = self._parser.version = self._session.version or "1.0"
+        self.can_give_back = self.version != "1.0" and "hoofbeat" in answer.headers.get(
+            "server", ""
+        )
         self.open = True
         return self._parser.feed(b"")  # what came behind CONNECTED
 
@@ -102,11 +108,6 @@ class Link:
             named["receipt"] = receipt
         return Frame("ACK", named, b"", message.plain).encode(self.version)
 
-    @property
-    def can_give_back(self) -> bool:
-        """A message can be given back to the broker; STOMP 1.0 has no NACK."""
-        return self.version != "1.0"
-
     def nack(self, message: Frame, *, delay: float | None = None) -> bytes:
         """Return the NACK of a MESSAGE: a dead letter, or to be tried again in `delay` seconds.
 
@@ -115,7 +116,9 @@ class Link:
         if self.version == "1.0":
             return self.ack(message)
         named = self._named(message)
-        if delay is not None:
+        if delay is None:
+            named["requeue"] = "false"  # as RabbitMQ would not have it by itself
+        else:
             named |= {"requeue": "true", "delay": str(round(delay * 1000))}
         return Frame("NACK", named, b"", message.plain).encode(self.version)
 

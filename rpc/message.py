@@ -33,6 +33,9 @@ from collections.abc import Mapping
 
 from rpc.codec import JSON, Codec
 
+#: Requests in one body: while they are read, and answered, the worker sends no heart-beat.
+MOST_IN_BATCH = 10_000
+
 #: A service's name becomes part of a queue's name; these need no escape in any version of STOMP.
 SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 

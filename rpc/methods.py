@@ -22,6 +22,7 @@ from rpc.asked import ABSENT, DEFAULTS, OWN, Asked, Method, Request
 from rpc.codec import JSON, Codec
 from rpc.describing import describe
 from rpc.errors import ErrorReply, InvalidParams, InvalidRequest, MethodNotFound, ParseError
+from rpc.message import MOST_IN_BATCH
 from rpc.registration import MethodOptions, Options, find_functions, mark_of
 from rpc.signature import unwrap
 
@@ -29,7 +30,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Thing = TypeVar("Thing")
 
 _NONE: list[Any] = []  # params, if there are none
-MOST_IN_BATCH = 10_000  # requests: while they are read, and written, no heart-beat is sent
 
 __all__ = [
     "ABSENT",

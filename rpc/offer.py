@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
@@ -21,6 +22,9 @@ from rpc.results import MemoryResults, Results
 from rpc.serving import DELIVERIES, Serving, ServingOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+#: True while a program is imported for its worker, which is not to be run by the program itself.
+LOADING: ContextVar[bool] = ContextVar("rpc.loading", default=False)
+
 Hook = Callable[[Context, Callable[[], Any]], Any]
 
 
@@ -98,6 +102,13 @@ class Offer:
         """
         kept = MemoryResults(now) if self._results is None else self._results
         return Serving(self._service, methods, self.name, self._limits, kept, wall)
+
+    def _begin(self) -> None:
+        """Refuse to run a program that is being loaded by somebody who will run it."""
+        if LOADING.get():
+            raise RuntimeError(
+                "worker.run() is for `if __name__ == '__main__':` where others load it"
+            )
 
     def change(
         self, *, url: str | None = None, concurrency: int | None = None, name: str | None = None

@@ -17,7 +17,7 @@ from typing import Any
 
 import rpc
 from broker.commands.line import UsageError, broker_url
-from rpc.offer import Offer
+from rpc.offer import LOADING, Offer
 
 #: What has methods that nobody means.
 DATA = (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, type(None))
@@ -95,6 +95,7 @@ def load(text: str) -> Any:
 def _import(name: str) -> ModuleType:
     if name.endswith(".py") or os.sep in name:
         raise UsageError(f"{name!r} is a file: give the module's name, with dots and without .py")
+    token = LOADING.set(True)
     try:
         return importlib.import_module(name)
     except KeyboardInterrupt:
@@ -107,6 +108,8 @@ def _import(name: str) -> ModuleType:
             ) from None
         text = f"cannot import {name}: {type(error).__name__}: {error}{_place(error)}"
         raise UsageError(text) from None
+    finally:
+        LOADING.reset(token)
 
 
 def _place(error: BaseException) -> str:

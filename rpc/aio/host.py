@@ -11,6 +11,8 @@ from rpc.address import Address
 from rpc.errors import ConnectionLost
 from rpc.lifeline import Lifeline
 
+LINGER = 5.0  # seconds for the last bytes to leave
+
 
 class Connection(asyncio.Protocol):
     """One connection of a host; what comes over an old one is nobody's business."""
@@ -18,6 +20,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, host: LoopHost) -> None:
         self._host: LoopHost | None = host
         self.transport: asyncio.Transport | None = None
+        self._last: asyncio.TimerHandle | None = None  # of its moments
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP is connected."""
@@ -34,6 +37,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: it is over."""
+        if self._last is not None:
+            self._last.cancel()
         if self._host is not None:
             lost = ConnectionLost(
                 f"The connection to the broker is lost: {exc or 'closed by the broker'}", sent=True
@@ -42,10 +47,11 @@ class Connection(asyncio.Protocol):
             self._host.lose(lost)
 
     def disown(self) -> None:
-        """Be of no use any more."""
-        self._host = None
-        if self.transport is not None:
+        """Be of no use any more. A broker that does not read would keep it for ever."""
+        host, self._host = self._host, None
+        if self.transport is not None and host is not None:
             self.transport.close()
+            self._last = host.loop.call_later(LINGER, self.transport.abort)
 
 
 class LoopHost:

@@ -106,6 +106,7 @@ class Worker(Offer):
         that calls reach this worker. A broker that cannot be reached, or that goes away, is tried
         again and again. Raises `BrokerRefused` if the broker refuses the very first CONNECT or SUBSCRIBE.
         """
+        self._begin()
         host = _Host(self, on_ready)
         worker = self._worker = LoopWorker(
             host,

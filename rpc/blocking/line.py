@@ -63,12 +63,12 @@ class Line:
         self._durable = durable
         self._heart_beat = heart_beat
         self._connect_timeout = connect_timeout
-        self._connections = 0
         self._begin_anew()
         _lines.add(self)
 
     def _begin_anew(self) -> None:
         """Set up all that two processes must not share."""
+        self._connections = 0
         self.caller = Caller(self._service, uuid.uuid4().hex, durable=self._durable)
         self._closed = threading.Event()
         self._mutex = threading.Lock()

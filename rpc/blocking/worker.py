@@ -79,6 +79,7 @@ class Worker(Offer):
         reach this worker. A broker that cannot be reached, or that goes away, is tried again and
         again. Raises `BrokerRefused` if the broker refuses the very first CONNECT or SUBSCRIBE.
         """
+        self._begin()
         self._on_ready = on_ready
         crew = self._crew
         poll = select.poll()

@@ -16,6 +16,8 @@ from rpc.address import Address
 from rpc.errors import ConnectionLost
 from rpc.lifeline import Lifeline
 
+LINGER = 5.0  # seconds for the last bytes to leave
+
 
 class Connection(Protocol):
     """One connection of a host; what comes over an old one is nobody's business."""
@@ -24,6 +26,7 @@ class Connection(Protocol):
 
     def __init__(self, host: ReactorHost) -> None:
         self._host: ReactorHost | None = host
+        self._last: IDelayedCall | None = None  # of its moments
 
     def connectionMade(self) -> None:
         """Twisted: TCP is connected."""
@@ -40,6 +43,8 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted: it is over."""
+        if self._last is not None and self._last.active():
+            self._last.cancel()
         if self._host is not None:
             lost = ConnectionLost(
                 f"The connection to the broker is lost: {reason.getErrorMessage()}", sent=True
@@ -48,9 +53,10 @@ class Connection(Protocol):
             self._host.lose(self, lost)
 
     def disown(self) -> None:
-        """Be of no use any more."""
-        self._host = None
-        if self.connected:
+        """Be of no use any more. A broker that does not read would keep it for ever."""
+        host, self._host = self._host, None
+        if self.connected and host is not None:
+            self._last = host.later(LINGER, self.transport.abortConnection)
             self.transport.loseConnection()
 
 

@@ -122,6 +122,7 @@ class Worker(Offer):
         tried again and again. The Deferred fails with `BrokerRefused` if the broker refuses the very
         first CONNECT or SUBSCRIBE.
         """
+        self._begin()
         reactor = self._reactor or the_reactor()
         host = _Host(reactor, self, on_ready)
         worker = self._worker = LoopWorker(

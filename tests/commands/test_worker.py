@@ -133,6 +133,7 @@ def test_functions_classes_and_modules(
             ["missing:worker"],
             "cannot import missing: ModuleNotFoundError: No module named 'nosuch' (",
         ),
+        (["runs:worker"], "cannot import runs: RuntimeError: worker.run() is for `if __name__"),
         (["exits:worker"], "cannot import exits: SystemExit: 3 ("),
         (["app"], "app is no Worker; for functions, a class or a module give --service"),
         (["app:total", "--service", "a/b"], "A service's name"),
@@ -149,6 +150,7 @@ def test_what_cannot_start(shell: Shell, words: list[str], reason: str) -> None:
     (shell.directory / "syntax.py").write_text("def f(:\n")
     (shell.directory / "missing.py").write_text("import nosuch\n")
     (shell.directory / "exits.py").write_text("raise SystemExit(3)\n")
+    (shell.directory / "runs.py").write_text("from app import worker\nworker.run()\n")
     status, out, errors = shell("worker", *words)
     assert (status, out, errors.count("\n")) == (2, "", 1)
     assert errors.startswith("hoofbeat")

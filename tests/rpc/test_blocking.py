@@ -660,8 +660,9 @@ for _ in range(2):  # forked before the first call, and after it
     child = os.fork()
     if not child:
         results = [client.call("echo", "child") for _ in range(50)]
+        connections = client.stats().connections
         client.close()
-        os._exit(0 if results == ["child"] * 50 else 1)
+        os._exit(0 if (results, connections) == (["child"] * 50, 1) else 1)
     assert [client.call("echo", "parent") for _ in range(50)] == ["parent"] * 50
     assert os.waitpid(child, 0)[1] == 0
 assert client.stats().connections == 1

@@ -290,8 +290,8 @@ def test_a_batch_that_nobody_answers(caller: Face) -> None:
         next(caller.map("hang", [1, 2], timeout=0.1))
     errors = list(caller.map("hang", [1, 2], return_errors=True, timeout=0.1))
     assert [type(each) for each in errors] == [rpc.Timeout] * 2
-    for wrong in ({"batch": 0}, {"ahead": 0}):
-        with pytest.raises(ValueError, match="positive"):
+    for wrong in ({"batch": 0}, {"batch": 10_001}, {"ahead": 0}):
+        with pytest.raises(ValueError, match=r"1 to 10000|positive"):
             caller.map("echo", [1], **wrong)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +18,11 @@ from broker.admin.office import MOST_TOLD as MOST_ANSWERED
 from broker.stomp import Frame
 from rpc.asked import MOST_TOLD
 from rpc.codec import JSON
-from rpc.methods import MOST_IN_BATCH, Methods
+from rpc.message import MOST_IN_BATCH
+from rpc.methods import Methods
 from tests.harness import Client
-from tests.rpc.processes import WorkerProcess
+from tests.rpc.faces import DIALLING
+from tests.rpc.processes import PATIENCE, WorkerProcess
 from tests.scenarios.steps import subscribe
 
 SOURCE = """
@@ -241,3 +246,23 @@ def test_a_signal_is_heeded_whatever_thread_gets_it(face: str, broker_url: str) 
             client.notify("end")
             worker.wait_for_line("heard")
         assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("face", DIALLING)
+def test_a_broker_that_reads_nothing_is_left(face: str) -> None:
+    """The connection is gone soon, though not all was sent: its other side is told so."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"stomp://127.0.0.1:{server.getsockname()[1]}"
+        client = DIALLING[face](url, service="mute", heart_beat=0.1)
+        call = client.submit("echo", "x" * 20_000_000)
+        caller = threading.Thread(target=lambda: pytest.raises(rpc.ConnectionLost, call.result, 20))
+        caller.start()
+        connection = server.accept()[0]
+        connection.recv(1000)
+        connection.sendall(b"CONNECTED\nversion:1.2\nheart-beat:100,0\n\n\0")
+        caller.join(PATIENCE)
+        client.close()
+        poll = select.poll()
+        poll.register(connection, select.POLLHUP | select.POLLERR | select.POLLRDHUP)
+        assert poll.poll(PATIENCE * 1000)
+        connection.close()

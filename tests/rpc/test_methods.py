@@ -408,6 +408,8 @@ def test_what_a_call_returns_is_known_before(
 def test_what_is_asynchronous_runs_on_a_loop() -> None:
     with pytest.raises(ValueError, match="coroutine is asynchronous"):
         Methods().add(coroutine, run_in="thread")
+    with pytest.raises(ValueError, match="generator"):
+        Methods().add(generator, run_in="process")
     methods = Methods()
     methods.add(coroutine, run_in="loop")
     returned = request(methods, "coroutine").asked[0].call()

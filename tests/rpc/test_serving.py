@@ -86,8 +86,7 @@ class Stage:
 
     def connect(self, version: str = "1.2") -> Said:
         link = Link(parse_address("stomp://127.0.0.1"))
-        link.version = version
-        link.open = True
+        link.receive(b"CONNECTED\nversion:%b\nserver:hoofbeat/1\n\n\0" % version.encode(), 0.0)
         self.delivered = []
         return self.heard(self.serving.greeting(link))
 

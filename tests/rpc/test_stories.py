@@ -145,6 +145,7 @@ def test_what_never_left_is_sent_after_the_restart(
         client.connect()
         broker.signal(signal.SIGSTOP)
         calls = [client.submit("length", text) for _ in range(200)]
+        until(lambda: client.stats().calls == 200)  # an event loop begins them when it gets there
         broker.kill()
         with BrokerProcess(broker.port, store):
             serve(broker.url)
