@@ -25,8 +25,9 @@ in any language. The rooms, imports point down only:
 """
 
 from rpc.blocking import CallFuture, Client, SqliteResults, Stream, Worker
-from rpc.broadcast import Answer
-from rpc.caller import ClientStats
+from rpc.calling.broadcast import Answer
+from rpc.calling.caller import ClientStats
+from rpc.calling.options import CallOptions
 from rpc.context import Context, current
 from rpc.errors import (
     BrokerRefused,
@@ -46,9 +47,8 @@ from rpc.errors import (
     StreamBroken,
     Timeout,
 )
-from rpc.options import CallOptions
-from rpc.registration import method
-from rpc.results import MemoryResults, Results, SharedResults
+from rpc.working.registration import method
+from rpc.working.results import MemoryResults, Results, SharedResults
 
 __all__ = [
     "Answer",

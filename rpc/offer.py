@@ -16,10 +16,10 @@ from rpc.address import parse_address
 from rpc.context import Context
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.message import request_queue
-from rpc.methods import Methods
-from rpc.registration import Options
-from rpc.results import MemoryResults, Results
-from rpc.serving import DELIVERIES, Serving, ServingOptions
+from rpc.working.methods import Methods
+from rpc.working.registration import Options
+from rpc.working.results import MemoryResults, Results
+from rpc.working.serving import DELIVERIES, Serving, ServingOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: True while a program is imported for its worker, which is not to be run by the program itself.

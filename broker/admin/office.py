@@ -23,9 +23,9 @@ from broker.errors import Refusal
 from broker.tail import END, read_headers
 from broker.watch.author import COST, MOST_WAITING, Author
 from rpc.codec import Codec, codec_for
-from rpc.describing import describe
 from rpc.errors import ErrorReply, Forbidden, InvalidRequest, Overloaded
-from rpc.methods import Asked, Methods, Request
+from rpc.working.describing import describe
+from rpc.working.methods import Asked, Methods, Request
 
 SERVICE = "broker"
 MOST = 1024 * 1024  # bytes of a request

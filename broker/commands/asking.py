@@ -18,11 +18,11 @@ import msgspec
 from broker.commands.line import FAILED, SIGNALLED, USAGE, UsageError, broker_url, complain
 from rpc.address import parse_address
 from rpc.blocking.line import Line
-from rpc.caller import CALL
-from rpc.calls import Kind
+from rpc.calling.caller import CALL
+from rpc.calling.calls import Kind
+from rpc.calling.options import CallOptions
 from rpc.errors import RpcError, ServiceUnavailable
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-from rpc.options import CallOptions
 
 
 class Asker:

@@ -23,10 +23,10 @@ from broker.commands.asking import (
 from broker.commands.completion import complete_arguments, complete_target, offer
 from broker.commands.line import DONE, FAILED, Parser, UsageError, add_url, complain, seconds
 from rpc.blocking import Stream
-from rpc.caller import CALL, NOTIFICATION, broadcast, stream
+from rpc.calling.caller import CALL, NOTIFICATION, broadcast, stream
+from rpc.calling.options import BROADCAST_TIMEOUT, TIMEOUT
 from rpc.codec import CODECS
 from rpc.errors import ErrorReply, RpcError
-from rpc.options import BROADCAST_TIMEOUT, TIMEOUT
 
 EXAMPLES = f"""\
 arguments:

@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 from broker.commands.asking import Asker, connection, ended, is_terminal, make_options, show
 from broker.commands.completion import complete_method, complete_service, offer
 from broker.commands.line import DONE, FAILED, Parser, add_url, complain, in_one_line, positive
-from rpc.broadcast import Answer
-from rpc.caller import broadcast
+from rpc.calling.broadcast import Answer
+from rpc.calling.caller import broadcast
+from rpc.calling.options import BROADCAST_TIMEOUT
 from rpc.errors import RpcError, ServiceUnavailable
-from rpc.options import BROADCAST_TIMEOUT
 
 DESCRIBE = "rpc.describe"
 INDENT = "    "

@@ -8,6 +8,6 @@ A client belongs to the event loop in which it was first used.
 
 from rpc.aio.client import Client
 from rpc.aio.worker import Worker
-from rpc.flow import Stream
+from rpc.calling.flow import Stream
 
 __all__ = ["Client", "Stream", "Worker"]

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from rpc.address import Address, parse_address
 from rpc.aio.host import LoopHost
-from rpc.batch import Batches, Pipeline
-from rpc.broadcast import Answer
-from rpc.caller import (
+from rpc.calling.batch import Batches, Pipeline
+from rpc.calling.broadcast import Answer
+from rpc.calling.caller import (
     CALL,
     NOTIFICATION,
     Caller,
@@ -24,14 +24,14 @@ from rpc.caller import (
     encode_params,
     stream,
 )
-from rpc.calls import Call, Kind
-from rpc.engine import Engine
+from rpc.calling.calls import Call, Kind
+from rpc.calling.engine import Engine
+from rpc.calling.face import Face
+from rpc.calling.flow import Stream, results
+from rpc.calling.items import Items
+from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.errors import ConnectionLost
-from rpc.face import Face
-from rpc.flow import Stream, results
-from rpc.items import Items
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-from rpc.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 
 
 class Line(LoopHost):
@@ -83,7 +83,7 @@ class Line(LoopHost):
         if self._waiting.pop(call, None) is not None:  # it was cancelled
             self.engine.forget(call)
 
-    # rpc.engine.ClientHost
+    # rpc.calling.engine.ClientHost
 
     def ready(self, error: ConnectionLost | None) -> None:
         """Tell who waits for a connection that there is one, or why not."""

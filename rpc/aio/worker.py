@@ -13,9 +13,9 @@ from typing import Any, Unpack
 
 from rpc.aio.host import LoopHost
 from rpc.errors import ConnectionLost
-from rpc.loopworker import LoopWorker
 from rpc.offer import Offer, WorkerOptions
 from rpc.processes import Processes
+from rpc.working.loopworker import LoopWorker
 
 
 class _Pause(asyncio.Future[None]):
@@ -28,7 +28,7 @@ class _Pause(asyncio.Future[None]):
 
 
 class _Host(LoopHost):
-    """A worker's event loop. See `rpc.loopworker.WorkerHost`."""
+    """A worker's event loop. See `rpc.working.loopworker.WorkerHost`."""
 
     def __init__(self, worker: Worker, on_ready: Callable[[], None] | None) -> None:
         super().__init__(worker._address)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from rpc.blocking.future import CallFuture
-from rpc.caller import ClientStats
-from rpc.calls import C, Call, Kind
-from rpc.items import Items
-from rpc.options import CallOptions
+from rpc.calling.caller import ClientStats
+from rpc.calling.calls import C, Call, Kind
+from rpc.calling.items import Items
+from rpc.calling.options import CallOptions
 
 
 class Carrier(Protocol):

@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from rpc.address import parse_address
-from rpc.batch import Batch, Batches, Pipeline
 from rpc.blocking.carrier import Carrier
 from rpc.blocking.future import CallFuture
 from rpc.blocking.items import Stream
 from rpc.blocking.line import FOREVER, Line
-from rpc.broadcast import Answer
-from rpc.caller import (
+from rpc.calling.batch import Batch, Batches, Pipeline
+from rpc.calling.broadcast import Answer
+from rpc.calling.caller import (
     CALL,
     NOTIFICATION,
     ClientStats,
@@ -25,10 +25,10 @@ from rpc.caller import (
     encode_params,
     stream,
 )
+from rpc.calling.face import Face
+from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, Unset
 from rpc.errors import RpcError
-from rpc.face import Face
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-from rpc.options import BROADCAST_TIMEOUT, UNSET, Unset
 
 if TYPE_CHECKING:
     from rpc.blocking.rider import Connection

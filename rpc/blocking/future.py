@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any, Protocol
 
-from rpc.calls import Call
+from rpc.calling.calls import Call
 
 
 class Waiter(Protocol):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rpc.calls import Call
-from rpc.items import END, Items
+from rpc.calling.calls import Call
+from rpc.calling.items import END, Items
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """One connection for the calls of many threads: who reads from it, who waits, who connects again.
 
-It moves bytes and wakes threads; what a call is, and what becomes of it, is `rpc.caller`'s to know, and what
+It moves bytes and wakes threads; what a call is, and what becomes of it, is `rpc.calling.caller`'s to know, and what
 users call is `client`'s.
 
 Theory of operation. Waking another thread costs more than writing and reading a call, so the thread
@@ -31,12 +31,12 @@ from rpc.address import Address
 from rpc.backoff import backoff
 from rpc.blocking.future import CallFuture
 from rpc.blocking.wire import Wire
-from rpc.caller import CALL, Caller, ClientStats
-from rpc.calls import C, Call, Kind
+from rpc.calling.caller import CALL, Caller, ClientStats
+from rpc.calling.calls import C, Call, Kind
+from rpc.calling.items import Items
+from rpc.calling.options import CallOptions
 from rpc.errors import ConnectionLost
-from rpc.items import Items
 from rpc.link import refusal
-from rpc.options import CallOptions
 
 FRESH = 0.1  # seconds since bytes last came, within which nobody looks whether the link still lives
 GRACE = 0.003  # seconds after which futures that nobody reads for are read for

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rpc.results import KEPT
+from rpc.working.results import KEPT
 
 MOST = 100_000  # results
 BUSY = 10.0  # seconds to wait for another process that writes

@@ -1,7 +1,7 @@
 """The calls of a client that rides on a stomp.py connection, which is the program's and stays it.
 
 `Line`'s counterpart: it hands frames over and wakes threads; what a call is, and what becomes of it, is
-`rpc.caller`'s to know. It never connects and never disconnects.
+`rpc.calling.caller`'s to know. It never connects and never disconnects.
 
 Theory of operation. stomp.py reads in a thread of its own and calls every listener with every frame; ours
 picks the replies, by the id of our subscription, and wakes whoever waits for them. That thread must not
@@ -28,13 +28,13 @@ from stomp.exception import NotConnectedException
 
 from broker.stomp import Frame, Limits, Parser
 from rpc.blocking.future import CallFuture
-from rpc.caller import CALL, Caller, ClientStats
-from rpc.calls import C, Call, Kind
+from rpc.calling.caller import CALL, Caller, ClientStats
+from rpc.calling.calls import C, Call, Kind
+from rpc.calling.items import Items
+from rpc.calling.options import VERSION, CallOptions, OnLoss
 from rpc.codec import JSON
 from rpc.errors import BrokerRefused, ConnectionLost
-from rpc.items import Items
 from rpc.link import CONNECT_TIMEOUT, refusal
-from rpc.options import VERSION, CallOptions, OnLoss
 
 FOREVER = float("inf")
 LONG = 3600.0  # seconds

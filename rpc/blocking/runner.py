@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rpc.job import Job
-from rpc.methods import Asked
+from rpc.working.job import Job
+from rpc.working.methods import Asked
 
 if TYPE_CHECKING:
     from rpc.blocking.loop import Loop

@@ -2,7 +2,7 @@
 
 A crew of threads takes turns at waiting for requests and running them (`crew`), so that a quick function
 costs no thread hop and heart-beats go on while a slow one blocks. What is said about a request is decided
-by `rpc.serving`, under `_mutex`.
+by `rpc.working.serving`, under `_mutex`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from rpc.blocking.stream import Bell
 from rpc.blocking.wire import Wire
 from rpc.context import CURRENT, Context
 from rpc.errors import BrokerRefused, ConnectionLost
-from rpc.job import Job
 from rpc.link import refusal
-from rpc.methods import Asked
 from rpc.offer import Offer, WorkerOptions
-from rpc.serving import GOODBYE, LOOK, SERVING
+from rpc.working.job import Job
+from rpc.working.methods import Asked
+from rpc.working.serving import GOODBYE, LOOK, SERVING
 
 log = logging.getLogger("rpc")
 

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from broker.options import Options, read_options
 from broker.stomp import Frame, Parser
-from rpc.caller import Caller
+from rpc.calling.caller import Caller
 from rpc.offer import Offer
 from rpc.testing.client import AioClient, Client, TxClient
 from rpc.testing.clock import Clock

@@ -19,13 +19,13 @@ import rpc.tx
 from rpc.address import parse_address
 from rpc.aio.client import Line as AioLine
 from rpc.blocking.future import CallFuture
-from rpc.caller import CALL, Caller, ClientStats
-from rpc.calls import C, Call, Kind
-from rpc.engine import Engine
+from rpc.calling.caller import CALL, Caller, ClientStats
+from rpc.calling.calls import C, Call, Kind
+from rpc.calling.engine import Engine
+from rpc.calling.items import Items
+from rpc.calling.options import CallOptions
 from rpc.errors import ConnectionLost
-from rpc.items import Items
 from rpc.link import CONNECT_TIMEOUT
-from rpc.options import CallOptions
 from rpc.testing.wire import Plug
 from rpc.testing.world import Host, World
 from rpc.tx.client import Line as TxLine
@@ -135,7 +135,7 @@ class Line(Host):
         """Disconnect, and end all calls."""
         self.engine.close()
 
-    # rpc.engine.ClientHost
+    # rpc.calling.engine.ClientHost
 
     def ready(self, error: ConnectionLost | None) -> None:
         """There is a connection, or there is none."""

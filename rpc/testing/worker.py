@@ -1,4 +1,4 @@
-"""Workers of all faces, over connections in memory: `rpc.loopworker` on a test's clock.
+"""Workers of all faces, over connections in memory: `rpc.working.loopworker` on a test's clock.
 
 Nothing runs in a thread or process. A plain function, which has a thread of its own in earnest, is called
 between two steps of the event loop; it may wait (call, let the clock go on), and what happens meanwhile happens
@@ -20,10 +20,10 @@ import rpc.tx
 from rpc.context import Context
 from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT
-from rpc.loopworker import LoopWorker, Task, Wrap
 from rpc.offer import Offer
 from rpc.testing.client import ADDRESS, NO_HEART_BEAT, URL
 from rpc.testing.world import Host, World
+from rpc.working.loopworker import LoopWorker, Task, Wrap
 
 
 class _AioPause(asyncio.Future[None]):
@@ -45,7 +45,7 @@ class _TxPause(Deferred[None]):
 
 
 class WorkerHost(Host):
-    """A worker's event loop: asyncio's names, on the test's clock. See `rpc.loopworker.WorkerHost`."""
+    """A worker's event loop: asyncio's names, on the test's clock. See `rpc.working.loopworker.WorkerHost`."""
 
     def __init__(self, world: World, party: str) -> None:
         super().__init__(world, party, is_worker=True)

@@ -6,7 +6,7 @@
 A client belongs to the reactor's thread.
 """
 
-from rpc.flow import Stream
+from rpc.calling.flow import Stream
 from rpc.tx.client import Client
 from rpc.tx.worker import Worker
 

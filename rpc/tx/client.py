@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from rpc.address import Address, parse_address
-from rpc.batch import Batches, Pipeline
-from rpc.broadcast import Answer
-from rpc.caller import (
+from rpc.calling.batch import Batches, Pipeline
+from rpc.calling.broadcast import Answer
+from rpc.calling.caller import (
     CALL,
     NOTIFICATION,
     Caller,
@@ -23,14 +23,14 @@ from rpc.caller import (
     encode_params,
     stream,
 )
-from rpc.calls import Call, Kind
-from rpc.engine import Engine
+from rpc.calling.calls import Call, Kind
+from rpc.calling.engine import Engine
+from rpc.calling.face import Face
+from rpc.calling.flow import Stream, results
+from rpc.calling.items import Items
+from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.errors import ConnectionLost
-from rpc.face import Face
-from rpc.flow import Stream, results
-from rpc.items import Items
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
-from rpc.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.tx.host import ReactorHost, the_reactor
 
 
@@ -91,7 +91,7 @@ class Line(ReactorHost):
         self._waiting.pop(call, None)
         self.engine.forget(call)
 
-    # rpc.engine.ClientHost
+    # rpc.calling.engine.ClientHost
 
     def ready(self, error: ConnectionLost | None) -> None:
         """Tell who waits for a connection that there is one, or why there is none."""

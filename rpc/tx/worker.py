@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from rpc.errors import ConnectionLost
-from rpc.loopworker import LoopWorker
 from rpc.offer import Offer, WorkerOptions
 from rpc.processes import Processes
 from rpc.tx.host import ReactorHost, the_reactor
+from rpc.working.loopworker import LoopWorker
 
 
 class _Pause(Deferred[None]):
@@ -30,7 +30,7 @@ class _Pause(Deferred[None]):
 
 
 class _Host(ReactorHost):
-    """A worker's reactor. See `rpc.loopworker.WorkerHost`."""
+    """A worker's reactor. See `rpc.working.loopworker.WorkerHost`."""
 
     def __init__(
         self, reactor: IReactorTime, worker: Worker, on_ready: Callable[[], None] | None

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rpc.batch import Batch, Batches, Pipeline
+from rpc.calling.batch import Batch, Batches, Pipeline
+from rpc.calling.options import OnLoss
 from rpc.codec import JSON, MSGPACK, Codec
 from rpc.errors import ErrorReply, InvalidRequest, Overloaded, Timeout
-from rpc.options import OnLoss
 
 
 def answered(codec: Codec, number: int, body: bytes) -> list[Any]:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from broker.stomp import Frame, Parser
-from rpc.caller import (
+from rpc.calling.caller import (
     CALL,
     NOTIFICATION,
     Caller,
@@ -19,12 +19,12 @@ from rpc.caller import (
     encode_params,
     stream,
 )
-from rpc.calls import Call, Kind
+from rpc.calling.calls import Call, Kind
+from rpc.calling.items import Items
+from rpc.calling.options import CallOptions
 from rpc.codec import JSON
 from rpc.context import CURRENT, Context
 from rpc.errors import ConnectionLost, ServiceUnavailable, Timeout
-from rpc.items import Items
-from rpc.options import CallOptions
 
 UNIQUE = "0123456789abcdef"
 REPLIES = f"/queue/rpc.reply.{UNIQUE}"

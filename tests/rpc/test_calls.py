@@ -2,9 +2,9 @@
 
 import pytest
 
-from rpc.calls import Calls
+from rpc.calling.calls import Calls
+from rpc.calling.options import OnLoss
 from rpc.errors import BrokerRefused, ConnectionLost, Timeout
-from rpc.options import OnLoss
 
 
 def test_a_reply_ends_the_call_it_belongs_to() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from rpc.codec import JSON, MSGPACK
-from rpc.methods import Methods, describe
+from rpc.working.methods import Methods, describe
 
 
 @dataclass

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import rpc
-from rpc.options import CallOptions
-from rpc.registration import MethodOptions
+from rpc.calling.options import CallOptions
+from rpc.working.registration import MethodOptions
 from tests.rpc.processes import Process
 
 PAGE = (Path(__file__).parents[2] / "docs/remote-calls.md").read_text(encoding="utf-8")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from rpc.calling.items import END, Items
+from rpc.calling.options import OnLoss
 from rpc.codec import JSON
 from rpc.errors import MethodNotFound, RpcError, StreamBroken
-from rpc.items import END, Items
-from rpc.options import OnLoss
 
 
 def stream(credit: int = 3) -> Items:

@@ -9,9 +9,9 @@ import pytest
 
 from rpc.address import parse_address
 from rpc.blocking.line import Line
-from rpc.caller import CALL
-from rpc.calls import Call
-from rpc.options import CallOptions
+from rpc.calling.caller import CALL
+from rpc.calling.calls import Call
+from rpc.calling.options import CallOptions
 from tests.rpc.canned import CONNECTED, CannedBroker
 from tests.rpc.processes import PATIENCE
 

@@ -11,7 +11,7 @@ import pytest
 
 from rpc.codec import CODECS, JSON, MSGPACK, Codec, codec_for
 from rpc.errors import ErrorReply, Forbidden, InvalidParams, MethodNotFound, Overloaded, RemoteError
-from rpc.methods import ABSENT, Method, MethodOptions, Methods, Request
+from rpc.working.methods import ABSENT, Method, MethodOptions, Methods, Request
 
 both = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rpc.methods import MethodOptions, Methods
-from rpc.registration import find_functions, mark_of, method
+from rpc.working.methods import MethodOptions, Methods
+from rpc.working.registration import find_functions, mark_of, method
 
 prefixes = pytest.mark.parametrize("prefix", ["", "shop."])
 

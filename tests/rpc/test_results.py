@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import rpc
-from rpc.results import SharedResults
+from rpc.working.results import SharedResults
 from tests.rpc.processes import Process
 
 

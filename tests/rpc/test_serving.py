@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from broker.stomp import Frame, Parser
 from rpc.address import parse_address
 from rpc.errors import ErrorReply, Forbidden, RemoteTimeout
-from rpc.job import Job
 from rpc.link import Link
-from rpc.methods import Methods
-from rpc.results import MemoryResults, Results
-from rpc.serving import GIVEN_UP, GOODBYE, QUEUE, SERVING, TOPIC, Serving, ServingOptions
+from rpc.working.job import Job
+from rpc.working.methods import Methods
+from rpc.working.results import MemoryResults, Results
+from rpc.working.serving import GIVEN_UP, GOODBYE, QUEUE, SERVING, TOPIC, Serving, ServingOptions
 
 WALL = 1_800_000_000.0  # when every story begins, in seconds since 1970
 

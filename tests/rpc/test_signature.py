@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from rpc.codec import CODECS, Codec
 from rpc.errors import InvalidParams
-from rpc.signature import Signature, unwrap
+from rpc.working.signature import Signature, unwrap
 
 both = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from rpc.batch import Pipeline
-from rpc.engine import Engine
+from rpc.calling.batch import Pipeline
+from rpc.calling.engine import Engine
+from rpc.calling.items import END, Items
 from rpc.errors import RpcError
-from rpc.items import END, Items
 
 
 class Source(Protocol):

@@ -18,13 +18,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, Unpack, overload
 
-from rpc.asked import ABSENT, DEFAULTS, OWN, Asked, Method, Request
 from rpc.codec import JSON, Codec
-from rpc.describing import describe
 from rpc.errors import ErrorReply, InvalidParams, InvalidRequest, MethodNotFound, ParseError
 from rpc.message import MOST_IN_BATCH
-from rpc.registration import MethodOptions, Options, find_functions, mark_of
-from rpc.signature import unwrap
+from rpc.working.asked import ABSENT, DEFAULTS, OWN, Asked, Method, Request
+from rpc.working.describing import describe
+from rpc.working.registration import MethodOptions, Options, find_functions, mark_of
+from rpc.working.signature import unwrap
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Thing = TypeVar("Thing")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rpc.calls import Call
+from rpc.calling.calls import Call
+from rpc.calling.options import OnLoss
 from rpc.codec import Codec
 from rpc.errors import RpcError
-from rpc.options import OnLoss
 
 
 class Answer:

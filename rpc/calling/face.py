@@ -6,8 +6,8 @@ import copy
 from dataclasses import replace
 from typing import Any, Self, Unpack
 
-from rpc.options import CallOptions, Changes, Unset
-from rpc.proxy import Proxy
+from rpc.calling.options import CallOptions, Changes, Unset
+from rpc.calling.proxy import Proxy
 
 MOST_TIMEOUTS = 64  # different ones that are remembered
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar, overload
 
+from rpc.calling.options import OnLoss
 from rpc.codec import JSON, Codec
 from rpc.errors import BrokerRefused, Cancelled, ConnectionLost, RpcError, Timeout
-from rpc.options import OnLoss
 
 
 class Call:

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from rpc.calls import Call
+from rpc.calling.calls import Call
+from rpc.calling.options import OnLoss
 from rpc.codec import Codec
 from rpc.errors import ErrorReply, RpcError
 from rpc.message import MOST_IN_BATCH
-from rpc.options import OnLoss
 
 
 class Batch(Call):

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from rpc.calls import Call
+from rpc.calling.calls import Call
+from rpc.calling.options import OnLoss
 from rpc.codec import Codec
 from rpc.errors import RpcError, StreamBroken, Timeout
-from rpc.options import OnLoss
 
 
 class End:

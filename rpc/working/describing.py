@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from rpc.asked import Method
+from rpc.working.asked import Method
 
 _STARS: dict[Any, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
 _STREAMS = tuple(

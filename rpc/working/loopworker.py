@@ -1,7 +1,7 @@
 """A worker on an event loop, whoever's: each request is a coroutine.
 
 The faces for asyncio and Twisted differ in how a coroutine is begun and stopped, how one waits, and where
-blocking functions run: that is their `WorkerHost`. What is said about a request is `rpc.serving`'s. Pure.
+blocking functions run: that is their `WorkerHost`. What is said about a request is `rpc.working.serving`'s. Pure.
 
 A life: `start` connects and subscribes, again and again; `drain` takes nothing new, waits for what runs,
 and says goodbye; then `WorkerHost.over` is called.
@@ -21,11 +21,11 @@ from broker.stomp import Frame
 from rpc.address import Address
 from rpc.context import CURRENT, Context
 from rpc.errors import BrokerRefused, ConnectionLost
-from rpc.job import Job
 from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
-from rpc.methods import Asked
-from rpc.serving import GOODBYE, LOOK, SERVING, Serving
+from rpc.working.job import Job
+from rpc.working.methods import Asked
+from rpc.working.serving import GOODBYE, LOOK, SERVING, Serving
 
 log = logging.getLogger("rpc")
 

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from broker.stomp import Frame
 from rpc.address import Address
-from rpc.caller import Caller, ClientStats
-from rpc.calls import C, Call, Kind
+from rpc.calling.caller import Caller, ClientStats
+from rpc.calling.calls import C, Call, Kind
+from rpc.calling.items import Items
+from rpc.calling.options import CallOptions
 from rpc.errors import ConnectionLost
-from rpc.items import Items
 from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
-from rpc.options import CallOptions
 
 TICK = 0.01  # seconds by which a deadline may be missed
 NOWHERE = 1 << 62  # the place of a call that was not written

@@ -21,9 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.stomp import Frame
-from rpc.asked import ABSENT
 from rpc.codec import codec_for, codec_named
-from rpc.describing import describe
 from rpc.errors import (
     ErrorReply,
     InvalidRequest,
@@ -32,11 +30,13 @@ from rpc.errors import (
     RemoteTimeout,
     is_reply,
 )
-from rpc.job import Job
 from rpc.link import Link
 from rpc.message import request_queue, service_topic
-from rpc.methods import Asked, Methods
-from rpc.results import MemoryResults, Results, SharedResults
+from rpc.working.asked import ABSENT
+from rpc.working.describing import describe
+from rpc.working.job import Job
+from rpc.working.methods import Asked, Methods
+from rpc.working.results import MemoryResults, Results, SharedResults
 
 log = logging.getLogger("rpc")
 

@@ -1,7 +1,7 @@
 """A request that a worker has taken in, and the frames that answer it.
 
-Pure. What is asked is `rpc.methods`' business, who runs it the face's, and in which order things are said
-`rpc.serving`'s.
+Pure. What is asked is `rpc.working.methods`' business, who runs it the face's, and in which order things are said
+`rpc.working.serving`'s.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from broker.stomp import Frame
 from broker.stomp.frame import header_lines
-from rpc.asked import ABSENT
 from rpc.codec import Codec
 from rpc.link import Link
 from rpc.message import deadline_of
-from rpc.methods import Request
+from rpc.working.asked import ABSENT
+from rpc.working.methods import Request
 
 #: Headers of a request that its replies repeat.
 COPIED = ("correlation-id", "expires", "persistent")

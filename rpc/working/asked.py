@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from rpc.codec import Codec
 from rpc.errors import ErrorReply, Overloaded, RemoteError, is_reply
-from rpc.registration import MethodOptions
-from rpc.signature import Signature, unwrap
+from rpc.working.registration import MethodOptions
+from rpc.working.signature import Signature, unwrap
 
 OWN = "rpc."  # begins the names that are not for functions of the user's (JSON-RPC 2.0, section 8)
 ABSENT: Final = object()  # an id that is not there, which differs from an id that is null

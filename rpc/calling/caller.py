@@ -23,16 +23,16 @@ from typing import Any
 
 from broker.stomp import Frame
 from broker.stomp.frame import header_lines
-from rpc.batch import Batch
-from rpc.broadcast import Broadcast
-from rpc.calls import C, Call, Calls, Kind, Notification
+from rpc.calling.batch import Batch
+from rpc.calling.broadcast import Broadcast
+from rpc.calling.calls import C, Call, Calls, Kind, Notification
+from rpc.calling.items import Items
+from rpc.calling.options import VERSION, CallOptions, OnLoss, head_name
 from rpc.codec import CODECS, JSON, Codec
 from rpc.context import CURRENT, TRACE, trace_headers
 from rpc.errors import RpcError, ServiceUnavailable
-from rpc.items import Items
 from rpc.link import Link
 from rpc.message import reply_queue, request_headers, request_queue, service_topic
-from rpc.options import VERSION, CallOptions, OnLoss, head_name
 
 IDEMPOTENCY_KEY = "idempotency-key"
 CALL = Kind(Call, "queue")
