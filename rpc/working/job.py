@@ -134,7 +134,9 @@ class Job:
                 lines[name] = headers[name]
         if more:
             lines |= more
-        head = header_lines(lines.items(), version, self.frame.plain)
+        # A worker's name, which replies to everyone's calls have, may need escapes.
+        plain = self.frame.plain and not self.everyone
+        head = header_lines(lines.items(), version, plain)
         return b"SEND\n%bcontent-length:%d\n\n%b\0\n" % (head, len(body), body)
 
 

@@ -281,3 +281,12 @@ def is_open_to(port: int) -> bool:
     peer = f"0100007F:{port:04X}"
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return any(fields[2] == peer and fields[9] != "0" for fields in lines)
+
+
+def test_a_worker_may_have_any_name(broker_url: str) -> None:
+    service, name = f"hostile-{uuid.uuid4().hex[:8]}", "a\\n\nb:c"
+    with (
+        WorkerProcess(broker_url, service, "", options=f"name={name!r}"),
+        rpc.Client(broker_url, service) as client,
+    ):
+        assert [answer.worker for answer in client.broadcast("rpc.ping", first=1)] == [name]
