@@ -16,10 +16,11 @@ from rpc.address import parse_address
 from rpc.context import Context
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.message import request_queue
+from rpc.working.limits import DELIVERIES, ServingOptions
 from rpc.working.methods import Methods
 from rpc.working.registration import Options
 from rpc.working.results import MemoryResults, Results
-from rpc.working.serving import DELIVERIES, Serving, ServingOptions
+from rpc.working.serving import Serving
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: True while a program is imported for its worker, which is not to be run by the program itself.

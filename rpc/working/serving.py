@@ -15,16 +15,13 @@ Not locked: a face that has threads holds its own lock around each verb.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from broker.stomp import Frame
-from rpc.codec import codec_for, codec_named
+from rpc.codec import codec_for
 from rpc.errors import (
     ErrorReply,
-    InvalidRequest,
     Overloaded,
     RemoteError,
     RemoteTimeout,
@@ -32,68 +29,24 @@ from rpc.errors import (
 )
 from rpc.link import Link
 from rpc.message import request_queue, service_topic
-from rpc.working.asked import ABSENT
 from rpc.working.describing import describe
 from rpc.working.job import Job
+from rpc.working.limits import ServingOptions
 from rpc.working.methods import Asked, Methods
-from rpc.working.results import MemoryResults, Results, SharedResults
-
-log = logging.getLogger("rpc")
+from rpc.working.once import Once, readdressed
+from rpc.working.results import MemoryResults, Results
+from rpc.working.slots import Slots
+from rpc.working.tally import Tallies
 
 QUEUE, TOPIC = "calls", "all"  # ids of our subscriptions
 SERVING = "serving"  # the receipt that tells that calls reach us
 ACKNOWLEDGED = "acknowledged-"  # begins those that tell that a call will not come again
 GOODBYE = "goodbye"  # and the one that tells that all we said was heard
-SHED = 32  # calls beyond those that may wait that are taken in, to be refused at once
 GIVEN_UP = 10_000  # calls that were cancelled before they came, that are remembered
 LONGEST = 1000  # characters of their ids
 LOOK = 0.1  # seconds between two looks for the end of what runs in another process
 DOUBLINGS = 20  # of the pause between tries; by then it is days
-DELIVERIES = 5  # how often a call is handed out before it is suspected of killing workers
 NONE: dict[str, str] = {}
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the calls of one method, or of all."""
-
-    calls: int = 0  # that are done
-    seconds: float = 0.0  # spent in functions
-    errors: dict[int, int] = field(default_factory=dict)  # JSON-RPC code -> how often
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as `rpc.stats` tells it."""
-        errors = {str(code): count for code, count in self.errors.items()}
-        return {"calls": self.calls, "seconds": round(self.seconds, 6), "errors": errors}
-
-
-@dataclass(frozen=True, slots=True)
-class ServingOptions:
-    """How a worker serves. Raises `ValueError` for what makes no sense."""
-
-    concurrency: int = 8  # calls that run at once, and that are taken from the queue ahead
-    backlog: int | None = None  # calls that may wait here before others are told `Overloaded`
-    max_deliveries: int = DELIVERIES  # before a call is a dead letter, and its caller told so
-    tracebacks: bool = False  # callers get the traceback of what a function raised
-    doc: str = ""  # what the service is for, for `rpc.describe`
-
-    def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ValueError(f"concurrency is a number of calls from 1 on, not {self.concurrency}")
-        if self.backlog is not None and self.backlog < 0:
-            raise ValueError(f"backlog is a number of calls from 0 on, or None: {self.backlog}")
-        if self.max_deliveries < 1:
-            raise ValueError(f"max_deliveries is a number from 1 on, not {self.max_deliveries}")
-
-    @property
-    def most(self) -> int | None:
-        """Calls that may be here at once; None: as many as the broker gives."""
-        return None if self.backlog is None else self.concurrency + self.backlog
-
-    @property
-    def prefetch(self) -> int:
-        """Calls that the broker may hand out ahead."""
-        return self.concurrency if self.most is None else self.most + SHED
 
 
 class Serving:
@@ -117,8 +70,7 @@ class Serving:
         self.link: Link | None = None  # the connection that there is now
         self._methods = methods
         self._options = options
-        self._results = results
-        self._shared = results if isinstance(results, SharedResults) else None
+        self._once = Once(service, name, results)
         self._wall = wall
         self._started = wall()
         self._running: dict[Job, None] = {}
@@ -134,9 +86,8 @@ class Serving:
         self._unacknowledged: dict[str, Job] = {}  # receipt → what is run when it comes
         self._held: list[bytes] = []  # acknowledgements held back while stopping
         self._elsewhere: dict[Job, None] = {}  # what another process runs: its result will be ours
-        self._slots: dict[str, int] = {}  # running calls of methods that may not run as they like
-        self._crowd: list[Job] = []  # calls that wait for such a slot
-        self._tallies: dict[str, Tally] = {}  # by method; "" for batches
+        self._slots = Slots()
+        self._tallies = Tallies()
         for name_, own in (
             ("ping", self._ping),
             ("describe", self._describe),
@@ -170,7 +121,7 @@ class Serving:
         self._held.clear()
         for job in self._unacknowledged.values():  # whether it comes again nobody knows
             self._forget(job)
-            self._release(job)
+            self._once.release(job)
         self._unacknowledged.clear()
         self._leave_elsewhere()
 
@@ -215,6 +166,14 @@ class Serving:
                 self._enter(job, jobs, out)
         return jobs, b"".join(out)
 
+    def _remembered(self, job: Job, key: str) -> bytes | None:
+        """Return what is said about a job that was done before; None if it was not."""
+        try:
+            is_done, body = self._once.remembered(job, key)
+        except ErrorReply as error:
+            return self._refuse(job, error)
+        return self._close(job, body) if is_done else None
+
     def _answer_at_once(self, job: Job) -> bytes:
         """Return the answer to a request that asks for nothing of the user's, unless no worker can give it."""
         if job.attempt > self._options.max_deliveries:
@@ -238,7 +197,7 @@ class Serving:
             self._by_origin[job.origin] = job
         if job.key is not None:
             self._by_key[job.key] = job
-            if not self._claim(job):
+            if not self._once.claim(job):
                 self._elsewhere[job] = None
                 return
         self._begin_with(job, jobs, out)
@@ -246,7 +205,7 @@ class Serving:
     def _begin_with(self, job: Job, jobs: list[Job], out: list[bytes]) -> None:
         if job.is_first_acknowledged:
             out.append(self._acknowledge_first(job))
-        elif self._is_admitted(job):
+        elif self._slots.take(job):
             jobs.append(job)
 
     def _acknowledge_first(self, job: Job) -> bytes:
@@ -262,7 +221,7 @@ class Serving:
         if job is None:
             return None
         job.settled = True
-        return job if self._is_admitted(job) else None
+        return job if self._slots.take(job) else None
 
     def _stop_at_the_door(self, job: Job) -> bytes | None:
         """Return what is said about a job that will not be run, which may be nothing yet; else None."""
@@ -276,7 +235,7 @@ class Serving:
             if body is not None:
                 return self._close(job, body)
             twin = self._by_origin.get(origin)
-        key = self._key_of(job) if options.idempotent else None
+        key = self._once.key_of(job)
         if twin is None and key is not None:
             twin = self._by_key.get(key)
             if twin is None and (data := self._remembered(job, key)) is not None:
@@ -308,69 +267,7 @@ class Serving:
                 twin.deadline += max(0.0, last - first)
         return b""
 
-    # What is run once.
-
-    def _key_of(self, job: Job) -> str | None:
-        """Return under what an idempotent method's result is kept; None if it is not.
-
-        A key is its caller's: what one user may not call is not told to him because another called it.
-        """
-        headers = job.frame.headers
-        key = headers.get("idempotency-key")
-        if job.credit is not None:  # the items are gone when they are sent
-            return None
-        if key is None or key == job.call_id:
-            key = job.origin
-        if key is None:
-            return None
-        here = self.name if job.everyone else ""  # each worker is to do it
-        return "\0".join((self.service, job.name, headers.get("JMSXUserID", ""), here, key))
-
-    def _remembered(self, job: Job, key: str) -> bytes | None:
-        """Return what is said about a job that was done before; None if it was not."""
-        try:
-            kept = self._results.get(key)
-        except Exception as error:
-            log.exception("Results of earlier calls cannot be read")
-            return self._refuse(
-                job, ErrorReply(f"Whether it was run before cannot be told: {error}")
-            )
-        if kept is None:
-            return None
-        name, _, body = kept.partition(b"\n")
-        return self._close(job, _readdressed(job, name.decode(), body))
-
-    def _keep(self, job: Job, body: bytes | None) -> None:
-        if job.key is None:
-            return
-        if body is None:  # a notification: who asks later is told that it is done
-            body = (
-                job.codec.batch(()) if job.request.is_batch else job.codec.result_body(None, None)
-            )
-        try:
-            self._results.put(job.key, b"%b\n%b" % (job.codec.name.encode(), body))
-            job.claimed = False
-        except Exception:  # it is done all the same
-            log.exception("The result of an idempotent call cannot be kept")
-
-    def _claim(self, job: Job) -> bool:
-        """Tell whether no other process runs what has this job's key."""
-        if self._shared is None or job.key is None:
-            return True
-        try:
-            job.claimed = self._shared.claim(job.key)
-        except Exception:
-            log.exception("Whether another process runs a call cannot be told")
-            return False  # until it can, or nobody waits any more
-        return job.claimed
-
-    def _release(self, job: Job) -> None:
-        if job.claimed and self._shared is not None and job.key is not None:
-            job.claimed = False
-            try:
-                self._shared.release(job.key)
-            except Exception:
-                log.exception("Other processes cannot be told that a call has ended")
+    # What another process runs.
 
     @property
     def is_looking(self) -> bool:
@@ -389,7 +286,7 @@ class Serving:
                 out.append(data)
                 for twin in job.twins:
                     self._enter(twin, jobs, out)
-            elif self._claim(job):
+            elif self._once.claim(job):
                 self._begin_with(job, jobs, out)
             else:
                 continue
@@ -401,51 +298,9 @@ class Serving:
 
     def _retry_after(self) -> float:
         """Return in how many seconds there is probably room again."""
-        done = self._total()
+        done = self._tallies.total()
         each = done.seconds / done.calls if done.calls else 0.1
         return round(max(0.05, each * self._pending / self._options.concurrency), 3)
-
-    def _is_admitted(self, job: Job) -> bool:
-        """Tell whether a job's method may run once more at the same time; else it waits."""
-        limits = job.request.limits
-        if limits and (
-            not self._has_room(job)
-            or any(not limits.keys().isdisjoint(each.request.limits) for each in self._crowd)
-        ):
-            self._crowd.append(job)
-            return False
-        self._admit(job)
-        return True
-
-    def _has_room(self, job: Job) -> bool:
-        slots = self._slots
-        return all(slots.get(name, 0) < most for name, most in job.request.limits.items())
-
-    def _admit(self, job: Job) -> None:
-        job.admitted = True
-        for name in job.request.limits:
-            self._slots[name] = self._slots.get(name, 0) + 1
-
-    def _next(self, job: Job) -> list[Job]:
-        """Return the jobs that waited for this one to be over."""
-        limits = job.request.limits
-        if not limits or not job.admitted:
-            return []
-        for name in limits:
-            self._slots[name] -= 1
-            if not self._slots[name]:
-                del self._slots[name]
-        waiting, self._crowd = self._crowd, []
-        jobs: list[Job] = []
-        spoken_for: set[str] = set()  # who came first goes first
-        for each in waiting:
-            if spoken_for.isdisjoint(each.request.limits) and self._has_room(each):
-                self._admit(each)
-                jobs.append(each)
-            else:
-                spoken_for.update(each.request.limits)
-                self._crowd.append(each)
-        return jobs
 
     # It is run.
 
@@ -468,8 +323,7 @@ class Serving:
     def failed(self, job: Job, asked: Asked, error: BaseException) -> bytes | None:
         """Return the response that tells of a failure; None if nobody wants it."""
         code = error.code if is_reply(error) else RemoteError.code
-        errors = self._tally(job).errors
-        errors[code] = errors.get(code, 0) + 1
+        self._tallies[job.name].failed(code)
         return asked.failed(error, self._options.tracebacks)
 
     def item(self, job: Job, value: Any) -> bytes:
@@ -495,10 +349,10 @@ class Serving:
         """
         if not self._forget(job):
             return [], b""
-        jobs = self._next(job)
+        jobs = self._slots.leave(job)
         out: list[bytes] = []
         if not responses:
-            self._release(job)
+            self._once.release(job)
             out.append(self._close(job, None))
             wall = self._wall()
             for twin in job.twins:  # its caller may still wait
@@ -507,13 +361,13 @@ class Serving:
                 else:
                     self._enter(twin, jobs, out)
             return jobs, b"".join(out)
-        tally = self._tally(job)
+        tally = self._tallies[job.name]
         tally.calls += len(responses)
         tally.seconds += seconds
         options, dead = job.request.options, False
         if failure is not None and options.retries and not job.settled and job.link.can_give_back:
             if job.attempt <= options.retries and not is_reply(failure):
-                self._release(job)
+                self._once.release(job)
                 delay = options.retry_delay * 2 ** min(job.attempt - 1, DOUBLINGS)
                 out.extend(self._settle(each, retry=delay) for each in (job, *job.twins))
                 return jobs, b"".join(out)
@@ -521,15 +375,15 @@ class Serving:
         body = job.request.reply(responses)
         # Of a batch, which is not tried again, some may be done.
         if failure is None or (job.request.is_batch and not isinstance(failure, RemoteTimeout)):
-            self._keep(job, body)
-        self._release(job)
+            self._once.keep(job, body)
+        self._once.release(job)
         data = self._close(job, body, dead=dead)
         if not job.twins:
             return jobs, data
         out.append(data)
         for twin in job.twins:
             same = twin.origin is not None and twin.origin == job.origin
-            its = body if same else _readdressed(twin, job.codec.name, body)
+            its = body if same else readdressed(twin, job.codec.name, body)
             out.append(self._close(twin, its, dead=dead))
         return jobs, b"".join(out)
 
@@ -638,21 +492,6 @@ class Serving:
             return b""
         return said
 
-    def _tally(self, job: Job) -> Tally:
-        tally = self._tallies.get(job.name)
-        if tally is None:
-            tally = self._tallies[job.name] = Tally()
-        return tally
-
-    def _total(self) -> Tally:
-        total = Tally()
-        for tally in self._tallies.values():
-            total.calls += tally.calls
-            total.seconds += tally.seconds
-            for code, count in tally.errors.items():
-                total.errors[code] = total.errors.get(code, 0) + count
-        return total
-
     # What every worker can be asked.
 
     def _ping(self) -> str:
@@ -677,7 +516,7 @@ class Serving:
             "started": self._started,
             "running": len(self._running),
             "waiting": self._pending - len(self._running),
-            **self._total().as_json(),
+            **self._tallies.total().as_json(),
             "methods": methods,
         }
 
@@ -713,22 +552,3 @@ class Serving:
         job.cancelled = True
         if job.changed is not None:
             job.changed()
-
-
-def _readdressed(job: Job, codec: str, body: bytes | None) -> bytes | None:
-    """Return a reply that was written for another call as a job's own: with its id, and in its codec."""
-    ids = [asked.call_id for asked in job.request.asked if asked.call_id is not ABSENT]
-    if body is None or not ids:
-        return None
-    try:
-        told = codec_named(codec).decode(body)
-        responses = told if isinstance(told, list) else [told]
-        if len(responses) != len(ids) or isinstance(told, list) != job.request.is_batch:
-            wrong = InvalidRequest("Something else was asked under this idempotency-key before")
-            return job.request.reply([asked.failed(wrong) for asked in job.request.asked])
-        for response, call_id in zip(responses, ids, strict=True):
-            response["id"] = call_id
-        return job.codec.encode(told)
-    except (TypeError, ValueError) as error:  # one codec has what the other has not: NaN, for one
-        lost = ErrorReply(f"It was run before, and its result is not {job.codec.title}: {error}")
-        return job.request.reply([asked.failed(lost) for asked in job.request.asked])

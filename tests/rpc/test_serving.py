@@ -17,9 +17,10 @@ from rpc.address import parse_address
 from rpc.errors import ErrorReply, Forbidden, RemoteTimeout
 from rpc.link import Link
 from rpc.working.job import Job
+from rpc.working.limits import ServingOptions
 from rpc.working.methods import Methods
 from rpc.working.results import MemoryResults, Results
-from rpc.working.serving import GIVEN_UP, GOODBYE, QUEUE, SERVING, TOPIC, Serving, ServingOptions
+from rpc.working.serving import GIVEN_UP, GOODBYE, QUEUE, SERVING, TOPIC, Serving
 
 WALL = 1_800_000_000.0  # when every story begins, in seconds since 1970
 
@@ -184,7 +185,8 @@ class Stage:
         assert not serving.busy
         assert serving.next_overdue() is None
         books = ("_running", "_by_origin", "_by_key", "_unacknowledged", "_elsewhere")
-        left = {name: getattr(serving, name) for name in (*books, "_slots", "_crowd", "_unsent")}
+        left = {name: getattr(serving, name) for name in (*books, "_unsent")}
+        left |= vars(serving._slots)
         assert not any(left.values()), left
 
 
@@ -732,7 +734,7 @@ def test_a_call_that_another_process_did_not_finish_is_run(
     said = second.run(job)[1]
     assert said.replies() == [("c1", 1), ("t", 1)]
     second.assert_nothing_is_left()
-    assert not first.serving._results.running  # type: ignore[attr-defined]
+    assert not first.serving._once._results.running  # type: ignore[attr-defined]
 
 
 def test_nobody_waits_for_what_another_process_runs(two: tuple[Stage, Stage]) -> None:
