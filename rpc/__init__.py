@@ -16,12 +16,11 @@ and elsewhere::
 The wire is JSON-RPC 2.0 in plain STOMP frames (`rpc.message` shows them), so either side may be written
 in any language. The rooms, imports point down only:
 
-- `blocking`: the face for threads, `Client` and `Worker`, with its sockets; `aio`, `tx`: the clients for
-  asyncio and Twisted, to be imported by name, over `engine`;
-- `offer`: what all workers share; `loopworker`: a worker on an event loop; `serving`, `job`, `results`: a worker without a socket;
-- `face`: what all clients share; `caller`: a client's calls without a socket; `link`: the STOMP conversation without one;
-- `flow`: what comes in a row, for event loops; `batch`, `broadcast`, `items`: calls with more than one result;
-- `calls`, `options`, `methods` → `asked` · `registration` · `signature`, `describing`, `message`, `codec`, `proxy`, `address`, `backoff`, `errors`: pure.
+- `blocking`, `aio`, `tx`: the faces, `Client` and `Worker` for threads, asyncio and Twisted; the latter two are
+  imported by name. `testing`: all of them in memory, for tests. `offer`, `processes`: what their workers share;
+- `calling`: a client without a socket; `working`: a worker without one;
+- `lifeline`: a connection that is made again, for event loops; `link`: a STOMP conversation without a socket;
+- `message`, `codec`, `context`, `address`, `backoff`, `errors`: what both ends know. Pure.
 """
 
 from rpc.blocking import CallFuture, Client, SqliteResults, Stream, Worker
