@@ -1,8 +1,8 @@
 """A connection on an event loop, whoever's, that is made again when it is lost.
 
 Clients and workers differ in what they say over it: that is the `Speaker`. The faces for asyncio and
-Twisted differ in how bytes move and timers run: that is the `Host`. Bytes of one pass of the loop leave
-together. Pure: time and chance come from the host.
+Twisted differ in how bytes move and timers run: that is the `Host`. What is said in one pass of the loop
+leaves together, unless it is much. Pure: time and chance come from the host.
 
     idle ──connect──> dialling ──opened──> shaking hands ──CONNECTED──> open
       ^                 │ failed             │ lost                      │ lost
@@ -19,6 +19,8 @@ from rpc.address import Address
 from rpc.backoff import backoff
 from rpc.errors import ConnectionLost
 from rpc.link import Link
+
+MOST_HELD = 16  # writes that leave together: broker and peer are to work meanwhile
 
 
 class Timer(Protocol):
@@ -114,11 +116,14 @@ class Lifeline:
             self.connect()
 
     def send(self, data: bytes) -> int:
-        """Let bytes leave with this pass, over the open connection; return their place."""
-        if not self._out:
+        """Let bytes leave with this pass at the latest, over the open connection; return their place."""
+        out, place = self._out, self._written
+        if not out:
             self._host.soon(self.flush)
-        self._out.append(data)
-        return self._written
+        out.append(data)
+        if len(out) >= MOST_HELD:
+            self.flush()
+        return place
 
     def flush(self) -> None:
         """Let what was sent leave now."""

@@ -36,6 +36,14 @@ from rpc.codec import JSON, Codec
 #: Requests in one body: while they are read, and answered, the worker sends no heart-beat.
 MOST_IN_BATCH = 10_000
 
+#: Headers of a request that its replies repeat.
+COPIED = ("correlation-id", "expires", "persistent")
+#: What a stream's items repeat: its `expires` is the moment by which it must begin.
+COPIED_IN_STREAM = ("correlation-id", "persistent")
+
+#: Items of a stream that may be under way: they are nowhere but in buffers.
+MOST_CREDIT = 10_000
+
 #: A service's name becomes part of a queue's name; these need no escape in any version of STOMP.
 SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -86,7 +94,9 @@ def request_headers(
     return headers | {"persistent": "true" if durable else "false"}
 
 
-def reply_headers(request: dict[str, str], codec: Codec = JSON) -> dict[str, str] | None:
+def reply_headers(
+    request: Mapping[str, str], codec: Codec = JSON, *, in_stream: bool = False
+) -> dict[str, str] | None:
     """Return the headers of the reply to a request with these headers; None if none is wanted.
 
     `codec` is the one that the reply is written in.
@@ -95,7 +105,7 @@ def reply_headers(request: dict[str, str], codec: Codec = JSON) -> dict[str, str
     if not reply_to:
         return None
     headers = {"destination": reply_to, "content-type": codec.content_type}
-    for name in ("correlation-id", "expires", "persistent"):
+    for name in COPIED_IN_STREAM if in_stream else COPIED:
         if name in request:
             headers[name] = request[name]
     return headers
@@ -107,9 +117,3 @@ def deadline_of(request: Mapping[str, str]) -> float | None:
     if not (expires.isascii() and expires.isdigit() and len(expires) <= 18):
         return None
     return int(expires) / 1000 or None
-
-
-def has_expired(request: Mapping[str, str], now: float) -> bool:
-    """Tell whether a request's deadline has passed at `now` (seconds since 1970)."""
-    deadline = deadline_of(request)
-    return deadline is not None and deadline <= now

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from broker.admin.errand import Errand, durable, turn
@@ -24,8 +23,10 @@ from broker.tail import END, read_headers
 from broker.watch.author import COST, MOST_WAITING, Author
 from rpc.codec import Codec, codec_for
 from rpc.errors import ErrorReply, Forbidden, InvalidRequest, Overloaded
+from rpc.message import COPIED
 from rpc.working.describing import describe
 from rpc.working.methods import Asked, Methods, Request
+from rpc.working.tally import Tallies
 
 SERVICE = "broker"
 MOST = 1024 * 1024  # bytes of a request
@@ -43,28 +44,6 @@ CHANGES = frozenset(
 )
 #: Methods that everybody may call.
 OPEN = frozenset(("rpc.ping", "rpc.describe"))
-COPIED = ("correlation-id", "expires", "persistent")  # from a request into its reply
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was done so far."""
-
-    calls: int = 0
-    seconds: float = 0.0
-    errors: dict[str, int] = field(default_factory=dict)  # code → how often
-
-    def add(self, seconds: float, failure: ErrorReply | None) -> None:
-        """Count one more."""
-        self.calls += 1
-        self.seconds += seconds
-        if failure is not None:
-            code = str(failure.code)
-            self.errors[code] = self.errors.get(code, 0) + 1
-
-    def show(self) -> dict[str, Any]:
-        """Return it as an object of JSON."""
-        return {"calls": self.calls, "errors": self.errors, "seconds": round(self.seconds, 6)}
 
 
 class Office:
@@ -78,8 +57,7 @@ class Office:
         self._administrators = frozenset(filter(None, (login.strip() for login in logins)))
         self._size = 0  # bytes of the requests that are being served
         self._by_id: dict[str, Errand] = {}  # of those, by correlation-id
-        self._tally = Tally()
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies()  # by method; "" for what was no request of one
         self._described: list[dict[str, Any]] = []  # once it was asked for
         self._methods = Methods()
         for methods in (Inspection(house), Shelves(house), Upkeep(house)):
@@ -112,7 +90,7 @@ class Office:
 
     def _refuse(self, wanted: Mapping[str, str], codec: Codec, error: ErrorReply) -> None:
         """Refuse a request unread."""
-        self._tally.add(0.0, error)
+        self._count("", 0.0, error)
         self._reply(wanted, codec, codec.error_body(None, error))
 
     async def _serve(
@@ -143,7 +121,7 @@ class Office:
     def _refuse_more(self, asked: Asked) -> bytes | None:
         """Refuse what would make the answer to a batch longer still: a few bytes can ask for very many."""
         error = Overloaded("The answers to this batch are too long: ask for less at once")
-        self._tally.add(0.0, error)
+        self._count("", 0.0, error)
         return asked.failed(error)
 
     def _answer(
@@ -178,9 +156,14 @@ class Office:
             except Exception as error:
                 failure = ErrorReply("The broker failed; its log says more")
                 failures.append(error)
-        for tally in (self._tally, self._tallies.setdefault(name, Tally())):
-            tally.add(elapsed() - began, failure)
+        self._count(name, elapsed() - began, failure)
         return asked.succeeded(result) if failure is None else asked.failed(failure)
+
+    def _count(self, name: str, seconds: float, failure: ErrorReply | None) -> None:
+        tally = self._tallies[name]
+        tally.done(1, seconds)
+        if failure is not None:
+            tally.failed(failure.code)
 
     def _reply(self, wanted: Mapping[str, str], codec: Codec, body: bytes) -> None:
         """Send an answer to whoever wants one, if it is still in time."""
@@ -220,8 +203,8 @@ class Office:
             "worker": self._house.presence.name,
             "started": self._house.started / 1000,
             "running": len(self._by_id),
-            **self._tally.show(),
-            "methods": {name: tally.show() for name, tally in self._tallies.items() if name},
+            **self._tallies.total().as_json(),
+            "methods": {name: tally.as_json() for name, tally in self._tallies.items() if name},
         }
 
     def _cancel(self, id: str) -> None:

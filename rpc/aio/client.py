@@ -5,30 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
 from rpc.address import Address, parse_address
 from rpc.aio.host import LoopHost
-from rpc.calling.batch import Batches, Pipeline
 from rpc.calling.broadcast import Answer
 from rpc.calling.caller import (
     CALL,
     NOTIFICATION,
     Caller,
-    ClientStats,
-    batch_of,
     broadcast,
     encode_params,
-    stream,
 )
 from rpc.calling.calls import Call, Kind
 from rpc.calling.engine import Engine
-from rpc.calling.face import Face
-from rpc.calling.flow import Stream, results
 from rpc.calling.items import Items
+from rpc.calling.loopface import LoopFace
 from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
@@ -107,12 +102,14 @@ class Line(LoopHost):
                     future.set_exception(error)
 
 
-class Client(Face):
+class Client(LoopFace):
     """Calls the functions of one service. Any number of tasks may use one client at once.
 
     It connects at the first call, and again after the connection was lost. One connection and one reply
     queue serve all calls.
     """
+
+    _line: Callable[[], Line]
 
     def __init__(
         self,
@@ -158,25 +155,6 @@ class Client(Face):
         params = encode_params(args, kwargs, options.coder)
         await self._line().submit(method, params, options, NOTIFICATION)
 
-    def map(
-        self,
-        method: str,
-        /,
-        *iterables: Iterable[Any],
-        batch: int = 100,
-        ahead: int = 4,
-        return_errors: bool = False,
-        timeout: float | Unset | None = UNSET,
-    ) -> AsyncGenerator[Any, None]:
-        """As `rpc.Client.map`, for `async for`; the iterables themselves are ordinary ones."""
-        line, options = self._line(), self._with(timeout)
-        pipeline = Pipeline(
-            Batches(options.coder, method, iterables, batch),
-            lambda body, count: line.submit(method, body, options, batch_of(count)),
-            ahead,
-        )
-        return results(pipeline, line.drop, return_errors=return_errors)
-
     async def broadcast(
         self,
         method: str,
@@ -192,25 +170,9 @@ class Client(Face):
         answers: list[Answer] = await self._line().submit(method, params, options, kind)
         return answers
 
-    def stream(
-        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
-    ) -> Stream:
-        """Call a function that yields its result item by item; as `rpc.Client.stream`, for `async for`.
-
-        `async with client.stream(...) as items:` lets the worker stop in any case. Cancelled while it
-        waits for an item, the stream is over.
-        """
-        line, options = self._line(), self._with(timeout)
-        params = encode_params(args, kwargs, options.coder)
-        return Stream(line, line.engine.begin(method, params, options, stream(options)))
-
     async def connect(self) -> None:
         """Connect now instead of at the first call. Raises `ConnectionLost` or `BrokerRefused`."""
         await self._line().connect()
-
-    def stats(self) -> ClientStats:
-        """Return the counters as they are now."""
-        return self._line().engine.stats()
 
     async def close(self) -> None:
         """Disconnect. Pending calls, and later ones, end with `ConnectionLost`."""

@@ -30,13 +30,12 @@ from rpc.errors import BrokerRefused, ConnectionLost
 from rpc.link import refusal
 from rpc.offer import Offer, WorkerOptions
 from rpc.working.job import Job
+from rpc.working.limits import FAREWELL, STREAM_PATIENCE
 from rpc.working.methods import Asked
 from rpc.working.serving import GOODBYE, LOOK, SERVING
 
 log = logging.getLogger("rpc")
 
-FAREWELL = 5.0  # seconds a worker waits for the broker to confirm its last acknowledgements
-STREAM_PATIENCE = 300.0  # seconds a stream waits for credit before it is given up
 FOREVER = float("inf")
 
 

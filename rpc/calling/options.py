@@ -12,6 +12,7 @@ from typing import Literal, TypedDict
 
 from broker.stomp.frame import header_lines
 from rpc.codec import Codec, codec_named
+from rpc.message import MOST_CREDIT
 
 TIMEOUT = 30.0  # seconds a call waits for its reply; a call that waits for ever is a bug that hides
 #: Seconds in which the answers to a broadcast are gathered. How many there will be nobody knows, so every
@@ -99,8 +100,8 @@ class CallOptions:
             raise ValueError(f"no_worker is wait or fail, not {self.no_worker!r}")
         if self.priority is not None and self.priority not in range(10):
             raise ValueError(f"A priority is 0 to 9, not {self.priority!r}")
-        if self.credit < 1:
-            raise ValueError(f"A credit is a positive number of items, not {self.credit}")
+        if not 1 <= self.credit <= MOST_CREDIT:
+            raise ValueError(f"A credit is 1 to {MOST_CREDIT} items, not {self.credit}")
         if taken := sorted(RESERVED & self.headers.keys()):
             raise ValueError(f"The header {taken[0]} is the call's own")
         lines = header_lines(self.headers.items(), VERSION) if self.headers else b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, cast
 
@@ -11,23 +11,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from rpc.address import Address, parse_address
-from rpc.calling.batch import Batches, Pipeline
 from rpc.calling.broadcast import Answer
 from rpc.calling.caller import (
     CALL,
     NOTIFICATION,
     Caller,
-    ClientStats,
-    batch_of,
     broadcast,
     encode_params,
-    stream,
 )
 from rpc.calling.calls import Call, Kind
 from rpc.calling.engine import Engine
-from rpc.calling.face import Face
-from rpc.calling.flow import Stream, results
 from rpc.calling.items import Items
+from rpc.calling.loopface import LoopFace
 from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
@@ -116,12 +111,14 @@ class Line(ReactorHost):
                 deferred.callback(result)
 
 
-class Client(Face):
+class Client(LoopFace):
     """Calls the functions of one service, in the reactor's thread.
 
     It connects at the first call, and again after the connection was lost. One connection and one reply
     queue serve all calls.
     """
+
+    _line: Callable[[], Line]
 
     def __init__(
         self,
@@ -172,25 +169,6 @@ class Client(Face):
         params = encode_params(args, kwargs, options.coder)
         return self._line().submit(method, params, options, NOTIFICATION)
 
-    def map(
-        self,
-        method: str,
-        /,
-        *iterables: Iterable[Any],
-        batch: int = 100,
-        ahead: int = 4,
-        return_errors: bool = False,
-        timeout: float | Unset | None = UNSET,
-    ) -> AsyncGenerator[Any, None]:
-        """As `rpc.Client.map`, for `async for`; the iterables themselves are ordinary ones. In a coroutine that `Deferred.fromCoroutine` runs."""
-        line, options = self._line(), self._with(timeout)
-        pipeline = Pipeline(
-            Batches(options.coder, method, iterables, batch),
-            lambda body, count: line.submit(method, body, options, batch_of(count)),
-            ahead,
-        )
-        return results(pipeline, line.drop, return_errors=return_errors)
-
     def broadcast(
         self,
         method: str,
@@ -205,25 +183,9 @@ class Client(Face):
         params = encode_params(args, kwargs, options.coder)
         return self._line().submit(method, params, options, kind)
 
-    def stream(
-        self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any
-    ) -> Stream:
-        """Call a function that yields its result item by item; as `rpc.Client.stream`, for `async for`. In a coroutine that `Deferred.fromCoroutine` runs.
-
-        `async with client.stream(...) as items:` lets the worker stop in any case. Cancelled while it
-        waits for an item, the stream is over.
-        """
-        line, options = self._line(), self._with(timeout)
-        params = encode_params(args, kwargs, options.coder)
-        return Stream(line, line.engine.begin(method, params, options, stream(options)))
-
     def connect(self) -> Deferred[None]:
         """Connect now instead of at the first call. Fails with `ConnectionLost` or `BrokerRefused`."""
         return self._line().connect()
-
-    def stats(self) -> ClientStats:
-        """Return the counters as they are now."""
-        return self._line().engine.stats()
 
     def close(self) -> Deferred[None]:
         """Disconnect. Pending calls, and later ones, end with `ConnectionLost`."""

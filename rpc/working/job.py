@@ -12,14 +12,9 @@ from broker.stomp import Frame
 from broker.stomp.frame import header_lines
 from rpc.codec import Codec
 from rpc.link import Link
-from rpc.message import deadline_of
+from rpc.message import MOST_CREDIT, deadline_of, reply_headers
 from rpc.working.asked import ABSENT
 from rpc.working.methods import Request
-
-#: Headers of a request that its replies repeat.
-COPIED = ("correlation-id", "expires", "persistent")
-#: What a stream's items repeat: its `expires` is the moment by which it must begin.
-COPIED_IN_STREAM = ("correlation-id", "persistent")
 
 
 class Job:
@@ -66,12 +61,10 @@ class Job:
         #: Who asked, and as what: the same call, come again, has the same. Others may count from 1 on, too.
         self.origin = f"{reply_to}\0{call_id}" if call_id and reply_to else None
         self.expires = deadline_of(headers)  # when its caller gives up, in seconds since 1970
-        #: Items of the stream that may be sent; None: no stream. What a batch yields would be nobody's.
-        self.credit = (
-            _number(headers["stream-credit"])
-            if "stream-credit" in headers and not request.is_batch
-            else None
-        )
+        self.credit: int | None = None  # items of the stream that may be sent; None: no stream
+        if "stream-credit" in headers and not request.is_batch:  # of a batch they would be nobody's
+            told = _number(headers["stream-credit"])
+            self.credit = None if told is None else min(told, MOST_CREDIT)
         self.key: str | None = None  # for the results of what is idempotent
         self.claimed = False  # no other process runs what has this key
         self.admitted = False  # its methods may run once more
@@ -124,14 +117,11 @@ class Job:
 
     def reply(self, version: str, body: bytes | None, more: Mapping[str, str]) -> bytes:
         """Return the SEND of a reply, if one is wanted. `more`: headers of this one reply."""
-        headers = self.headers
-        reply_to = headers.get("reply-to")
-        if body is None or not reply_to:
+        if body is None:
             return b""
-        lines = {"destination": reply_to, "content-type": self.codec.content_type}
-        for name in COPIED if self.credit is None else COPIED_IN_STREAM:
-            if name in headers:
-                lines[name] = headers[name]
+        lines = reply_headers(self.headers, self.codec, in_stream=self.credit is not None)
+        if lines is None:
+            return b""
         if more:
             lines |= more
         # A worker's name, which replies to everyone's calls have, may need escapes.

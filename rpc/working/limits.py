@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FAREWELL = 5.0  # seconds a worker waits for the broker to confirm its last acknowledgements
+STREAM_PATIENCE = 300.0  # seconds a stream waits for credit before it is given up
 SHED = 32  # calls beyond those that may wait that are taken in, to be refused at once
 DELIVERIES = 5  # how often a call is handed out before it is suspected of killing workers
 

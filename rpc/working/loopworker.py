@@ -24,13 +24,12 @@ from rpc.errors import BrokerRefused, ConnectionLost
 from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
 from rpc.working.job import Job
+from rpc.working.limits import FAREWELL, STREAM_PATIENCE
 from rpc.working.methods import Asked
 from rpc.working.serving import GOODBYE, LOOK, SERVING, Serving
 
 log = logging.getLogger("rpc")
 
-FAREWELL = 5.0  # seconds to wait for the broker's last word
-STREAM_PATIENCE = 300.0  # seconds a stream waits for credit before it is given up
 
 TURN = 0.05  # seconds one request may have the loop for what does not wait
 

@@ -28,7 +28,7 @@ from rpc.errors import (
     is_reply,
 )
 from rpc.link import Link
-from rpc.message import request_queue, service_topic
+from rpc.message import MOST_CREDIT, request_queue, service_topic
 from rpc.working.describing import describe
 from rpc.working.job import Job
 from rpc.working.limits import ServingOptions
@@ -361,9 +361,7 @@ class Serving:
                 else:
                     self._enter(twin, jobs, out)
             return jobs, b"".join(out)
-        tally = self._tallies[job.name]
-        tally.calls += len(responses)
-        tally.seconds += seconds
+        self._tallies[job.name].done(len(responses), seconds)
         options, dead = job.request.options, False
         if failure is not None and options.retries and not job.settled and job.link.can_give_back:
             if job.attempt <= options.retries and not is_reply(failure):
@@ -537,7 +535,7 @@ class Serving:
         """So many more items of a stream are wanted."""
         for job, each in self._named(id):
             if job is each and job.credit is not None and credit > 0:
-                job.credit += credit
+                job.credit = min(job.credit + credit, MOST_CREDIT)
                 if job.changed is not None:
                     job.changed()
 

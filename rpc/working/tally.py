@@ -14,6 +14,11 @@ class Tally:
     seconds: float = 0.0  # spent in functions
     errors: dict[int, int] = field(default_factory=dict)  # JSON-RPC code -> how often
 
+    def done(self, count: int, seconds: float) -> None:
+        """Count calls that have ended, one way or the other."""
+        self.calls += count
+        self.seconds += seconds
+
     def failed(self, code: int) -> None:
         """Count an error."""
         self.errors[code] = self.errors.get(code, 0) + 1

@@ -16,6 +16,7 @@ from broker.stomp import Frame, Parser
 from rpc.address import parse_address
 from rpc.errors import ErrorReply, Forbidden, RemoteTimeout
 from rpc.link import Link
+from rpc.message import MOST_CREDIT
 from rpc.working.job import Job
 from rpc.working.limits import ServingOptions
 from rpc.working.methods import Methods
@@ -917,6 +918,14 @@ def test_who_waits_for_its_turn_when_the_connection_breaks(stage: Stage) -> None
 
 
 # Streams
+
+
+def test_nobody_may_ask_for_more_items_than_buffers_hold(stage: Stage) -> None:
+    _, said = stage.take(stage.request("echo", 1, stream_credit=999_999_999))
+    [job], _ = stage.receipt(said.frames[0].headers["receipt"])
+    assert job.credit == MOST_CREDIT
+    stage.tell("credit", id="c1", credit=10**30)
+    assert job.credit == MOST_CREDIT
 
 
 def test_credit(stage: Stage) -> None:
