@@ -7,13 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
 from typing import NamedTuple
 
 import pytest
 
+from tests.rpc.forks import Fork
 from tests.rpc.processes import PATIENCE, BrokerProcess, Process
 
+#: What the command `hoofbeat` runs.
+COMMAND = "import sys\nfrom broker.cli import main\nsys.exit(main(sys.argv[1:]))"
 HOOFBEAT = str(Path(sys.executable).with_name("hoofbeat"))
 ROOT = Path(__file__).parent.parent.parent
 
@@ -108,9 +112,21 @@ class Shell:
 
     def __call__(self, *words: str, given: str | None = None, **environment: str) -> Result:
         """Run `hoofbeat` with these words to its end."""
-        with self.start(*words, **environment) as process:
-            out, errors = process.communicate(given, PATIENCE)
-        return Result(process.returncode, out, errors)
+        with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
+            stdin.write((given or "").encode())
+            stdin.seek(0)
+            status = Fork(
+                COMMAND,
+                *words,
+                stdin=stdin.fileno(),
+                stdout=stdout.fileno(),
+                stderr=stderr.fileno(),
+                cwd=str(self.directory),
+                environment=self.environment | environment,
+            ).wait(PATIENCE)
+            stdout.seek(0)
+            stderr.seek(0)
+            return Result(status, stdout.read().decode(), stderr.read().decode())
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Begin to run it."""
@@ -136,16 +152,9 @@ class Command(Process):
     """A command that goes on until it is ended; its output, both streams of it, line by line."""
 
     def __init__(self, shell: Shell, *words: str) -> None:
-        self._process = subprocess.Popen(
-            [HOOFBEAT, *words],
-            cwd=shell.directory,
-            env=shell.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+        super().__init__(
+            "-c", COMMAND, *words, cwd=str(shell.directory), environment=shell.environment
         )
-        self._rest = b""
-        self.lines: list[str] = []
-        self.pid = self._process.pid
 
 
 @pytest.fixture(scope="package")

@@ -5,40 +5,62 @@ from __future__ import annotations
 import os
 import re
 import select
-import subprocess
-import sys
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from tests.rpc.forks import Fork
+
 PATIENCE = 20.0  # seconds until a test gives up waiting
+
+
+def program(arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the code that Python runs when it is started with these arguments, and the code's own."""
+    option, *rest = arguments
+    if option == "-c":
+        return rest[0], tuple(rest[1:])
+    if option == "-m":
+        module = f"runpy.run_module({rest[0]!r}, run_name='__main__', alter_sys=True)"
+        return f"import runpy; {module}", tuple(rest[1:])
+    folder = str(Path(option).resolve().parent)
+    file = f"sys.path.insert(0, {folder!r}); runpy.run_path({option!r}, run_name='__main__')"
+    return f"import runpy, sys; {file}", tuple(rest)
 
 
 class Process:
     """A Python program whose output is read line by line, and which never outlives the test."""
 
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+    def __init__(
+        self, *arguments: str, cwd: str | None = None, environment: dict[str, str] | None = None
+    ) -> None:
+        """`arguments`: those of Python, `-c CODE …`, `-m MODULE …` or `FILE …`."""
+        code, rest = program(arguments)
         self._rest = b""
         self.lines: list[str] = []
+        stdin, self._in = os.pipe()
+        self._out, stdout = os.pipe()
+        try:
+            self._process = Fork(
+                code,
+                *rest,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stdout,
+                cwd=cwd,
+                environment=environment,
+            )
+        finally:
+            os.close(stdin)
+            os.close(stdout)
         self.pid = self._process.pid
 
     def write(self, text: str) -> None:
         """Let it read something."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(text.encode())
-        self._process.stdin.flush()
+        os.write(self._in, text.encode())
 
     def wait_for_line(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """Return the match of the first new line in which the pattern is found."""
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
         deadline = monotonic() + patience
         while True:
             line, found, rest = self._rest.partition(b"\n")
@@ -48,8 +70,8 @@ class Process:
                 if match := re.search(pattern, self.lines[-1]):
                     return match
                 continue
-            ready = select.select([descriptor], [], [], max(0.0, deadline - monotonic()))[0]
-            data = os.read(descriptor, 65536) if ready else b""
+            ready = select.select([self._out], [], [], max(0.0, deadline - monotonic()))[0]
+            data = os.read(self._out, 65536) if ready else b""
             assert data, f"no {pattern!r} in {self.lines}"
             self._rest += data
 
@@ -75,10 +97,8 @@ class Process:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        assert self._process.stdout is not None
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.stdout.close()
+        os.close(self._in)
+        os.close(self._out)
 
 
 class BrokerProcess(Process):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rpc.blocking.stream import Bell, Stream
+from rpc.blocking.stream import MOST_HELD, Bell, Stream
 
 PATIENCE = 10.0  # seconds until a test gives up waiting
 
