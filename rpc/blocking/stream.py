@@ -18,7 +18,7 @@ import socket
 import threading
 
 CHUNK = 64 * 1024  # bytes taken from the socket at once
-MOST_HELD = 3 * 1024  # bytes that wait for others to leave with: broker and peer are to work meanwhile
+MOST_HELD = 3 * 1024  # bytes that wait for others to leave with: the peer is to work meanwhile
 LONGEST = 3600.0  # seconds of one wait; poll(2) counts milliseconds in an int
 
 
