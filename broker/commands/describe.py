@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from broker.commands.asking import Asker, connection, ended, is_terminal, make_options, show
 from broker.commands.completion import complete_method, complete_service, offer
-from broker.commands.line import DONE, FAILED, Parser, add_url, complain, in_one_line, positive
+from broker.commands.line import DONE, FAILED, Parser, add_asking, add_url, complain, in_one_line
 from rpc.calling.broadcast import Answer
 from rpc.calling.caller import broadcast
 from rpc.calling.options import BROADCAST_TIMEOUT
@@ -43,14 +43,8 @@ def parser() -> argparse.ArgumentParser:
     offer(made.add_argument("service", metavar="SERVICE"), complete_service)
     offer(made.add_argument("method", nargs="?", metavar="METHOD"), complete_method)
     add_url(made)
-    made.add_argument(
-        "--timeout",
-        type=positive,
-        default=BROADCAST_TIMEOUT,
-        metavar="SECONDS",
-        help=f"how long to gather the workers' answers (default {BROADCAST_TIMEOUT:g})",
-    )
-    made.add_argument("--json", action="store_true", help="print what each worker says, as JSON")
+    awaited = "gather the workers' answers"
+    add_asking(made, BROADCAST_TIMEOUT, awaited, "what each worker says, as JSON")
     return made
 
 

@@ -40,6 +40,18 @@ def add_url(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_asking(parser: argparse.ArgumentParser, timeout: float, awaited: str, output: str) -> None:
+    """Add the options of a command that asks: how long it waits for what is `awaited`, and `output` as JSON."""
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=timeout,
+        metavar="SECONDS",
+        help=f"how long to {awaited} (default {timeout:g})",
+    )
+    parser.add_argument("--json", action="store_true", help=f"print {output}")
+
+
 def broker_url(given: str | None) -> str:
     """Return the broker's URL: the option's, the environment's, or the default."""
     return given or os.environ.get(URL_VARIABLE) or DEFAULT_URL

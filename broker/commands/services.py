@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.commands.asking import connection, ended, is_terminal, make_options, show
-from broker.commands.line import DONE, FAILED, Parser, add_url, complain, in_one_line, positive
+from broker.commands.line import DONE, FAILED, Parser, add_asking, add_url, complain, in_one_line
 from rpc.errors import ServiceUnavailable, Timeout
 
 TIMEOUT = 5.0  # seconds
@@ -35,14 +35,7 @@ def parser() -> argparse.ArgumentParser:
         " that workers have, and those that ever came.",
     )
     add_url(made)
-    made.add_argument(
-        "--timeout",
-        type=positive,
-        default=TIMEOUT,
-        metavar="SECONDS",
-        help=f"how long to wait for the broker's answer (default {TIMEOUT:g})",
-    )
-    made.add_argument("--json", action="store_true", help="print JSON")
+    add_asking(made, TIMEOUT, "wait for the broker's answer", "JSON")
     return made
 
 
