@@ -17,6 +17,7 @@ from rpc.context import Context
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.message import request_queue
 from rpc.working.limits import DELIVERIES, ServingOptions
+from rpc.working.loopworker import LoopWorker, WorkerHost
 from rpc.working.methods import Methods
 from rpc.working.registration import Options
 from rpc.working.results import MemoryResults, Results
@@ -110,6 +111,18 @@ class Offer:
             raise RuntimeError(
                 "worker.run() is for `if __name__ == '__main__':` where others load it"
             )
+
+    def _loop_worker(self, host: WorkerHost, *, runs_here: bool) -> LoopWorker:
+        """Return what serves on an event loop; see `LoopWorker`."""
+        return LoopWorker(
+            host,
+            self._address,
+            self._serving,
+            self._wrapped if self._hooks else None,
+            self._heart_beat,
+            self._connect_timeout,
+            runs_here=runs_here,
+        )
 
     def change(
         self, *, url: str | None = None, concurrency: int | None = None, name: str | None = None

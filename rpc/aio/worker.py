@@ -108,15 +108,7 @@ class Worker(Offer):
         """
         self._begin()
         host = _Host(self, on_ready)
-        worker = self._worker = LoopWorker(
-            host,
-            self._address,
-            self._serving,
-            self._wrapped if self._hooks else None,
-            self._heart_beat,
-            self._connect_timeout,
-            runs_here=False,
-        )
+        worker = self._worker = self._loop_worker(host, runs_here=False)
         host.lifeline = worker.lifeline
         heeded = (signal.SIGTERM, signal.SIGINT) if signals else ()
 

@@ -25,6 +25,16 @@ class Carrier(Protocol):
 
     def finish(self, call: Call) -> Any:
         """Wait for a call and return its result; whatever interrupts that gives the call up."""
+        if not call.done:
+            try:
+                self.wait_for(call, float("inf"))
+            except BaseException:  # Ctrl-C, for one: the reply will be late
+                self.give_up(call)
+                raise
+        return call.result()
+
+    def wait_for(self, call: Call, until: float) -> None:
+        """Wait until the call is done, or until a monotonic moment."""
 
     def next_item(self, items: Items) -> Any:
         """Wait for the next item of a stream and return it, or `END`. Raises how the stream failed."""

@@ -29,6 +29,7 @@ from typing import Any
 from broker.stomp import Frame
 from rpc.address import Address
 from rpc.backoff import backoff
+from rpc.blocking.carrier import Carrier
 from rpc.blocking.future import CallFuture
 from rpc.blocking.wire import Wire
 from rpc.calling.caller import CALL, Caller, ClientStats
@@ -46,7 +47,7 @@ LONG = 3600.0  # seconds
 FOREVER = float("inf")
 
 
-class Line:
+class Line(Carrier):
     """The connection of one client, the calls on it, and who reads."""
 
     def __init__(
@@ -134,16 +135,6 @@ class Line:
         elif not self._called.is_set():
             self._call_keeper()
         return future
-
-    def finish(self, call: Call) -> Any:
-        """Wait for a call and return its result."""
-        if not call.done:
-            try:
-                self.wait_for(call, FOREVER)
-            except BaseException:  # Ctrl-C, for one: the reply will be late
-                self.give_up(call)
-                raise
-        return call.result()
 
     def next_item(self, items: Items) -> Any:
         """Wait for the next item of a stream and return it, or `END`. Raises how the stream failed."""

@@ -27,6 +27,7 @@ from stomp import ConnectionListener
 from stomp.exception import NotConnectedException
 
 from broker.stomp import Frame, Limits, Parser
+from rpc.blocking.carrier import Carrier
 from rpc.blocking.future import CallFuture
 from rpc.calling.caller import CALL, Caller, ClientStats
 from rpc.calling.calls import C, Call, Kind
@@ -77,7 +78,7 @@ class Connection(Protocol):
         """Send UNSUBSCRIBE."""
 
 
-class Rider:
+class Rider(Carrier):
     """The calls of one client on a connection of the program's, however often that is made anew."""
 
     def __init__(self, connection: Connection, service: str, *, durable: bool) -> None:
@@ -150,16 +151,6 @@ class Rider:
         if call.done:
             future.settle()
         return future
-
-    def finish(self, call: Call) -> Any:
-        """Wait for a call and return its result."""
-        if not call.done:
-            try:
-                self.wait_for(call, FOREVER)
-            except BaseException:  # Ctrl-C, for one: the reply will be late
-                self.give_up(call)
-                raise
-        return call.result()
 
     def next_item(self, items: Items) -> Any:
         """Wait for the next item of a stream and return it, or `END`. Raises how the stream failed."""

@@ -125,15 +125,7 @@ class Worker(Offer):
         self._begin()
         reactor = self._reactor or the_reactor()
         host = _Host(reactor, self, on_ready)
-        worker = self._worker = LoopWorker(
-            host,
-            self._address,
-            self._serving,
-            self._wrapped if self._hooks else None,
-            self._heart_beat,
-            self._connect_timeout,
-            runs_here=True,
-        )
+        worker = self._worker = self._loop_worker(host, runs_here=True)
         host.lifeline = worker.lifeline
         at_end = getattr(reactor, "addSystemEventTrigger", None)
         if at_end is not None:
