@@ -11,15 +11,15 @@ import re
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from broker.stomp import Frame, Parser
+from tests.forks import Fork, program
 
 DEADLINE = 30.0  # seconds; far more than anything takes, also on a busy machine
 COMMAND = [sys.executable, "-m", "broker", "run", "--port", "0"]
@@ -31,17 +31,26 @@ class BrokerProcess:
     def __init__(self, store: str, directory: Path, settings: dict[str, object]) -> None:
         """Start it and wait until it is ready. `settings` go into a configuration file."""
         self.store = store
-        command = [*COMMAND, "--store", store]
+        arguments = ["--store", store]
         if settings:
             config = directory / "hoofbeat.toml"
             lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
             config.write_text("".join(lines))
-            command += ["--config", str(config)]
-        self._log = (directory / "broker.log").open("a")
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=directory
-        )
-        line = read_line(self.process)
+            arguments += ["--config", str(config)]
+        code, rest = program((*COMMAND[1:], *arguments))
+        out, stdout = os.pipe()
+        with (directory / "broker.log").open("ab") as log, open(os.devnull, "rb") as nothing:
+            self.process = Fork(
+                code,
+                *rest,
+                stdin=nothing.fileno(),
+                stdout=stdout,
+                stderr=log.fileno(),
+                cwd=str(directory),
+            )
+        os.close(stdout)
+        self._out = open(out)  # noqa: SIM115
+        line = read_line(self._out)
         found = re.search(r"ready on (stomp://127\.0\.0\.1:(\d+))", line)
         assert found, (line, (directory / "broker.log").read_text())
         self.url = found[1]
@@ -63,9 +72,7 @@ class BrokerProcess:
 
     def _wait(self) -> int:
         status = self.process.wait(DEADLINE)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        self._log.close()
+        self._out.close()
         return status
 
     def memory(self, kind: str = "RssAnon") -> int:
@@ -76,13 +83,13 @@ class BrokerProcess:
         return int(found[1]) * 1024
 
 
-def read_line(process: subprocess.Popen[str], deadline: float = DEADLINE) -> str:
+def read_line(output: IO[str] | None, deadline: float = DEADLINE) -> str:
     """Return the next line that a process prints, or what there is when it ends."""
-    assert process.stdout is not None
+    assert output is not None
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(output, selectors.EVENT_READ)
         assert selector.select(deadline), "the process prints nothing"
-    return process.stdout.readline()
+    return output.readline()
 
 
 class Closed(Exception):

@@ -56,7 +56,7 @@ Run = Callable[..., subprocess.Popen[str]]
 
 def ready(process: subprocess.Popen[str]) -> int:
     """Wait until a broker is ready; return its port."""
-    line = read_line(process)
+    line = read_line(process.stdout)
     found = READY.fullmatch(line)
     assert found, line
     return int(found[1])
@@ -220,7 +220,7 @@ def test_ipv6(run: Run) -> None:
     if not socket.has_ipv6:
         return
     process = run(*MODULE, "run", "--host", "::1", "--port", "0", "--store", "memory:")
-    line = read_line(process)
+    line = read_line(process.stdout)
     found = re.search(r"ready on stomp://\[::1\]:(\d+)", line)
     assert found, line
     with socket.create_connection(("::1", int(found[1])), DEADLINE):

@@ -15,6 +15,7 @@ Not locked: a face that has threads holds its own lock around each verb.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ from rpc.working.once import Once, readdressed
 from rpc.working.results import MemoryResults, Results
 from rpc.working.slots import Slots
 from rpc.working.tally import Tallies
+
+log = logging.getLogger("rpc")
 
 QUEUE, TOPIC = "calls", "all"  # ids of our subscriptions
 SERVING = "serving"  # the receipt that tells that calls reach us
@@ -128,6 +131,7 @@ class Serving:
     def stop(self) -> None:
         """Take nothing new: what comes now, and what another process runs, goes to other workers."""
         self.stopping = True
+        log.info("Leaving %s; calls to finish: %d", self.queue, len(self._running))
         self._leave_elsewhere()
 
     def _leave_elsewhere(self) -> None:

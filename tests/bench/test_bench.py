@@ -188,7 +188,7 @@ def test_a_broker_that_dies_meanwhile_is_a_failure(bench: Bench, broker: BrokerP
     """And what is measured after it still gets its figure."""
     urls = ("--url", f"mine={broker.url}", "--url", "fresh")
     process = bench("--rows", "plain,topic", "--no-ceiling", "--seconds", "0.5", *urls)
-    assert read_line(process).startswith("1/4 plain messages · mine")
+    assert read_line(process.stdout).startswith("1/4 plain messages · mine")
     broker.kill()
     status, out, errors = finished(process)
     assert status == 1
@@ -206,7 +206,7 @@ def test_a_signal_ends_it_and_all_it_has_started(bench: Bench, number: int, tmp_
     process = bench(
         "--rows", "plain", "--seconds", "0.2", "--rounds", "500", "--json", "found.json"
     )
-    assert read_line(process).startswith("1/1000 plain messages · copying")
+    assert read_line(process.stdout).startswith("1/1000 plain messages · copying")
     assert len(processes(tmp_path / "temporary")) >= 3
     process.send_signal(number)
     status, _, errors = finished(process)

@@ -11,7 +11,7 @@ import pytest
 
 from broker.bench.callers import WAYS
 from tests.harness import DEADLINE, BrokerProcess
-from tests.rpc.processes import WorkerProcess
+from tests.processes import WorkerProcess
 
 #: The reactor runs once in a process, so each way gets one, as it does in the benchmark.
 CALLING = """

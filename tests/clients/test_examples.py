@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.clients.conftest import Talk
 from tests.harness import BrokerProcess
-from tests.rpc.processes import Process
+from tests.processes import Process
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

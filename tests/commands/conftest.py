@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.rpc.forks import Fork
-from tests.rpc.processes import PATIENCE, BrokerProcess, Process
+from tests.forks import Fork
+from tests.processes import PATIENCE, BrokerProcess, Process
 
 #: What the command `hoofbeat` runs.
 COMMAND = "import sys\nfrom broker.cli import main\nsys.exit(main(sys.argv[1:]))"

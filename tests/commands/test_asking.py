@@ -17,7 +17,7 @@ import pytest
 from broker.stomp import Frame, Parser
 from tests.commands.conftest import HOOFBEAT, Command, Shell, wait_until
 from tests.harness import Client
-from tests.rpc.processes import PATIENCE
+from tests.processes import PATIENCE
 from tests.scenarios.steps import subscribe
 
 pytestmark = pytest.mark.usefixtures("worker")

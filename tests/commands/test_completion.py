@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.commands.conftest import HOOFBEAT, Shell
-from tests.rpc.processes import PATIENCE
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("worker")
 

@@ -15,7 +15,7 @@ import pytest
 
 import rpc
 from tests.commands.conftest import ROOT, Command, Shell, wait_until
-from tests.rpc.processes import BrokerProcess
+from tests.processes import BrokerProcess
 
 Start = Callable[..., Command]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import StartBroker
 from tests.durability.ways import MB
-from tests.rpc.processes import Process, WorkerProcess
+from tests.processes import Process, WorkerProcess
 
 LONG = [pytest.mark.long, pytest.mark.timeout(900)]
 CALLS = [100_000, pytest.param(1_000_000, marks=LONG)]

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from broker.stomp import Parser
-from tests.rpc.processes import PATIENCE
+from tests.processes import PATIENCE
 
 CONNECTED = b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0\n"
 BEATING = b"CONNECTED\nversion:1.2\nheart-beat:200,200\n\n\0\n"

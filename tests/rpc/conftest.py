@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rpc.processes import BrokerProcess
+from tests.processes import BrokerProcess
 
 
 @pytest.fixture(scope="module")

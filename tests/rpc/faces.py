@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 import rpc
 import rpc.aio
 import rpc.tx
-from tests.rpc.processes import PATIENCE
+from tests.processes import PATIENCE
 
 
 class Pending(Protocol):

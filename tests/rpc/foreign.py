@@ -17,7 +17,7 @@ import msgspec
 
 from broker.stomp import Frame
 from tests.harness import Client, Closed
-from tests.rpc.processes import PATIENCE
+from tests.processes import PATIENCE
 
 WRITERS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
     "application/json": (lambda value: json.dumps(value).encode(), json.loads),

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from tests.rpc.processes import Process
+from tests.processes import Process
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

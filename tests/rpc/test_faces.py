@@ -12,9 +12,9 @@ import pytest
 
 import rpc
 from tests.harness import Client
+from tests.processes import PATIENCE, BrokerProcess, WorkerProcess
 from tests.rpc.faces import DIALLING, FACES, Face
 from tests.rpc.foreign import ForeignWorker
-from tests.rpc.processes import PATIENCE, BrokerProcess, WorkerProcess
 from tests.scenarios.steps import put
 
 SOURCE = """

@@ -15,8 +15,8 @@ import pytest
 
 import rpc
 from rpc.blocking.line import Line
+from tests.processes import PATIENCE, WorkerProcess
 from tests.rpc.foreign import ForeignWorker
-from tests.rpc.processes import PATIENCE, WorkerProcess
 
 SOURCE = """
 @worker.method

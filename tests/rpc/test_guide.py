@@ -21,7 +21,7 @@ import pytest
 import rpc
 from rpc.calling.options import CallOptions
 from rpc.working.registration import MethodOptions
-from tests.rpc.processes import Process
+from tests.processes import Process
 
 PAGE = (Path(__file__).parents[2] / "docs/remote-calls.md").read_text(encoding="utf-8")
 DEFAULT = "stomp://127.0.0.1:61613"

@@ -22,8 +22,8 @@ from rpc.message import MOST_IN_BATCH
 from rpc.working.asked import MOST_TOLD
 from rpc.working.methods import Methods
 from tests.harness import Client
+from tests.processes import PATIENCE, WorkerProcess
 from tests.rpc.faces import DIALLING
-from tests.rpc.processes import PATIENCE, WorkerProcess
 from tests.scenarios.steps import subscribe
 
 SOURCE = """

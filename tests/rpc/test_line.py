@@ -12,8 +12,8 @@ from rpc.blocking.line import Line
 from rpc.calling.caller import CALL
 from rpc.calling.calls import Call
 from rpc.calling.options import CallOptions
+from tests.processes import PATIENCE
 from tests.rpc.canned import CONNECTED, CannedBroker
-from tests.rpc.processes import PATIENCE
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from broker.stomp import Frame, Parser
-from tests.rpc.processes import PATIENCE, BrokerProcess, Process
+from tests.processes import PATIENCE, BrokerProcess, Process
 
 PAGE = Path(__file__).parents[2] / "docs/rpc-protocol.md"
 DEFAULT = "stomp://127.0.0.1:61613"

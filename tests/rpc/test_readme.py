@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import rpc
-from tests.rpc.processes import PATIENCE, BrokerProcess, Process
+from tests.processes import PATIENCE, BrokerProcess, Process
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = "stomp://127.0.0.1:61613"  # as the README has it; the tests' broker is elsewhere

@@ -14,7 +14,7 @@ import pytest
 
 import rpc
 from rpc.working.results import SharedResults
-from tests.rpc.processes import Process
+from tests.processes import Process
 
 
 @pytest.fixture

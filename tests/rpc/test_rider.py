@@ -18,8 +18,8 @@ import stomp
 
 import rpc
 from broker.stomp import Frame, Parser
+from tests.processes import PATIENCE, BrokerProcess, Process, WorkerProcess
 from tests.rpc.foreign import ForeignWorker
-from tests.rpc.processes import PATIENCE, BrokerProcess, Process, WorkerProcess
 
 VERSIONS: dict[str, Callable[..., Any]] = {
     "1.0": stomp.Connection10,

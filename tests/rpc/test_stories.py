@@ -17,8 +17,8 @@ import pytest
 
 import rpc
 from broker.stomp import Frame, Parser
+from tests.processes import BrokerProcess, WorkerProcess
 from tests.rpc.faces import DIALLING, FACES, Face, Pending
-from tests.rpc.processes import BrokerProcess, WorkerProcess
 
 CALLS = 1_000
 PATIENCE = 40.0  # seconds until a call that has not ended counts as one that hangs

@@ -7,8 +7,8 @@ import pytest
 from rpc.address import parse_address
 from rpc.blocking.wire import Wire
 from rpc.errors import BrokerRefused, ConnectionLost
+from tests.processes import PATIENCE
 from tests.rpc.canned import BEATING, CannedBroker
-from tests.rpc.processes import PATIENCE
 
 
 def dial(broker: CannedBroker, heart_beat: float = 0.0) -> Wire:

@@ -13,7 +13,7 @@ import pytest
 
 import rpc
 from tests.harness import Client
-from tests.rpc.processes import PATIENCE, BrokerProcess, WorkerProcess
+from tests.processes import PATIENCE, BrokerProcess, WorkerProcess
 from tests.scenarios.steps import subscribe
 
 FACES = ("rpc", "rpc.aio", "rpc.tx")

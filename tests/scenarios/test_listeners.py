@@ -44,7 +44,7 @@ def listen(tmp_path: Path) -> Iterator[Listen]:
 
 def ports_of(process: subprocess.Popen[str]) -> list[int]:
     """Wait until a broker is ready; return the port of each listener in its order."""
-    line = read_line(process)
+    line = read_line(process.stdout)
     assert re.fullmatch(r"hoofbeat \S+ ready on stomp://\S+(, stomp://\S+)*, store memory:\n", line)
     return [int(port) for _, port in URL.findall(line)]
 
@@ -134,7 +134,7 @@ def test_one_listener_a_family(listen: Listen) -> None:
     if not socket.has_ipv6:
         return
     process = listen('[[listener]]\nhost = "::1"\nport = 0\n')
-    found = URL.findall(read_line(process))
+    found = URL.findall(read_line(process.stdout))
     assert [host for host, _ in found] == ["127.0.0.1", "[::1]"]
     with socket.create_connection(("::1", int(found[1][1])), DEADLINE) as client:
         client.sendall(b"CONNECT\naccept-version:1.2\nhost:localhost\n\n\0")

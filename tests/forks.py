@@ -3,7 +3,7 @@
 Most of what a test with real processes takes is Python starting again and again. A fork is as real a process: it
 is killed, gets signals, has descriptors and threads of its own. One process for forking serves a test run:
 
-    python -m tests.rpc.forks DESCRIPTOR
+    python -m tests.forks DESCRIPTOR
 
 It gets orders over a socket (what to run, and the descriptors 0, 1, 2 and one for the exit status).
 """
@@ -22,9 +22,23 @@ import sys
 import threading
 import traceback
 import types
+from pathlib import Path
 from typing import Any
 
 LONGEST = 1024 * 1024  # bytes of an order
+
+
+def program(arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the code that Python runs when it is started with these arguments, and the code's own."""
+    option, *rest = arguments
+    if option == "-c":
+        return rest[0], tuple(rest[1:])
+    if option == "-m":
+        module = f"runpy.run_module({rest[0]!r}, run_name='__main__', alter_sys=True)"
+        return f"import runpy; {module}", tuple(rest[1:])
+    folder = str(Path(option).resolve().parent)
+    file = f"sys.path.insert(0, {folder!r}); runpy.run_path({option!r}, run_name='__main__')"
+    return f"import runpy, sys; {file}", tuple(rest)
 
 
 class Fork:
@@ -94,7 +108,7 @@ def _order(order: bytes, descriptors: list[int]) -> int:
             _server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
             with theirs:
                 forker = subprocess.Popen(
-                    [sys.executable, "-m", "tests.rpc.forks", str(theirs.fileno())],
+                    [sys.executable, "-m", "tests.forks", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -115,6 +129,9 @@ def _end(server: socket.socket, forker: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Fork until there is nobody to order it; has one thread."""
     import twisted.internet.epollreactor  # noqa: F401  # not the reactor, which is each one's own
+
+    import broker.cli
+    import broker.service  # noqa: F401
 
     orders = socket.socket(fileno=int(sys.argv[1]))
     bell, rung = socket.socketpair()
@@ -167,7 +184,8 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    sys.path[:] = order["path"]
+    more = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [path for path in more if path and path not in order["path"]] + order["path"]
     sys.argv[:] = ["-c", *order["arguments"]]
     sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8")  # noqa: SIM115
     for name, number in (("stdout", 1), ("stderr", 2)):

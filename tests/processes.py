@@ -5,27 +5,13 @@ from __future__ import annotations
 import os
 import re
 import select
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from tests.rpc.forks import Fork
+from tests.forks import Fork, program
 
 PATIENCE = 20.0  # seconds until a test gives up waiting
-
-
-def program(arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Return the code that Python runs when it is started with these arguments, and the code's own."""
-    option, *rest = arguments
-    if option == "-c":
-        return rest[0], tuple(rest[1:])
-    if option == "-m":
-        module = f"runpy.run_module({rest[0]!r}, run_name='__main__', alter_sys=True)"
-        return f"import runpy; {module}", tuple(rest[1:])
-    folder = str(Path(option).resolve().parent)
-    file = f"sys.path.insert(0, {folder!r}); runpy.run_path({option!r}, run_name='__main__')"
-    return f"import runpy, sys; {file}", tuple(rest)
 
 
 class Process:
