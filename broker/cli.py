@@ -12,6 +12,7 @@ Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not star
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -106,8 +107,7 @@ def options_from(config: str | None, flags: Mapping[str, Any]) -> Options:
 
 def run(options: Options) -> int:
     """Run the broker until it is told to stop."""
-    from twisted.internet import reactor
-
+    reactor = our_reactor()
     from broker.service import CannotStart, make_service, tune_process
 
     tune_process()
@@ -124,6 +124,18 @@ def run(options: Options) -> int:
     reactor.callWhenRunning(print, line, flush=True)
     reactor.run()
     return 0
+
+
+def our_reactor() -> Any:
+    """Return the reactor: our own where there is epoll, unless one was chosen before."""
+    if "twisted.internet.reactor" not in sys.modules:
+        with contextlib.suppress(ImportError):
+            from broker.net.reactor import install
+
+            install()
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def begin_logging() -> None:

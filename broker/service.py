@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from broker.cron import next_cron
 from broker.dialect import Dialect
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
-from broker.net.stream import Stream
+from broker.net.stream import Intake, Stream
 from broker.options import Options
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
@@ -66,6 +67,7 @@ class StompFactory(Factory):
     def __init__(self, service: BrokerService, dialect: Dialect) -> None:
         """`dialect` is what its clients expect."""
         self.turn = service.turn
+        self.intake = service.intake
         self._service = service
         self._dialect = dialect
 
@@ -101,6 +103,8 @@ class BrokerService(Service):
         self.options = options
         self.streams: dict[Stream, str] = {}  # and the session of each
         self._reactor = reactor
+        #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
+        self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
         self._timer: IDelayedCall | None = None
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
@@ -170,7 +174,7 @@ class BrokerService(Service):
             self._agenda,
             options.journal_bytes,
             options.journal_delay,
-            lambda call: reactor.callLater(0, call),
+            partial(reactor.callLater, 0) if self.intake is None else reactor.at_end,
             self._store_failed,
         )
 

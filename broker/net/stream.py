@@ -1,9 +1,10 @@
 """STOMP on TCP: bytes in, bytes out, back-pressure.
 
-Two things differ from a plain Twisted protocol, both for latency:
+Three things differ from a plain Twisted protocol, both for latency:
 
 - what a turn has to say goes to the kernel at once (`socket.send`), and only what the kernel does not take
   goes through the transport's buffer. That saves two `epoll_ctl` and one pass of the reactor per answer;
+- where there is an `Intake` we read ourselves, until the end: the transport finds that, and how it came;
 - clients that write a frame in small pieces without TCP_NODELAY wait for our acknowledgement before they
   send the next piece, and a kernel delays it by 40 ms. TCP_QUICKACK sends it; it does not stick, so it is
   set whenever a frame is unfinished. Linux only.
@@ -30,6 +31,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -37,15 +39,29 @@ from broker.connection import Connection
 from broker.errors import StompError
 from broker.turn import Turn
 
+log = Logger()
+
 PATIENCE = 60.0  # seconds in which a client that is being left must take something
 SLICE = 256 * 1024  # bytes handed to the transport at once
+CHUNK = 64 * 1024  # bytes read at once, as Twisted does
 QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Intake(Interface):
+    """A reactor that lets streams read for themselves; see `broker.net.reactor`."""
+
+    def read_from(self, descriptor: int, read: Callable[[], object]) -> None:
+        """Call `read` whenever the descriptor can be read or is broken."""
+
+    def leave(self, descriptor: int) -> None:
+        """Call it no more."""
 
 
 class House(Interface):
     """What a stream needs of the broker it belongs to."""
 
     turn: Turn
+    intake: Intake | None
 
     def open_connection(self, stream: Stream) -> Connection:
         """A client has come."""
@@ -73,6 +89,8 @@ class Stream(Protocol):
         self._draining = False  # the transport is busy
         self._closing = False
         self._gone = False
+        self._intake = house.intake  # None: the transport reads
+        self._heard = False  # we stand in the intake
 
     def connectionMade(self) -> None:
         """Twisted: a client has come."""
@@ -80,6 +98,11 @@ class Stream(Protocol):
         self.transport.setTcpKeepAlive(True)
         self._socket: socket.socket = self.transport.getHandle()  # type: ignore[attr-defined]
         self._send = self._socket.send
+        self._recv = self._socket.recv
+        self._descriptor = self._socket.fileno()
+        if self._intake is not None:
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+            self._listen()
         self._consumer = cast(IConsumer, self.transport)  # the same, by its other interface
         self._begin()
         self._connection = self._house.open_connection(self)
@@ -93,6 +116,43 @@ class Stream(Protocol):
         connection.data(data)
         if connection.unfinished and QUICKACK is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+
+    def _read(self) -> None:
+        """Take what has come, as the transport would."""
+        try:
+            data = self._recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._leave_reading()
+            return
+        try:
+            self.dataReceived(data)
+        except Exception:
+            log.failure("A fault of ours: the connection from {address} ends", address=self.address)
+            self.abort()
+
+    def _leave_reading(self) -> None:
+        """Let the transport read from now on: it finds the end of the connection."""
+        self._be_deaf()
+        self._intake = None
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._intake is None:
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+        elif not self._heard:
+            self._heard = True
+            self._intake.read_from(self._descriptor, self._read)
+
+    def _be_deaf(self) -> None:
+        if self._intake is None:
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+        elif self._heard:
+            self._heard = False
+            self._intake.leave(self._descriptor)
 
     def readConnectionLost(self) -> None:
         """Twisted: the client will send no more, perhaps it still reads."""
@@ -108,6 +168,8 @@ class Stream(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted: it is over."""
         self._gone = True
+        if self._heard:  # it was a write that failed
+            self._be_deaf()
         self._begin()
         self._connection.lost()
         self._house.forget(self)
@@ -157,12 +219,12 @@ class Stream(Protocol):
     def pause_reading(self) -> None:
         """Take nothing from the client for now."""
         if not self._gone:
-            self.transport.pauseProducing()  # type: ignore[attr-defined]
+            self._be_deaf()
 
     def resume_reading(self) -> None:
         """Go on."""
         if not self._gone and not self._closing:
-            self.transport.resumeProducing()  # type: ignore[attr-defined]
+            self._listen()
 
     def close(self) -> None:
         """Send what was written, then hang up; give the client time to read it.
@@ -181,6 +243,7 @@ class Stream(Protocol):
     def abort(self) -> None:
         """Hang up now."""
         if not self._gone:
+            self._be_deaf()
             self.transport.abortConnection()
 
     # IPullProducer: the transport's buffer is empty.
@@ -218,7 +281,7 @@ class Stream(Protocol):
 
     def _hang_up(self) -> None:
         self.transport.loseWriteConnection()
-        self.transport.resumeProducing()  # type: ignore[attr-defined]  # to hear the other end
+        self._listen()  # to hear the other end
         self._house.call_later(self._linger, self.abort)
 
     def _check_draining(self, size: int) -> None:
