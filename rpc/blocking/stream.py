@@ -7,6 +7,11 @@ Knows bytes and sockets, nothing of STOMP or calls. How it keeps writers from wa
 2. a write never blocks. What the socket does not take now is left to the thread that reads, which waits
    for both directions. So a large request cannot keep the replies of others from being read;
 3. nothing is ever raised by `write`: a broken connection is found in one place, by `read`.
+
+A lock costs as much as twenty lines, so what can do without has none. That somebody reads, has done reading
+or sending, or has closed is *said first, and then looked at*: who sends looks for more to send after having
+said that he does not send any more, who adds something looks whether somebody sends after having added it.
+Whatever the order in which two threads do so, one of them sees the other.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import threading
 CHUNK = 64 * 1024  # bytes taken from the socket at once
 MOST_HELD = 3 * 1024  # bytes that wait for others to leave with: the peer is to work meanwhile
 LONGEST = 3600.0  # seconds of one wait; poll(2) counts milliseconds in an int
+POLLIN, POLLOUT = select.POLLIN, select.POLLOUT
 
 
 class Bell:
@@ -68,14 +74,15 @@ class Stream:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._bell = Bell()
+        self._rung = self._bell.fileno()  # what `poll` says if it is
         self._poll = select.poll()
-        self._wanted = select.POLLIN  # what the reader asks of the socket
-        self._poll.register(self._socket, self._wanted)
-        self._poll.register(self._bell, select.POLLIN)
-        # Guards all below; never held during a system call that waits.
+        self._wanted = POLLIN  # what the reader asks of the socket
+        self._poll.register(self._socket, POLLIN)
+        self._poll.register(self._bell, POLLIN)
+        # For what waits, for who sends it, and for the end; never held during a system call that waits.
         self._mutex = threading.Lock()
         self._waiting: list[bytes] = []  # to be written, in order, behind _rest
-        self._rest: memoryview | None = None  # what is being sent, or the socket has not taken
+        self._rest: memoryview | None = None  # what the socket has not taken
         self._writing = False  # a thread is sending
         self._reading = False  # a thread is in `read`
         self._closed = False
@@ -90,16 +97,16 @@ class Stream:
         """
         with self._mutex:
             place = self._queued
-            self._queued += len(data)
+            self._queued = place + len(data)
             if self._closed:
                 return place
             self._waiting.append(data)
-            if self._writing or self._rest is not None:
+            if self._rest is not None:
                 return place
             if held and not self._reading and self._queued - self._written < MOST_HELD:
                 return place
-            self._writing = True
-        if not self._send():
+            first = self._claim()
+        if first is not None and not self._send(first):
             self.wake()
         return place
 
@@ -112,48 +119,42 @@ class Stream:
 
         One thread at a time. Raises `OSError` when the connection has ended or is closed meanwhile.
         """
-        with self._mutex:
+        data = b""
+        try:
+            self._reading = True
+            if self._waiting or self._rest is not None or self._wanted != POLLIN or self._closed:
+                self._see_to_writing()
+            if not 0.0 <= timeout <= LONGEST:
+                timeout = LONGEST if timeout > 0.0 else 0.0
+            for descriptor, events in self._poll.poll(timeout * 1000):
+                if descriptor == self._rung:
+                    self._bell.hush()
+                    continue
+                if events != POLLOUT:  # readable, or broken: recv tells which
+                    data = self._receive()
+                if events & POLLOUT:
+                    self._go_on()
             if self._closed:
                 raise ConnectionError("closed")
-            self._reading = True
-            sends = bool(self._waiting) and self._rest is None and not self._writing
-            self._writing = self._writing or sends
-        try:
-            if sends:
-                self._send()
-            with self._mutex:
-                stuck = self._rest is not None and not self._writing
-            wanted = select.POLLIN | select.POLLOUT if stuck else select.POLLIN
-            if wanted != self._wanted:
-                self._poll.modify(self._socket, wanted)
-                self._wanted = wanted
-            return self._take(self._poll.poll(min(max(0.0, timeout), LONGEST) * 1000))
+            return data
         finally:
-            self._stop_reading()
-
-    def _stop_reading(self) -> None:
-        with self._mutex:
             self._reading = False
             if self._closed:
-                self._release()
-
-    def _take(self, ready: list[tuple[int, int]]) -> bytes:
-        data = b""
-        for descriptor, events in ready:
-            if descriptor == self._bell.fileno():
-                self._bell.hush()
-                continue
-            if events & ~select.POLLOUT:  # readable, or broken: recv tells which
-                data = self._receive()
-            if events & select.POLLOUT:
                 with self._mutex:
-                    sends = not self._writing
-                    self._writing = True
-                if sends:
-                    self._send()
+                    self._release()
+
+    def _see_to_writing(self) -> None:
+        """Send what was left to who reads, and let `poll` tell when the socket takes more if it must."""
         if self._closed:
             raise ConnectionError("closed")
-        return data
+        if self._rest is None:
+            self._go_on()
+        with self._mutex:
+            stuck = self._rest is not None and not self._writing
+        wanted = POLLIN | POLLOUT if stuck else POLLIN
+        if wanted != self._wanted:
+            self._poll.modify(self._socket, wanted)
+            self._wanted = wanted
 
     def _receive(self) -> bytes:
         try:
@@ -164,52 +165,64 @@ class Stream:
             raise ConnectionError("closed by the broker")
         return data
 
-    def _send(self) -> bool:
-        """Send what waits; False if the socket took only a part. For the thread that set `_writing`."""
-        count = 0
+    def _go_on(self) -> None:
+        """Send what waits, unless another thread does."""
+        with self._mutex:
+            first = self._claim()
+        if first is not None:
+            self._send(first)
+
+    def _claim(self) -> bytes | memoryview | None:
+        """Become the one who sends, and return what comes first; None if another does, or nothing is left.
+
+        With the mutex held.
+        """
+        if self._closed:
+            self._release()
+            return None
+        data: bytes | memoryview | None = self._rest
+        if self._writing or (data is None and not self._waiting):
+            return None
+        self._writing = True
+        if data is None:
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+        self._rest = None
+        return data
+
+    def _send(self, first: bytes | memoryview) -> bool:
+        """Send what was claimed and what is added meanwhile; False if the socket took only a part."""
+        data: bytes | memoryview | None = first
+        whole = True
         try:
-            while True:
-                with self._mutex:
-                    data = self._next(count)
-                    if data is None:
-                        self._stop_writing()
-                        return True
+            while data is not None:
                 try:
                     count = self._socket.send(data)
                 except BlockingIOError:
                     count = 0
-                if count < len(data):
+                self._written += count
+                whole = count == len(data)
+                if not whole:
+                    self._rest = memoryview(data)[count:]
+                data = None
+                self._writing = False
+                if self._closed or (whole and self._waiting):
                     with self._mutex:
-                        self._next(count)
-                        self._stop_writing()
-                        return False
+                        data = self._claim()
         except BaseException as error:
             # A frame may be cut in the middle, by Ctrl-C for one: nothing may follow it.
             with self._mutex:
                 self._waiting.clear()
                 self._rest = None
                 self._shut()
-                self._stop_writing()
+                if data is not None:  # else it is another thread that sends, if any does
+                    self._writing = False
+                if self._closed:
+                    self._release()
             if isinstance(error, OSError):
                 return True  # `read` will find out
             raise
-
-    def _next(self, count: int) -> memoryview | None:
-        """Note that `count` bytes more have left, and return what is to follow. With the mutex held."""
-        rest = self._rest
-        if rest is not None:
-            self._written += count
-            rest = rest[count:] if count < len(rest) else None
-        if rest is None and self._waiting and not self._closed:
-            rest = memoryview(b"".join(self._waiting))
-            self._waiting.clear()
-        self._rest = rest
-        return rest
-
-    def _stop_writing(self) -> None:
-        self._writing = False
-        if self._closed:
-            self._release()
+        return whole
 
     def is_free(self) -> bool:
         """Tell that this thread is not in the middle of anything here, so that it may write: for finalizers."""
