@@ -86,6 +86,11 @@ class Conversation:
         self._broker.tell(Event("Connection", client, gone=True))
 
     def _ack(self, frame: Frame) -> None:
+        template = frame.template
+        if template is not None and template.only == "id" and self._by_id:
+            key = frame.values[0].decode()
+            self._having(key, "ACK").ack(key)
+            return
         headers = frame.headers
         subscription, key = self._acknowledged(headers, "ACK")
         if "transaction" in headers:
@@ -123,10 +128,14 @@ class Conversation:
                 else "NACK received without an ack header to acknowledge!",
                 "STOMP 1.2: the header id repeats the header ack of the MESSAGE.",
             )
+        return self._having(key, verb), key
+
+    def _having(self, key: str, verb: str) -> Subscription:
+        """Return the subscription that handed over what is acknowledged by this key."""
         consumer = self._consumers.get(key.partition("-")[0])
         if consumer is None:
             raise unexpected(verb, key)
-        return consumer.subscription, key
+        return consumer.subscription
 
     def _by_message_id(self, headers: dict[str, str], verb: str) -> tuple[Subscription, str]:
         """The same for 1.0 and 1.1."""

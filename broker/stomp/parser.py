@@ -43,7 +43,10 @@ ESCAPE = re.compile(r"\\.?", re.DOTALL)
 BLANKS = " \t"  # what 1.0 trims; any other white space, U+00A0 for one, belongs to the value
 BETWEEN = b"\n\r\0"  # what may stand between two frames
 BACKSLASH, CR, NUL, SPACE, TAB = b"\\\r\0 \t"  # numbers: `in` is four times as fast with them
-LENGTHS = {str(n): n for n in range(1024)}  # the usual content-lengths, without a conversion
+#: The usual content-lengths, without a conversion, as headers have them and as templates do.
+LENGTHS: dict[str | bytes, int] = {
+    text: n for n in range(1024) for text in (str(n), str(n).encode())
+}
 LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
 
 
@@ -124,7 +127,7 @@ class Parser:
         self._short = min(limits.header_line, limits.header_block, limits.headers)
         # So many bytes hold a command that is not too long, and the CR LF after it.
         self._first_line = min(limits.command, limits.header_block) + 2
-        self._lengths = LENGTHS if limits.body >= len(LENGTHS) else {}
+        self._lengths = LENGTHS if limits.body > max(LENGTHS.values()) else {}
         self._head = b""  # the same bytes may be too large now
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -174,6 +177,7 @@ class Parser:
         frames: list[Frame] = []
         size = len(data)
         find = data.find
+        get = self._templates.get
         carriage = self._crlf and CR in data
         blank = -1  # with CRs: where the next LF LF is, looked for once, for that keeps it linear
         pos = 0
@@ -183,45 +187,47 @@ class Parser:
                     pos += 1
                 if pos == size:
                     return frames
-                if carriage:
-                    if blank < pos:
-                        blank = find(b"\n\n", pos)
-                        if blank < 0:
-                            blank = size
-                    # An LF CR LF may share its last LF with an LF LF: the body then begins with an LF.
-                    end = find(b"\n\r\n", pos, blank + 1)
-                    start = end + 3
-                    if end < 0 and blank < size:
-                        end, start = blank, blank + 2
+                template = get(data[pos : pos + KIND])
+                if (
+                    template is not None
+                    and (match := template.match(data, pos)) is not None
+                    and (start := match.end()) - pos < self._short
+                ):
+                    command, plain = template.command, True
+                    headers: dict[str, str] | None = None
+                    values = match.groups()
+                    length = template.length
+                    if length is None:
+                        told = values[template.length_at]
+                        known = self._lengths.get(told)
+                        length = self._length(told.decode()) if known is None else known
                 else:
-                    end = find(b"\n\n", pos)
-                    start = end + 2
-                if end < 0:
-                    self._keep_headers(data, pos)
-                    return frames
-                head = data[pos:end]
-                values: tuple[bytes, ...] = ()
-                headers: dict[str, str] | None
-                template = None
-                if head == self._head:
-                    command, headers, plain, length = self._meaning
-                else:
-                    template = self._templates.get(head[:KIND])
-                    if (
-                        template is not None
-                        and (match := template.match(head)) is not None
-                        and len(head) < self._short
-                    ):
-                        command, headers, plain = template.command, None, True
-                        values = match.groups()
-                        known = template.length
-                        length = self._length_in(template, values) if known is None else known
+                    template, values = None, ()
+                    if carriage:
+                        if blank < pos:
+                            blank = find(b"\n\n", pos)
+                            if blank < 0:
+                                blank = size
+                        # An LF CR LF may share its last LF with an LF LF: the body then begins with an LF.
+                        end = find(b"\n\r\n", pos, blank + 1)
+                        start = end + 3
+                        if end < 0 and blank < size:
+                            end, start = blank, blank + 2
                     else:
-                        template = None
-                        command, headers, plain, length = self._meaning = self._read_head(head)
+                        end = find(b"\n\n", pos)
+                        start = end + 2
+                    if end < 0:
+                        self._keep_headers(data, pos)
+                        return frames
+                    head = data[pos:end]
+                    if head != self._head:
+                        self._meaning = self._read_head(head)
                         self._head = head
+                        command, headers, plain, length = self._meaning
                         if plain and self._version is not None:
                             self._templates.learn(head[:KIND], command, headers)
+                    else:
+                        command, headers, plain, length = self._meaning
                 if length >= 0:
                     stop = start + length
                     if stop >= size:
@@ -403,10 +409,6 @@ class Parser:
         plain = not any(c in text for pair in headers.items() for text in pair for c in "\\:\r\n")
         length = headers.get("content-length")
         return command, headers, plain, -1 if length is None else self._length(length)
-
-    def _length_in(self, template: Template, values: tuple[bytes, ...]) -> int:
-        """Return the content-length that stands in a hole of a template."""
-        return self._length(values[template.holes.index("content-length")].decode())
 
     def _unescaper(self, version: str) -> Callable[[str], str]:
         table = UNESCAPE[version]

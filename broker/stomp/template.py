@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 
 HOLE = rb"([A-Za-z0-9_./@+=,;-]*)"
-HOLES = 4  # values that may differ
+HOLES = 6  # values that may differ
 PATIENCE = 16  # blocks of a kind that are read line by line before a template is made
 ATTEMPTS = 6  # templates a link may make
 KIND = 6  # so many bytes of a block tell its kind: the command, and how its first header begins
@@ -28,7 +28,7 @@ KIND = 6  # so many bytes of a block tell its kind: the command, and how its fir
 class Template:
     """A header block with holes."""
 
-    __slots__ = ("command", "headers", "holes", "length", "match")
+    __slots__ = ("command", "headers", "holes", "length", "length_at", "match", "only")
 
     def __init__(self, command: str, headers: dict[str, str], holes: list[str]) -> None:
         """`headers` are those of any block of this form, `holes` the names whose values differ."""
@@ -39,17 +39,18 @@ class Template:
         for name, value in headers.items():
             pattern += b"\n" + re.escape(name.encode()) + b":"
             pattern += HOLE if name in holes else re.escape(value.encode())
-        self.match = re.compile(pattern).fullmatch  # groups: the values of the holes
-        # What content-length says: octets, -1 without one, None if it is a hole.
+        #: Matches a block where it begins, with the empty line that ends it; groups: the values of the holes.
+        self.match = re.compile(pattern + b"\n\n").match
+        #: The name of the header, if there is but one and it is a hole.
+        self.only = holes[0] if len(headers) == len(holes) == 1 else None
+        # What content-length says: octets, -1 without one, None if it is a hole, and which.
         length = headers.get("content-length", "-1")
-        self.length = None if "content-length" in holes else int(length)
+        self.length_at = holes.index("content-length") if "content-length" in holes else -1
+        self.length = None if self.length_at >= 0 else int(length)
 
     def fill(self, values: tuple[bytes, ...]) -> dict[str, str]:
         """Return the headers of a block that matched with these values."""
         headers = self.headers.copy()
-        if len(values) == 1:
-            headers[self.holes[0]] = values[0].decode()
-            return headers
         for name, value in zip(self.holes, values):  # noqa: B905 -- a group a hole
             headers[name] = value.decode()
         return headers

@@ -13,7 +13,7 @@ def learn(templates: Templates, blocks: list[dict[str, str]]) -> list[int]:
     """Read blocks as a parser does; return the numbers of those that had to be read line by line."""
     missed = []
     for number, headers in enumerate(blocks):
-        block = "\n".join(["SEND", *(f"{n}:{v}" for n, v in headers.items())]).encode()
+        block = "\n".join(["SEND", *(f"{n}:{v}" for n, v in headers.items()), "", ""]).encode()
         template = templates.get(KIND_OF_SEND)
         if template is None or template.match(block) is None:
             missed.append(number)
