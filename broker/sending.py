@@ -135,10 +135,9 @@ class Sending:
         broker.next_seq = seq + 1
         stamp = self._stamp.line if stamped else b"\n"
         tail = b"".join((self._id_start, b"%d" % seq, stamp, lines, body, END))
-        message = Message(seq, tail, durable, frame.plain)
-        if expires:
-            message.expires = expires
-            message.special = message.special or expires <= broker.now
+        message = Message(seq, tail, durable, frame.plain, DEFAULT_PRIORITY, expires)
+        if expires and expires <= broker.now:
+            message.special = True
         put(message)
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))

@@ -19,6 +19,7 @@ until the next batch is written. The kernel then slows its client down; others d
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from broker.client import Stamp
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Who hears it, what, and whether it is the last thing they hear.
 Promise = tuple["Connection", bytes, bool]
+
+FLUSH = methodcaller("flush")  # a connection writes what it has to say
 
 
 class Turn:
@@ -80,8 +83,8 @@ class Turn:
         if not self.begun:
             self.begun = True
             self.now = now
-            self.broker.now = int(wall * 1000)
-            self.stamp.line = b"\ntimestamp:%d\n" % self.broker.now
+            self.broker.now = today = int(wall * 1000)
+            self.stamp.line = b"\ntimestamp:%d\n" % today
             self._go_on()
 
     def promise(self, connection: Connection, data: bytes, last: bool = False) -> None:
@@ -102,23 +105,24 @@ class Turn:
     def end(self) -> None:
         """End the turn."""
         self.begun = self._ending = False
+        broker = self.broker
         if self._on_the_way is None and (
-            self._promises or self._paused or self.broker.starving or self._is_due()
+            self._promises or self._paused or broker.starving or self._is_due()
         ):
             self._write()
         dirty, self.dirty = self.dirty, []
         try:
-            for_each(dirty, lambda connection: connection.flush())
-            if self.broker.blocked:
-                self.broker.relieve()
-            if self.broker.again and not self._disk_is_behind():
-                self.broker.go_on(self._read)
+            for_each(dirty, FLUSH)
+            if broker.blocked:
+                broker.relieve()
+            if broker.again and not self._disk_is_behind():
+                broker.go_on(self._read)
         finally:
             if (
                 self.dirty
-                or (self.broker.again and not self._disk_is_behind())
+                or (broker.again and not self._disk_is_behind())
                 # Else nobody would write what these wait for.
-                or ((self._promises or self.broker.starving) and self._on_the_way is None)
+                or ((self._promises or broker.starving) and self._on_the_way is None)
             ):
                 self._go_on()
 
@@ -138,7 +142,7 @@ class Turn:
         self._keep_promises([*(self._on_the_way or []), *self._promises])
         self._promises, self._on_the_way = [], None
         dirty, self.dirty = self.dirty, []
-        for_each(dirty, lambda connection: connection.flush())
+        for_each(dirty, FLUSH)
 
     def _read(
         self, queue: int, priority: int, after: int, count: int, size: int

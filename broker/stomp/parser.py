@@ -47,6 +47,7 @@ BACKSLASH, CR, NUL, SPACE, TAB = b"\\\r\0 \t"  # numbers: `in` is four times as 
 LENGTHS: dict[str | bytes, int] = {
     text: n for n in range(1024) for text in (str(n), str(n).encode())
 }
+NO_VALUES: tuple[bytes, ...] = ()
 LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
 
 
@@ -177,7 +178,7 @@ class Parser:
         frames: list[Frame] = []
         size = len(data)
         find = data.find
-        get = self._templates.get
+        templates = self._templates.known
         carriage = self._crlf and CR in data
         blank = -1  # with CRs: where the next LF LF is, looked for once, for that keeps it linear
         pos = 0
@@ -187,7 +188,7 @@ class Parser:
                     pos += 1
                 if pos == size:
                     return frames
-                template = get(data[pos : pos + KIND])
+                template = templates.get(data[pos : pos + KIND]) if templates else None
                 if (
                     template is not None
                     and (match := template.match(data, pos)) is not None
@@ -202,7 +203,8 @@ class Parser:
                         known = self._lengths.get(told)
                         length = self._length(told.decode()) if known is None else known
                 else:
-                    template, values = None, ()
+                    template = None
+                    values = NO_VALUES
                     if carriage:
                         if blank < pos:
                             blank = find(b"\n\n", pos)

@@ -59,11 +59,10 @@ class Template:
 class Templates:
     """The templates of one link."""
 
-    __slots__ = ("_attempts", "_known", "_last", "_read", "get")
+    __slots__ = ("_attempts", "_last", "_read", "known")
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Template] = {}
-        self.get = self._known.get  # by kind, see KIND
+        self.known: dict[bytes, Template] = {}  # by kind, see KIND
         self._last: dict[bytes, tuple[str, dict[str, str]]] = {}  # a block of that kind
         self._read: dict[bytes, int] = {}  # how often one was read line by line
         self._attempts = ATTEMPTS
@@ -80,14 +79,14 @@ class Templates:
             self._attempts -= 1
             holes = self._differences(kind, command, headers)
             if 0 < len(holes) <= HOLES:
-                self._known[kind] = Template(command, headers, holes)
+                self.known[kind] = Template(command, headers, holes)
 
     def _differences(self, kind: bytes, command: str, headers: dict[str, str]) -> list[str]:
         """Return the names whose values differ between blocks of one form; none if the form differs."""
         before, last = self._last.pop(kind)
         if before != command or list(last) != list(headers):
             return []
-        known = self._known.get(kind)
+        known = self.known.get(kind)
         if known is None or list(known.headers) != list(headers):
             return [name for name, value in headers.items() if value != last[name]]
         # It did not match what is known of its form: what it has not in common with that varies too.

@@ -14,7 +14,7 @@ def learn(templates: Templates, blocks: list[dict[str, str]]) -> list[int]:
     missed = []
     for number, headers in enumerate(blocks):
         block = "\n".join(["SEND", *(f"{n}:{v}" for n, v in headers.items()), "", ""]).encode()
-        template = templates.get(KIND_OF_SEND)
+        template = templates.known.get(KIND_OF_SEND)
         if template is None or template.match(block) is None:
             missed.append(number)
             templates.learn(KIND_OF_SEND, "SEND", headers)
