@@ -161,10 +161,6 @@ class Link:
         """Return the moment at which `beat` may next have something to do, or None for never."""
         return self._session.next_check()
 
-    def heard_at(self) -> float:
-        """Return the moment at which bytes last came in."""
-        return self._session.heard
-
 
 def refusal(error: Frame) -> BrokerRefused:
     """Return the exception that an ERROR frame on an open link amounts to."""

@@ -45,6 +45,7 @@ UNREAD = 0.02  # seconds after which they are read for although more are being s
 LINGER = 1.0  # seconds after the last future in which the keeper need not be called
 LONG = 3600.0  # seconds
 FOREVER = float("inf")
+LOOK = Call("", None)  # what who only looks leads for: it is never done
 
 
 class Line(Carrier):
@@ -75,7 +76,7 @@ class Line(Carrier):
         self._mutex = threading.Lock()
         self._dialling = threading.Lock()
         self._wire: Wire | None = None
-        self._led = False  # a thread is reading
+        self._leader: Call | None = None  # whose waiter is reading
         self._taken = 0  # how often something was read
         self._parked: dict[Call, list[threading.Lock]] = {}  # who waits: released, a thread wakes
         self._offered: Call | None = None  # whose waiters were last woken so that one of them leads
@@ -111,11 +112,11 @@ class Line(Carrier):
         """
         if self._deserted:
             self._tidy_up()
-        until = FOREVER if options.timeout is None else monotonic() + options.timeout
         while True:
             wire = self._wire
             if wire is None or (wire.idle_for() > FRESH and not self._is_alive(wire)):
-                wire = self.connected(until)
+                timeout = options.timeout
+                wire = self.connected(FOREVER if timeout is None else monotonic() + timeout)
             with self._mutex:
                 if self._wire is wire:
                     call = self.caller.open(method, params, options, monotonic(), time.time(), kind)
@@ -161,7 +162,8 @@ class Line(Carrier):
             self._futures.pop(call, None)
             self._wake(call)
             wire = self._wire
-        self._decline(call)
+        if self._offered is call:
+            self._decline(call)
         if wire is not None:
             if told:
                 wire.write(told)
@@ -268,19 +270,21 @@ class Line(Carrier):
                 else:
                     self._follow(call, parked, until)
         finally:
-            self._decline(call)
+            if self._offered is call:
+                self._decline(call)
 
     def _park(self, call: Call) -> threading.Lock | None:
         """Take the lead, or return a lock that is released when there is something to do."""
-        parked = threading.Lock()
         with self._mutex:
-            if not call.done:
-                if not self._led:
-                    self._led = True
-                    self._offered = None
-                    return None
-                parked.acquire()
-                self._parked.setdefault(call, []).append(parked)
+            parked = None
+            if self._leader is None and not call.done:
+                self._leader = call
+                self._offered = None
+            else:
+                parked = threading.Lock()
+                if not call.done:
+                    parked.acquire()
+                    self._parked.setdefault(call, []).append(parked)
         return parked
 
     def _follow(self, call: Call, parked: threading.Lock, until: float) -> None:
@@ -325,7 +329,8 @@ class Line(Carrier):
                     self._expire()
                     return
         finally:
-            self._leave_lead()
+            if self._leader is call:  # else `_deliver` has left it
+                self._leave_lead()
 
     def _rest(self, failures: int, deadline: float) -> None:
         """Wait before the next try to connect."""
@@ -334,39 +339,46 @@ class Line(Carrier):
 
     def _leave_lead(self) -> None:
         with self._mutex:
-            self._led = False
             self._name_leader()
 
     def _name_leader(self) -> None:
-        """Wake who waits for one call, so that one of them leads. With the mutex held and the lead free."""
-        self._offered = next(iter(self._parked), None)
-        if self._offered is not None:
+        """Leave the lead, and wake who waits for one call, so that one of them leads. With the mutex held."""
+        self._leader = self._offered = None
+        if self._parked:
+            self._offered = next(iter(self._parked))
             self._wake(self._offered)
 
     def _decline(self, call: Call) -> None:
         """Offer the lead to others if it was offered to this call's waiters, who do not wait any more."""
-        if self._offered is call:
-            with self._mutex:
-                if self._offered is call and not self._led:
-                    self._name_leader()
+        with self._mutex:
+            if self._offered is call and self._leader is None:
+                self._name_leader()
 
     def _wake(self, call: Call) -> None:
         for parked in self._parked.pop(call, ()):
             parked.release()
 
     def _deliver(self, frames: list[Frame]) -> None:
-        """Give replies to their calls.
+        """Give replies to their calls, and leave the lead if there is nothing more to lead for.
 
         Raises `BrokerRefused` for an ERROR. It does not tell which call it is about, and none of them
         may hang, so it ends the connection even if the broker would go on.
         """
+        refused = None
+        for frame in frames:
+            if frame.command == "ERROR":
+                refused = frame
+                break
         with self._mutex:
             self._taken += 1
             told = self._end(self.caller.take(frames))
-        _settle(told)
-        for frame in frames:
-            if frame.command == "ERROR":
-                raise refusal(frame)
+            leader = self._leader
+            if leader is not None and leader.done and refused is None:
+                self._name_leader()
+        if told:
+            _settle(told)
+        if refused is not None:
+            raise refusal(refused)
 
     def _expire(self) -> None:
         """End the calls whose time is over."""
@@ -376,8 +388,8 @@ class Line(Carrier):
 
     def _end(self, calls: list[Call]) -> list[CallFuture]:
         """Wake who waits for calls that are done; return their futures, to be told without the mutex."""
-        for call in calls:
-            if call in self._parked:
+        if self._parked:
+            for call in calls:
                 self._wake(call)
         futures = self._futures
         return [futures.pop(call) for call in calls if call in futures] if futures else []
@@ -387,9 +399,9 @@ class Line(Carrier):
     def _look(self, wire: Wire) -> None:
         """Take in what has arrived, and keep the heart-beats, unless somebody is reading anyway."""
         with self._mutex:
-            if self._led or self._wire is not wire:
+            if self._leader is not None or self._wire is not wire:
                 return
-            self._led = True
+            self._leader = LOOK
         try:
             while (frames := wire.pump(0.0)) is not None:
                 self._deliver(frames)
@@ -472,7 +484,7 @@ def _settle(futures: list[CallFuture]) -> None:
 
 
 def _first(deadline: float | None, until: float) -> float:
-    return until if deadline is None else min(deadline, until)
+    return until if deadline is None or until < deadline else deadline
 
 
 _lines: weakref.WeakSet[Line] = weakref.WeakSet()

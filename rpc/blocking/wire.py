@@ -24,7 +24,8 @@ class Wire:
 
         Raises `ConnectionLost`, or `BrokerRefused` if the broker answered ERROR; `sent` is False.
         """
-        until = monotonic() + timeout
+        self._heard = monotonic()  # when bytes last came
+        until = self._heard + timeout
         self.link = Link(address, heart_beat)
         try:
             self.stream = Stream(address.host, address.port, timeout)
@@ -32,7 +33,7 @@ class Wire:
             raise ConnectionLost(f"No connection to {address}: {error}", sent=False) from error
         self._check = float("inf")  # no heart-beat has anything to do before
         try:
-            self.stream.write(self.link.connect(monotonic()))
+            self.stream.write(self.link.connect(self._heard))
             while not self.link.open:
                 if monotonic() >= until:
                     raise ConnectionLost(f"{address} did not answer CONNECT", sent=False)
@@ -63,15 +64,17 @@ class Wire:
 
         One thread at a time. Raises `ConnectionLost` when the connection has ended.
         """
-        now = monotonic()
         try:
-            data = self.stream.read(min(until, self._check) - now)
+            data = self.stream.read((until if until < self._check else self._check) - monotonic())
         except OSError as error:
             raise ConnectionLost(
                 f"The connection to the broker is lost: {error}", sent=True
             ) from error
         now = monotonic()
-        frames = self.link.receive(data, now) if data else None
+        frames = None
+        if data:
+            self._heard = now
+            frames = self.link.receive(data, now)
         if now >= self._check:
             beat = self.link.beat(now)
             if beat:
@@ -85,7 +88,7 @@ class Wire:
 
     def idle_for(self) -> float:
         """Return for how many seconds nothing has been heard."""
-        return monotonic() - self.link.heard_at()
+        return monotonic() - self._heard
 
     @property
     def next_check(self) -> float:

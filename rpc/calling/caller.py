@@ -23,6 +23,7 @@ from typing import Any
 
 from broker.stomp import Frame
 from broker.stomp.frame import header_lines
+from broker.stomp.template import Template
 from rpc.calling.batch import Batch
 from rpc.calling.broadcast import Broadcast
 from rpc.calling.calls import C, Call, Calls, Kind, Notification
@@ -110,6 +111,8 @@ class Caller:
                 ("topic", topic, self.replies, False),
             )
         }
+        self._template: Template | None = None  # of replies that are results, by one call each
+        self._hole = 0  # which of its values says whose
         self._control_head = _head(request_headers(topic, None, durable=False))
 
     def greeting(self, link: Link) -> bytes:
@@ -190,12 +193,12 @@ class Caller:
         done = []
         for frame in frames:
             if frame.command == "MESSAGE":
-                headers, error = frame.headers, None
-                if "returned" in headers:
-                    error = self._unavailable()
-                call = self.calls.answer(
-                    headers.get("correlation-id", ""), frame.body, error, headers
-                )
+                template = frame.template
+                if template is not None and template is self._template:
+                    call_id, error = frame.values[self._hole].decode(), None
+                else:
+                    call_id, error = self._read(frame)
+                call = self.calls.answer(call_id, frame.body, error, frame)
             elif frame.command == "RECEIPT":
                 call = self.calls.answer(frame.headers.get("receipt-id", ""), b"")
             else:
@@ -203,6 +206,16 @@ class Caller:
             if call is not None:
                 done.append(call)
         return done
+
+    def _read(self, reply: Frame) -> tuple[str, RpcError | None]:
+        """Return what a MESSAGE says: whose it is, and how the call failed if the broker gave it back."""
+        headers, template = reply.headers, reply.template
+        if "returned" in headers:
+            return headers.get("correlation-id", ""), self._unavailable()
+        if template is not None and "correlation-id" in template.holes:
+            # Those with the same headers need not be asked for any but this one.
+            self._template, self._hole = template, template.holes.index("correlation-id")
+        return headers.get("correlation-id", ""), None
 
     def stats(self, connections: int) -> ClientStats:
         """Return the counters as they are now."""

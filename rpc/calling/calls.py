@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar, overload
 
+from broker.stomp import Frame
 from rpc.calling.options import OnLoss
 from rpc.codec import JSON, Codec
 from rpc.errors import BrokerRefused, Cancelled, ConnectionLost, RpcError, Timeout
@@ -175,7 +176,7 @@ class Calls:
         call_id: str,
         body: bytes,
         error: RpcError | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        reply: Frame | None = None,
     ) -> Call | None:
         """Give a reply to the call that waits for it; None, and one more `late`, if none does.
 
@@ -189,7 +190,7 @@ class Calls:
             call.reply = body
             call.error = error
             call.done = True
-        elif not call.take(headers, body, error):
+        elif not call.take(NO_HEADERS if reply is None else reply.headers, body, error):
             self._pending[call_id] = call
             return call if call.done else None
         return call

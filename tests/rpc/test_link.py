@@ -150,7 +150,6 @@ def test_heart_beats_leave_before_they_are_due_and_only_then() -> None:
 def test_a_silent_broker_is_given_up_after_twice_the_interval() -> None:
     link = opened(heart_beat=10.0, theirs="10000,10000")
     link.receive(b"\n", 5.0)
-    assert link.heard_at() == 5.0
     link.beat(24.9)
     with pytest.raises(ConnectionLost, match=r"silent for 20\.0 s"):
         link.beat(25.0)
