@@ -227,10 +227,12 @@ def test_ipv6(run: Run) -> None:
         pass
 
 
-def test_twist_runs_it_too(run: Run) -> None:
-    """The same settings under Twisted's own runner."""
+@pytest.mark.parametrize("reactor", ["default", "hoofbeat"])
+def test_twist_runs_it_too(run: Run, reactor: str) -> None:
+    """The same settings under Twisted's own runner, with any of its reactors or with ours."""
     twist = str(Path(sys.executable).with_name("twist"))
-    process = run(twist, "--log-format", "text", "hoofbeat", "--port", "0", "--store", "memory:")
+    runs = (twist, "--log-format", "text", "--reactor", reactor)
+    process = run(*runs, "hoofbeat", "--port", "0", "--store", "memory:")
     assert process.stdout is not None
     line = next(line for line in process.stdout if "ready on stomp://" in line)
     found = re.search(r"stomp://127\.0\.0\.1:(\d+)", line)
@@ -239,6 +241,10 @@ def test_twist_runs_it_too(run: Run) -> None:
         client.send("SUBSCRIBE", id_="1", destination="/queue/a")
         client.send("SEND", b"hello", destination="/queue/a")
         assert client.expect("MESSAGE").body == b"hello"
+        client.send("SEND", b"bye", destination="/queue/a")
+        client.socket.shutdown(socket.SHUT_WR)  # it still hears
+        assert client.expect("MESSAGE").body == b"bye"
+        client.expect_closed()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE)
     assert process.returncode == -signal.SIGTERM  # twist passes it on when all has ended
