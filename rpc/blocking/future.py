@@ -7,12 +7,15 @@ connection itself where it can. Everything else that futures are used for (callb
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from time import monotonic
 from typing import Any, Protocol
 
 from rpc.calling.calls import Call
+
+_cancelling = threading.Lock()
 
 
 class Waiter(Protocol):
@@ -30,6 +33,8 @@ class Waiter(Protocol):
 
 class CallFuture(Future[Any]):
     """The result of `Client.submit`. Cancelled, its reply is not waited for; the function may have run."""
+
+    _told = False  # who waits for several has been told that it was cancelled
 
     def __init__(self, client: Waiter, call: Call) -> None:
         super().__init__()
@@ -57,18 +62,29 @@ class CallFuture(Future[Any]):
         if not super().cancel():
             return False
         self._client.give_up(self._call)
+        self._tell_of_cancelling()
         return True
 
     def settle(self) -> None:
         """The call is done: for the client, outside its locks, for callbacks may be run."""
-        if not self.set_running_or_notify_cancel():
-            return
         try:
-            self.set_result(self._call.result())
-        except Exception as error:
-            self.set_exception(error)
+            try:
+                result = self._call.result()
+            except Exception as error:
+                self.set_exception(error)
+            else:
+                self.set_result(result)
+        except InvalidStateError:  # it was cancelled meanwhile
+            self._tell_of_cancelling()
+
+    def _tell_of_cancelling(self) -> None:
+        """Let `wait` and `as_completed` know; that may be done but once, and several may cancel."""
+        with _cancelling:
+            told, self._told = self._told, True
+        if not told:
+            self.set_running_or_notify_cancel()
 
     def _wait(self, timeout: float | None) -> None:
-        if not self.done():
+        if not self._call.done:
             until = float("inf") if timeout is None else monotonic() + timeout
             self._client.wait_for(self._call, until)

@@ -36,6 +36,7 @@ from rpc.link import Link
 from rpc.message import reply_queue, request_headers, request_queue, service_topic
 
 IDEMPOTENCY_KEY = "idempotency-key"
+RESEND = OnLoss.RESEND  # to look at an enum's member takes long
 CALL = Kind(Call, "queue")
 NOTIFICATION = Kind(Notification, "notification")
 
@@ -90,7 +91,7 @@ class Caller:
         self.service = service
         self.replies = reply_queue(unique)  # where they come
         queue, topic = request_queue(service), service_topic(service)
-        #: What the requests of each kind begin with, by the options that matter to it.
+        #: What the requests of each kind begin with, up to their id, by the options that matter to it.
         self._heads = {
             kind: {
                 head_name(codec.name, no_worker): _head(
@@ -102,6 +103,7 @@ class Caller:
                         codec=codec,
                     )
                 )
+                + (b"receipt:" if reply_to is None else b"correlation-id:")
                 for codec in CODECS.values()
                 for no_worker in ("wait", "fail")
             }
@@ -132,7 +134,7 @@ class Caller:
 
         `params` is what `encode_params` returned. Raises `ValueError` for a name that cannot be sent.
         """
-        timeout, codec, more = options.timeout, options.coder, options.lines
+        timeout, codec, more = options.timeout, options.coder, options.lines + kind.lines
         name = _name(codec, method)  # before there is a call
         call = self.calls.open(
             None if timeout is None else now + timeout,
@@ -145,7 +147,7 @@ class Caller:
         call_id = call.call_id.encode()
         if timeout is not None:
             more += b"expires:%d\n" % int((wall + timeout) * 1000)
-        if call.on_loss is OnLoss.RESEND:
+        if call.on_loss is RESEND:
             # With any other the broker would keep the second reply from us, too.
             if kind is NOTIFICATION:
                 more += b"dedup-id:%b\n" % call_id
@@ -153,14 +155,14 @@ class Caller:
                 more += b"%b:%b\n" % (IDEMPOTENCY_KEY.encode(), call_id)
         if CURRENT.get() is not None:
             more += _trace(options)
-        if kind is CALL:
-            id_name, body = b"correlation-id", codec.call_body(call_id, name, params)
+        if kind.is_whole:
+            body = params
+        elif kind is NOTIFICATION:
+            body = codec.notification_body(name, params)
         else:
-            more += kind.lines
-            id_name, body = _differs(kind, call_id, name, params, codec)
-        call.data = b"%b%b:%b\n%bcontent-length:%d\n\n%b\0\n" % (
+            body = codec.call_body(call_id, name, params)
+        call.data = b"%b%b\n%bcontent-length:%d\n\n%b\0\n" % (
             self._heads[kind.head][options.head],
-            id_name,
             call_id,
             more,
             len(body),
@@ -249,14 +251,3 @@ def _trace(options: CallOptions) -> bytes:
     if not options.headers.keys().isdisjoint(TRACE):
         return b""
     return header_lines(trace_headers().items(), VERSION)
-
-
-def _differs(
-    kind: Kind[Any], call_id: bytes, name: bytes, params: bytes, codec: Codec
-) -> tuple[bytes, bytes]:
-    """Return the name of the header that has the id, and the body, of what is no plain call."""
-    if kind is NOTIFICATION:
-        return b"receipt", codec.notification_body(name, params)
-    if kind.is_whole:
-        return b"correlation-id", params
-    return b"correlation-id", codec.call_body(call_id, name, params)

@@ -116,10 +116,21 @@ def test_cancelling(client: rpc.Client) -> None:
     assert future.cancel()
     with pytest.raises(CancelledError):
         future.result(PATIENCE)
+    assert wait([future], PATIENCE).done == {future}
+    assert future.cancel()
     assert client.stats().pending == 0
     done = client.submit("echo", 1)
     assert done.result(PATIENCE) == 1
     assert not done.cancel()
+
+
+def test_cancelling_at_the_moment_at_which_the_reply_comes(client: rpc.Client) -> None:
+    future = client.submit("slow", 0.1)
+    assert future.cancel()
+    future.settle()  # by the thread that has read it
+    with pytest.raises(CancelledError):
+        future.result(PATIENCE)
+    assert wait([future], PATIENCE).done == {future}
 
 
 # Given up
