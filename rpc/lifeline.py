@@ -95,6 +95,8 @@ class Lifeline:
         self._patience = patience
         self._failures = 0  # tries to connect that failed in a row
         self._out: list[bytes] = []  # to be written at the end of this pass
+        self._hearing = False  # the speaker is told something: what it says is written after that
+        self._gathering = False  # at the end of this pass it is written anyway
         self._written = 0  # what was handed over has a lower place
         self._resting: Timer | None = None
         self._beat: Timer | None = None
@@ -118,12 +120,22 @@ class Lifeline:
     def send(self, data: bytes) -> int:
         """Let bytes leave with this pass at the latest, over the open connection; return their place."""
         out, place = self._out, self._written
-        if not out:
-            self._host.soon(self.flush)
+        if not (out or self._hearing):
+            self.gather()
         out.append(data)
         if len(out) >= MOST_HELD:
             self.flush()
         return place
+
+    def gather(self) -> None:
+        """Let what will be sent by those whose turn is next in this pass leave together, right after them."""
+        if not self._gathering:
+            self._gathering = True
+            self._host.soon(self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self.flush()
 
     def flush(self) -> None:
         """Let what was sent leave now."""
@@ -180,7 +192,12 @@ class Lifeline:
         if link.open and not self.is_open:
             self._begin(link)
         if frames:
-            self._speaker.heard(frames)
+            self._hearing = True
+            try:
+                self._speaker.heard(frames)
+            finally:
+                self._hearing = False
+                self.flush()
 
     def lost(self, error: ConnectionLost) -> None:
         """The connection has ended, or could not be made."""

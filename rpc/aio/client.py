@@ -29,6 +29,22 @@ from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 
 
+class Pending(asyncio.Future[Any]):
+    """A result to come. Whoever cancels it gives its call up."""
+
+    __slots__ = ("call", "line")
+
+    call: Call
+    line: Line
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Wait no longer. A callback for when it is done would cost each call a turn of the loop."""
+        if not super().cancel(msg):
+            return False
+        self.line.forget(self.call)
+        return True
+
+
 class Line(LoopHost):
     """One client's connection, and who waits for its calls."""
 
@@ -41,20 +57,26 @@ class Line(LoopHost):
         self._waiting: dict[Call, asyncio.Future[Any]] = {}
         self._ready: list[asyncio.Future[None]] = []  # who waits for a connection
 
-    def submit(
-        self, method: str, params: bytes, options: CallOptions, kind: Kind[Any]
-    ) -> asyncio.Future[Any]:
+    def submit(self, method: str, params: bytes, options: CallOptions, kind: Kind[Any]) -> Pending:
         """Begin a call."""
-        return self._wait(self.engine.begin(method, params, options, kind))
+        return self.arrival(self.engine.begin(method, params, options, kind))
 
-    def arrival(self, items: Items) -> asyncio.Future[Any]:
-        """Return what is over when a stream has something to take."""
-        return self._wait(items)
-
-    def _wait(self, call: Call) -> asyncio.Future[Any]:
-        future = self._waiting[call] = self.loop.create_future()
-        future.add_done_callback(lambda _: self._forget(call))
+    def arrival(self, call: Call) -> Pending:
+        """Return what is over when a call is, or when a stream has something to take."""
+        future = self._waiting[call] = Pending(loop=self.loop)
+        future.call = call
+        future.line = self
         return future
+
+    def reply(self, call: Call) -> asyncio.Future[Any]:
+        """The same, for whoever says so (`forget`) when it waits no longer: an ordinary future costs less."""
+        future = self._waiting[call] = self.loop.create_future()
+        return future
+
+    def forget(self, call: Call) -> None:
+        """Nobody waits for a call any more."""
+        self._waiting.pop(call, None)
+        self.engine.forget(call)
 
     def drop(self, future: asyncio.Future[Any]) -> None:
         """Give a call up, from any thread."""
@@ -73,10 +95,6 @@ class Line(LoopHost):
             self._ready.append(ready)
             self.engine.connect()
             await ready
-
-    def _forget(self, call: Call) -> None:
-        if self._waiting.pop(call, None) is not None:  # it was cancelled
-            self.engine.forget(call)
 
     # rpc.calling.engine.ClientHost
 
@@ -100,6 +118,7 @@ class Line(LoopHost):
                     future.set_result(call.result())
                 except Exception as error:
                     future.set_exception(error)
+        self.lifeline.gather()  # they may have more to call for
 
 
 class Client(LoopFace):
@@ -134,7 +153,14 @@ class Client(LoopFace):
 
         Cancelled, it no longer waits for the reply, and the worker is told so; the function may have run.
         """
-        return await self.submit(method, *args, timeout=timeout, **kwargs)
+        line, options = self._line(), self._with(timeout)
+        params = encode_params(args, kwargs, options.coder)
+        call = line.engine.begin(method, params, options, CALL)
+        try:
+            return await line.reply(call)
+        except asyncio.CancelledError:
+            line.forget(call)
+            raise
 
     def submit(
         self, method: str, /, *args: Any, timeout: float | Unset | None = UNSET, **kwargs: Any

@@ -19,6 +19,7 @@ from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
 
 TICK = 0.01  # seconds by which a deadline may be missed
+NEVER = float("inf")
 NOWHERE = 1 << 62  # the place of a call that was not written
 
 
@@ -47,7 +48,8 @@ class Engine:
         self.caller = caller
         self.lifeline = Lifeline(host, self, address, heart_beat, patience)
         self._host = host
-        self._deadline: tuple[float, Timer] | None = None  # the first that is due
+        self._due = NEVER  # when calls are next looked through for what is overdue
+        self._timer: Timer | None = None  # that does it
 
     @property
     def is_open(self) -> bool:
@@ -58,13 +60,19 @@ class Engine:
 
     def begin(self, method: str, params: bytes, options: CallOptions, kind: Kind[C]) -> C:
         """Begin a call; it is sent at the end of this pass, or once there is a connection."""
-        if self.lifeline.closed:
+        lifeline, host = self.lifeline, self._host
+        if lifeline.closed:
             raise ConnectionLost("The client is closed", sent=False)
-        now = self._host.now()
-        call = self.caller.open(method, params, options, now, self._host.wall(), kind)
-        self._send(call)
-        if call.deadline is not None:
-            self._watch(call.deadline, now)
+        now = host.now()
+        call = self.caller.open(method, params, options, now, host.wall(), kind)
+        if lifeline.is_open:
+            call.place = lifeline.send(call.data)
+        else:
+            call.place = NOWHERE
+            lifeline.see_to_it()
+        deadline = call.deadline
+        if deadline is not None and deadline < self._due:
+            self._watch(deadline, now)
         return call
 
     def connect(self) -> None:
@@ -83,7 +91,7 @@ class Engine:
         """Somebody begins to wait for a stream's next item."""
         now = self._host.now()
         items.expect(now)
-        if items.deadline is not None:
+        if items.deadline is not None and items.deadline < self._due:
             self._watch(items.deadline, now)
 
     def next_item(self, items: Items) -> Any:
@@ -100,14 +108,6 @@ class Engine:
         if word and self.lifeline.is_open:
             self.lifeline.send(word)
 
-    def _send(self, call: Call) -> None:
-        """Let a call leave with this pass, if there is a connection; else see that there will be one."""
-        if self.lifeline.is_open:
-            call.place = self.lifeline.send(call.data)
-        else:
-            call.place = NOWHERE
-            self.lifeline.see_to_it()
-
     # rpc.lifeline.Speaker
 
     def greeting(self, link: Link) -> bytes:
@@ -117,7 +117,7 @@ class Engine:
     def begun(self) -> None:
         """The connection is open."""
         for call in self.caller.calls.to_send():
-            self._send(call)
+            call.place = self.lifeline.send(call.data)
         self._host.ready(None)
 
     def heard(self, frames: list[Frame]) -> None:
@@ -143,15 +143,14 @@ class Engine:
     # Time.
 
     def _watch(self, deadline: float, now: float) -> None:
-        """See that calls are ended by a moment, unless that is looked after anyway."""
-        if self._deadline is not None:
-            if self._deadline[0] <= deadline:
-                return
-            self._deadline[1].cancel()
-        self._deadline = deadline, self._host.later(max(0.0, deadline - now), self._expire)
+        """See that calls are ended by a moment that is before what is looked after anyway."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = deadline
+        self._timer = self._host.later(max(0.0, deadline - now), self._expire)
 
     def _expire(self) -> None:
-        self._deadline = None
+        self._due, self._timer = NEVER, None
         now = self._host.now()
         self._host.settle(self.caller.calls.expire(now))
         deadline = self.caller.calls.next_deadline()
