@@ -129,9 +129,12 @@ class Line(Carrier):
         call = self.begin(method, params, options, CALL, held=bool(self._futures))
         future = CallFuture(self, call)
         with self._mutex:
-            if not call.done:  # else another thread was faster than we
+            over = (
+                call.done
+            )  # another thread was faster than we; else whoever ends it settles its future
+            if not over:
                 self._futures[call] = future
-        if call.done:
+        if over:
             future.settle()
         elif not self._called.is_set():
             self._call_keeper()

@@ -146,9 +146,12 @@ class Rider(Carrier):
         call = self.begin(method, params, options, CALL)
         future = CallFuture(self, call)
         with self._mutex:
-            if not call.done:  # else the reply was faster than we
+            over = (
+                call.done
+            )  # the reply was faster than we; else whoever ends the call settles its future
+            if not over:
                 self._futures[call] = future
-        if call.done:
+        if over:
             future.settle()
         return future
 
