@@ -5,7 +5,10 @@ call that is to come soon (a timed call in a heap) costs more than most frames d
 
 - sockets given to `read_from` stand in an epoll of our own, and nothing is between that and the read;
 - Twisted's epoll, with all else, stands in ours as one more descriptor, so a pass is still one wait;
-- `at_end` runs a callable when everything that was ready has been read.
+- `at_end` runs a callable when everything that was ready has been read;
+- as long as only streams have something to say, pass follows pass without Twisted's round in between (timed
+  calls, calls from threads, how long to wait), which is made at once when anything else happens, and now and
+  then in any case.
 
 Linux only, as epoll is. Under any other reactor a stream is read by its transport.
 """
@@ -13,13 +16,21 @@ Linux only, as epoll is. Under any other reactor a stream is read by its transpo
 from __future__ import annotations
 
 import contextlib
+import operator
 import select
 from collections.abc import Callable
+from time import monotonic
+from typing import Any
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 
+from broker.core.each import for_each
+
 Call = Callable[[], object]
+
+ROUND = 0.02  # seconds without Twisted's round at most: a timed call that was moved forward may be so late
 
 
 class StreamReactor(EPollReactor):
@@ -28,6 +39,7 @@ class StreamReactor(EPollReactor):
     def __init__(self) -> None:
         self._streams: dict[int, Call] = {}  # descriptor → what reads from it
         self._ends: list[Call] = []
+        self._is_asked = False  # for another timed call
         super().__init__()  # type: ignore[no-untyped-call]
         self._all = select.epoll()
         self._all.register(self._poller.fileno(), select.EPOLLIN)
@@ -47,21 +59,33 @@ class StreamReactor(EPollReactor):
         """Call this once, at the end of this pass, or of the next if none is under way."""
         self._ends.append(call)
 
+    def callLater(
+        self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
+    ) -> DelayedCall:
+        """Twisted: call this in `delay` seconds."""
+        self._is_asked = True
+        return super().callLater(delay, callable, *args, **kw)
+
     def doIteration(self, delay: float | None) -> None:
         """Twisted: wait up to `delay` seconds for events, and see to them."""
-        if self._ends:
-            delay = 0
-        streams = self._streams
-        for descriptor, _ in self._all.poll(delay, len(streams) + 1):
-            read = streams.get(descriptor)
-            if read is not None:
-                read()
-            else:  # Twisted's own, or one that left a moment ago: harmless
-                self.doPoll(0)  # type: ignore[no-untyped-call]
-        if self._ends:
-            ends, self._ends = self._ends, []
-            for call in ends:
-                call()
+        until = monotonic() + (ROUND if delay is None else min(delay, ROUND))
+        self._is_asked = False
+        while True:
+            ready = self._all.poll(0 if self._ends else delay, len(self._streams) + 1)
+            only_streams = bool(ready)
+            for descriptor, _ in ready:
+                read = self._streams.get(descriptor)
+                if read is not None:
+                    read()
+                else:  # Twisted's own, or one that left a moment ago: harmless
+                    only_streams = False
+                    self.doPoll(0)  # type: ignore[no-untyped-call]
+            if self._ends:
+                ends, self._ends = self._ends, []
+                for_each(ends, operator.call)
+            delay = until - monotonic()
+            if self._is_asked or delay <= 0 or not only_streams:
+                return
 
 
 def install() -> StreamReactor:
