@@ -118,7 +118,6 @@ class Line(LoopHost):
                     future.set_result(call.result())
                 except Exception as error:
                     future.set_exception(error)
-        self.lifeline.gather()  # they may have more to call for
 
 
 class Client(LoopFace):

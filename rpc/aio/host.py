@@ -12,13 +12,16 @@ from rpc.errors import ConnectionLost
 from rpc.lifeline import Lifeline
 
 LINGER = 5.0  # seconds for the last bytes to leave
+CHUNK = 256 * 1024  # bytes read at once, as asyncio does
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection of a host; what comes over an old one is nobody's business."""
 
     def __init__(self, host: LoopHost) -> None:
         self._host: LoopHost | None = host
+        # Our own: asyncio's would be a new one each time, of whole pages that the kernel must find.
+        self._buffer = memoryview(bytearray(CHUNK))
         self.transport: asyncio.Transport | None = None
         self._last: asyncio.TimerHandle | None = None  # of its moments
 
@@ -30,10 +33,16 @@ class Connection(asyncio.Protocol):
             self.transport = cast(asyncio.Transport, transport)
             self._host.lifeline.opened()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """asyncio: where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """asyncio: bytes have come."""
         if self._host is not None:
-            self._host.lifeline.received(data)
+            lifeline = self._host.lifeline
+            lifeline.received(bytes(self._buffer[:nbytes]))
+            lifeline.gather()  # who was told something has its say in the next pass
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: it is over."""

@@ -37,14 +37,10 @@ class _Host(LoopHost):
         size = worker._limits.concurrency
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="rpc-worker")
         self._processes = Processes(size)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine."""
-        task = self.loop.create_task(work)
-        self._tasks.add(task)  # the loop itself would forget it
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self.loop.create_task(work)
 
     def pause(self) -> _Pause:
         """Return something to wait for."""

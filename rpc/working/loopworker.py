@@ -56,7 +56,7 @@ class WorkerHost(Host, Protocol):
     """What a worker needs of the event loop it lives on."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Task:
-        """Run a coroutine; it raises nothing but what cancelling does."""
+        """Run a coroutine; it raises nothing but what cancelling does. Whoever lets it run keeps the task."""
 
     def pause(self) -> Pause:
         """Return something to wait for."""
@@ -104,7 +104,8 @@ class LoopWorker:
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._starting = False
-        self._tasks: dict[Job, Task] = {}  # of those that run, unless they were done at once
+        #: Of those that run, unless they were done at once. A loop by itself may forget a task that waits.
+        self._tasks: dict[Job, Task] = {}
         self._pauses: dict[Job, Pause] = {}  # streams that wait for credit
         self._deadline: tuple[float, Timer] | None = None
         self._farewell: Timer | None = None
