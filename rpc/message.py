@@ -30,16 +30,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
+from broker.stomp.frame import ESCAPES, header_lines
 from rpc.codec import JSON, Codec
 
 #: Requests in one body: while they are read, and answered, the worker sends no heart-beat.
 MOST_IN_BATCH = 10_000
 
-#: Headers of a request that its replies repeat.
+#: Headers of a request that its replies repeat; items of a stream all but `expires`, see `reply_lines`.
 COPIED = ("correlation-id", "expires", "persistent")
-#: What a stream's items repeat: its `expires` is the moment by which it must begin.
-COPIED_IN_STREAM = ("correlation-id", "persistent")
+CALLERS = 128  # whose replies' headers are remembered, as far as they are the same for all
 
 #: Items of a stream that may be under way: they are nowhere but in buffers.
 MOST_CREDIT = 10_000
@@ -94,21 +95,43 @@ def request_headers(
     return headers | {"persistent": "true" if durable else "false"}
 
 
-def reply_headers(
-    request: Mapping[str, str], codec: Codec = JSON, *, in_stream: bool = False
-) -> dict[str, str] | None:
-    """Return the headers of the reply to a request with these headers; None if none is wanted.
+def reply_lines(
+    request: Mapping[str, str],
+    codec: Codec = JSON,
+    *,
+    version: str = "1.2",
+    plain: bool = False,
+    in_stream: bool = False,
+) -> bytes:
+    """Return the header lines of the reply to a request with these headers; none if no reply is wanted.
 
-    `codec` is the one that the reply is written in.
+    `codec` is the one that the reply is written in; `plain`: nothing in the request needs an escape. Items of
+    a stream do not repeat `expires`: it is the moment by which the stream must begin.
     """
-    reply_to = request.get("reply-to")
+    get = request.get
+    reply_to, call_id = get("reply-to"), get("correlation-id")
     if not reply_to:
-        return None
-    headers = {"destination": reply_to, "content-type": codec.content_type}
-    for name in COPIED_IN_STREAM if in_stream else COPIED:
-        if name in request:
-            headers[name] = request[name]
-    return headers
+        return b""
+    expires = None if in_stream else get("expires")
+    if not plain:
+        escapes = ESCAPES[version]
+        call_id = call_id and call_id.translate(escapes)
+        expires = expires and expires.translate(escapes)
+    own = "" if call_id is None else f"correlation-id:{call_id}\n"
+    if expires is not None:
+        own = f"{own}expires:{expires}\n"
+    first, last = _same_lines(reply_to, codec.content_type, get("persistent"), version, plain)
+    return b"%b%b%b" % (first, own.encode(), last)
+
+
+@lru_cache(CALLERS)
+def _same_lines(
+    reply_to: str, content_type: str, persistent: str | None, version: str, plain: bool
+) -> tuple[bytes, bytes]:
+    """Return the first and the last lines that the replies to all calls of one caller have in common."""
+    first = [("destination", reply_to), ("content-type", content_type)]
+    last = [] if persistent is None else [("persistent", persistent)]
+    return header_lines(first, version, plain), header_lines(last, version, plain)
 
 
 def deadline_of(request: Mapping[str, str]) -> float | None:

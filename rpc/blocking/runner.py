@@ -33,20 +33,19 @@ class Runner:
     def call(self, job: Job, asked: Asked) -> Any:
         """Run a function and return its result; a generator's is an iterator. Raises what it raises."""
         method = asked.found()
-        run_in = method.options.run_in
+        if method.is_plain:
+            return asked.call()
         if method.is_async:
             result: Any = asked.call()
             return self._items(job, result) if method.is_stream else self._on_loop(job, result)
-        if run_in == "process":
+        if method.options.run_in == "process":
             call = partial(method.function, *asked.args, **asked.kwargs)
             return self._needed_processes().submit(call).result()
-        if run_in == "loop":
 
-            async def there() -> Any:
-                return asked.call()
+        async def there() -> Any:
+            return asked.call()
 
-            return self._on_loop(job, there())
-        return asked.call()
+        return self._on_loop(job, there())
 
     def close(self) -> None:
         """Give everything back; nothing runs any more."""

@@ -12,7 +12,7 @@ from broker.stomp import Frame
 from broker.stomp.frame import header_lines
 from rpc.codec import Codec
 from rpc.link import Link
-from rpc.message import MOST_CREDIT, deadline_of, reply_headers
+from rpc.message import MOST_CREDIT, deadline_of, reply_lines
 from rpc.working.asked import ABSENT
 from rpc.working.methods import Request
 
@@ -22,6 +22,7 @@ class Job:
 
     __slots__ = (
         "admitted",
+        "attempt",
         "call_id",
         "cancelled",
         "changed",
@@ -65,6 +66,9 @@ class Job:
         if "stream-credit" in headers and not request.is_batch:  # of a batch they would be nobody's
             told = _number(headers["stream-credit"])
             self.credit = None if told is None else min(told, MOST_CREDIT)
+        count = headers.get("JMSXDeliveryCount")
+        #: How often it has been handed out, this time included.
+        self.attempt = 1 if count is None else max(1, _number(count) or 1)
         self.key: str | None = None  # for the results of what is idempotent
         self.claimed = False  # no other process runs what has this key
         self.admitted = False  # its methods may run once more
@@ -77,18 +81,6 @@ class Job:
         self.settled = everyone  # there is nothing to acknowledge any more
         #: Called when it is cancelled or gets credit, for whoever runs it.
         self.changed: Callable[[], None] | None = None
-
-    @property
-    def is_first_acknowledged(self) -> bool:
-        """It is not to be run twice, or its replies are not to come twice."""
-        once = self.request.options.delivery == "at-most-once"
-        return (once or self.credit is not None) and not self.settled
-
-    @property
-    def attempt(self) -> int:
-        """How often it has been handed out, this time included."""
-        told = self.headers.get("JMSXDeliveryCount")
-        return 1 if told is None else max(1, _number(told) or 1)
 
     @property
     def wants_reply(self) -> bool:
@@ -108,7 +100,9 @@ class Job:
 
     def is_unwanted(self, wall: float) -> bool:
         """Tell whether nobody waits for it any more, neither its caller nor one who made the same call."""
-        return self.is_overdue(wall) and all(twin.is_overdue(wall) for twin in self.twins)
+        if not self.is_overdue(wall):
+            return False
+        return not self.twins or all(twin.is_overdue(wall) for twin in self.twins)
 
     def is_overdue(self, wall: float) -> bool:
         """Tell whether its caller waits no longer at `wall` (seconds since 1970)."""
@@ -119,14 +113,17 @@ class Job:
         """Return the SEND of a reply, if one is wanted. `more`: headers of this one reply."""
         if body is None:
             return b""
-        lines = reply_headers(self.headers, self.codec, in_stream=self.credit is not None)
-        if lines is None:
+        head = reply_lines(
+            self.headers,
+            self.codec,
+            version=version,
+            plain=self.frame.plain,
+            in_stream=self.credit is not None,
+        )
+        if not head:
             return b""
         if more:
-            lines |= more
-        # A worker's name, which replies to everyone's calls have, may need escapes.
-        plain = self.frame.plain and not self.everyone
-        head = header_lines(lines.items(), version, plain)
+            head += header_lines(more.items(), version)
         return b"SEND\n%bcontent-length:%d\n\n%b\0\n" % (head, len(body), body)
 
 

@@ -73,6 +73,7 @@ class Serving:
         self.link: Link | None = None  # the connection that there is now
         self._methods = methods
         self._options = options
+        self._most = options.most
         self._once = Once(service, name, results)
         self._wall = wall
         self._started = wall()
@@ -207,7 +208,9 @@ class Serving:
         self._begin_with(job, jobs, out)
 
     def _begin_with(self, job: Job, jobs: list[Job], out: list[bytes]) -> None:
-        if job.is_first_acknowledged:
+        # What is not to be run twice, or has replies that are not to come twice, is acknowledged first.
+        is_once = job.credit is not None or job.request.options.delivery == "at-most-once"
+        if is_once and not job.settled:
             out.append(self._acknowledge_first(job))
         elif self._slots.take(job):
             jobs.append(job)
@@ -239,16 +242,16 @@ class Serving:
             if body is not None:
                 return self._close(job, body)
             twin = self._by_origin.get(origin)
-        key = self._once.key_of(job)
+        key = self._once.key_of(job) if options.idempotent else None
         if twin is None and key is not None:
             twin = self._by_key.get(key)
             if twin is None and (data := self._remembered(job, key)) is not None:
                 return data
         if twin is not None:  # it is being served
             return self._join(twin, job)
-        if job.attempt > max(self._options.max_deliveries, options.retries + 1):
+        if job.attempt > self._options.max_deliveries and job.attempt > options.retries + 1:
             return self._give_up_on(job)
-        most = self._options.most
+        most = self._most
         # A notification waits: nobody would learn that it was refused.
         if most is not None and self._pending >= most and job.wants_reply and not job.everyone:
             return self._refuse(job, Overloaded("Too much to do", retry_after=self._retry_after()))

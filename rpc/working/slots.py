@@ -15,9 +15,10 @@ class Slots:
     def take(self, job: Job) -> bool:
         """Tell whether a job may run now; else `leave` returns it later."""
         limits = job.request.limits
-        if limits and (
-            not self._has_room(job)
-            or any(not limits.keys().isdisjoint(each.request.limits) for each in self._waiting)
+        if not limits:
+            return True
+        if not self._has_room(job) or any(
+            not limits.keys().isdisjoint(each.request.limits) for each in self._waiting
         ):
             self._waiting.append(job)
             return False

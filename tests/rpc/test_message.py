@@ -2,10 +2,11 @@
 
 import pytest
 
+from broker.stomp.frame import header_lines
 from rpc.codec import MSGPACK
 from rpc.message import (
     deadline_of,
-    reply_headers,
+    reply_lines,
     reply_queue,
     request_headers,
     request_queue,
@@ -39,6 +40,11 @@ def test_a_request_asks_for_the_same_safety_in_every_broker() -> None:
     assert request_headers("/queue/a", "/queue/r", durable=False)["persistent"] == "false"
 
 
+def read(lines: bytes) -> dict[str, str]:
+    """Return headers that need no escape."""
+    return dict(line.split(":", 1) for line in lines.decode().splitlines())
+
+
 def test_a_reply_copies_what_the_request_says_about_it() -> None:
     request = {
         "destination": "/queue/rpc.demo",
@@ -48,7 +54,7 @@ def test_a_reply_copies_what_the_request_says_about_it() -> None:
         "persistent": "false",
         "priority": "7",
     }
-    assert reply_headers(request) == {
+    assert read(reply_lines(request)) == {
         "destination": "/queue/r",
         "content-type": "application/json",
         "correlation-id": "c-1",
@@ -58,7 +64,7 @@ def test_a_reply_copies_what_the_request_says_about_it() -> None:
 
 
 def test_a_reply_invents_nothing() -> None:
-    assert reply_headers({"reply-to": "/queue/r"}) == {
+    assert read(reply_lines({"reply-to": "/queue/r"})) == {
         "destination": "/queue/r",
         "content-type": "application/json",
     }
@@ -67,14 +73,42 @@ def test_a_reply_invents_nothing() -> None:
 def test_the_codec_is_named_both_ways() -> None:
     headers = request_headers("/queue/rpc.demo", "/queue/r", durable=True, codec=MSGPACK)
     assert headers["content-type"] == "application/msgpack"
-    reply = reply_headers(headers, MSGPACK)
-    assert reply is not None
+    reply = read(reply_lines(headers, MSGPACK))
     assert reply["content-type"] == "application/msgpack"
 
 
 @pytest.mark.parametrize("headers", [{}, {"reply-to": ""}, {"correlation-id": "c"}])
 def test_no_reply_to_means_no_reply(headers: dict[str, str]) -> None:
-    assert reply_headers(headers) is None
+    assert reply_lines(headers) == b""
+
+
+def test_items_of_a_stream_may_come_later_than_it_must_begin() -> None:
+    request = {"reply-to": "/queue/r", "correlation-id": "c", "expires": "1", "persistent": "true"}
+    assert "expires" in read(reply_lines(request))
+    assert read(reply_lines(request, in_stream=True)) == {
+        "destination": "/queue/r",
+        "content-type": "application/json",
+        "correlation-id": "c",
+        "persistent": "true",
+    }
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_what_a_reply_copies_is_escaped_as_its_version_wants(version: str) -> None:
+    strange = {
+        name: f"{name}:\\\n" for name in ("reply-to", "correlation-id", "expires", "persistent")
+    }
+    told = {
+        "destination": strange["reply-to"],
+        "content-type": "application/json",
+        **{name: strange[name] for name in ("correlation-id", "expires", "persistent")},
+    }
+    assert reply_lines(strange, version=version) == header_lines(told.items(), version)
+
+
+def test_what_needs_no_escape_is_written_the_same_either_way() -> None:
+    request = {"reply-to": "/queue/r", "correlation-id": "c", "expires": "1", "persistent": "true"}
+    assert reply_lines(request, plain=True) == reply_lines(request)
 
 
 @pytest.mark.parametrize(
