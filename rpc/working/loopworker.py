@@ -23,9 +23,9 @@ from rpc.context import CURRENT, Context
 from rpc.errors import BrokerRefused, ConnectionLost
 from rpc.lifeline import Host, Lifeline, Timer
 from rpc.link import Link, refusal
+from rpc.working.asked import Asked, Method
 from rpc.working.job import Job
 from rpc.working.limits import FAREWELL, STREAM_PATIENCE
-from rpc.working.methods import Asked
 from rpc.working.serving import GOODBYE, LOOK, SERVING, Serving
 
 log = logging.getLogger("rpc")
@@ -211,7 +211,8 @@ class LoopWorker:
                     failure = error  # whatever it is, it is the caller's to know
                     response = self._serving.failed(job, asked, error)
                 responses.append(response)
-                turn = await self._take_turns(turn)
+                if self._host.now() >= turn:
+                    turn = await self._take_turns()
         except BaseException:  # stopped: nobody waits, or the loop ends
             responses.clear()
             job.settled = job.settled or not job.cancelled  # then another worker gets it
@@ -223,15 +224,12 @@ class LoopWorker:
         """Tell whether a job was stopped, or the program is; a function may raise the same by itself."""
         if isinstance(error, Exception | SystemExit):
             return False
-        if isinstance(error, KeyboardInterrupt) and self._where(asked) != "loop":
+        if isinstance(error, KeyboardInterrupt) and self._where(asked.found()) != "loop":
             return False
         return job.cancelled or self._host.is_end(error)
 
-    async def _take_turns(self, turn: float) -> float:
-        """Let others have the loop if it is late; return when it is late again."""
-        now = self._host.now()
-        if now < turn:
-            return turn
+    async def _take_turns(self) -> float:
+        """Let others have the loop; return when it is their turn again."""
         pause = self._host.pause()
         self._host.later(0.0, pause.resume)
         await pause
@@ -244,30 +242,36 @@ class LoopWorker:
         token = CURRENT.set(context)
         try:
             if self._wrap is None:
-                result = await self._call(asked)
+                result = self._call(asked, method)
             else:
-                result = await self._wrap(context, lambda: self._call(asked))()
+                result = self._wrap(context, lambda: self._proceed(asked, method))()
+            if inspect.isawaitable(result):
+                result = await result
             if method.is_stream:
-                result = await self._drain(job, self._items(asked, result))
+                result = await self._drain(job, self._items(method, result))
             elif job.credit is not None:
                 result = await self._drain(job, _one(result))
         finally:
             CURRENT.reset(token)
         return asked.succeeded(result)
 
-    async def _call(self, asked: Asked) -> Any:
-        if self._where(asked) == "loop":
-            result = asked.call()
-            return await result if inspect.isawaitable(result) else result
-        call = partial(asked.found().function, *asked.args, **asked.kwargs)
-        return await self._host.elsewhere(self._where(asked), call)
+    def _call(self, asked: Asked, method: Method) -> Any:
+        """Call a function; what it returns is perhaps to be awaited."""
+        where = self._where(method)
+        if where == "loop":
+            return asked.call()
+        return self._host.elsewhere(where, partial(method.function, *asked.args, **asked.kwargs))
 
-    def _where(self, asked: Asked) -> str:
-        method = asked.found()
+    async def _proceed(self, asked: Asked, method: Method) -> Any:
+        """The same, for hooks to await."""
+        result = self._call(asked, method)
+        return await result if inspect.isawaitable(result) else result
+
+    def _where(self, method: Method) -> str:
         here = method.is_async or self._runs_here
         return method.options.run_in or ("loop" if here else "thread")
 
-    async def _items(self, asked: Asked, items: Any) -> AsyncGenerator[Any, None]:
+    async def _items(self, method: Method, items: Any) -> AsyncGenerator[Any, None]:
         """Return the items of either kind of generator."""
         if inspect.isasyncgen(items):
             async with aclosing(items):
@@ -275,7 +279,7 @@ class LoopWorker:
                     yield item
             return
         following = partial(next, items, MISSING)
-        is_here = self._where(asked) == "loop"
+        is_here = self._where(method) == "loop"
         try:
             while True:
                 item = following() if is_here else await self._host.elsewhere("thread", following)
@@ -295,7 +299,8 @@ class LoopWorker:
                 while job.credit <= 0:
                     await self._credit(job)
                 self._say(self._serving.item(job, item))
-                turn = await self._take_turns(turn)
+                if self._host.now() >= turn:
+                    turn = await self._take_turns()
         return None
 
     async def _credit(self, job: Job) -> None:
@@ -328,7 +333,8 @@ class LoopWorker:
         self._tasks.pop(job, None)
         job.changed = None
         self._say(data)
-        self._run(jobs)
+        if jobs or self._waiting:
+            self._run(jobs)
         if self._serving.stopping:
             self._part_if_done()
 
