@@ -149,9 +149,8 @@ class Stream:
             raise ConnectionError("closed")
         if self._rest is None:
             self._go_on()
-        with self._mutex:
-            stuck = self._rest is not None and not self._writing
-        wanted = POLLIN | POLLOUT if stuck else POLLIN
+        # Another thread that sends rings if the socket does not take all.
+        wanted = POLLIN if self._rest is None or self._writing else POLLIN | POLLOUT
         if wanted != self._wanted:
             self._poll.modify(self._socket, wanted)
             self._wanted = wanted
