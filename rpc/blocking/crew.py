@@ -17,9 +17,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Generic, TypeVar
 
 Job = TypeVar("Job")
+Came = TypeVar("Came")  # what jobs are made of
+Done = TypeVar("Done")  # what becomes of one
 
 QUICK = 250e-6  # seconds: a few times what handing a job to another thread costs
 TRUSTED = 16  # quick runs that make a kind of job worth doing without handing over
@@ -27,31 +31,58 @@ MOST = 2 * TRUSTED  # and so many more make up for one that is slow, as any may 
 WATCH = 0.05  # seconds between two looks at a leader that does a job itself
 
 
-class Crew(Generic[Job]):
+@dataclass(frozen=True, slots=True)
+class Duties(Generic[Job, Came, Done]):
+    """What jobs are, to a crew. All but `lead` and `work` are called with its mutex held.
+
+    What any of them raises ends the crew and is found in `Crew.failure`.
+    """
+
+    #: Waits for what jobs are made of; called by one thread at a time.
+    lead: Callable[[], Came]
+    #: Makes jobs of it.
+    take: Callable[[Came], Iterable[Job]]
+    #: Names jobs that take about equally long; "" for those nobody can know.
+    kind: Callable[[Job], str]
+    #: A job is about to be done.
+    begin: Callable[[Job], None]
+    #: Does it.
+    work: Callable[[Job], Done]
+    #: It is done; tells which jobs waited for that, and for how many seconds it ran what may take long, beside
+    #: what every job takes. Told: whether the leader did it, so that nobody is in `lead` before this is over.
+    end: Callable[[Job, Done, bool], tuple[Iterable[Job], float]]
+    #: Asks to call `watch` now, or tells that a thread has ended; must not wait.
+    alarm: Callable[[], object]
+
+
+class Turn(Enum):
+    """What a thread may do besides a job."""
+
+    LEAD = "lead"
+    WAIT = "wait"
+    STOP = "stop"
+
+
+# To ask the class for them is slow (Python 3.11).
+LEAD: Final = Turn.LEAD
+WAIT: Final = Turn.WAIT
+STOP: Final = Turn.STOP
+
+
+class Crew(Generic[Job, Came, Done]):
     """`size` workers and a leader among them."""
 
-    def __init__(
-        self,
-        lead: Callable[[], Iterable[Job]],
-        work: Callable[[Job, bool], float],
-        kind: Callable[[Job], str],
-        alarm: Callable[[], None],
-        size: int,
-    ) -> None:
-        """`lead` waits for jobs and is called by one thread at a time; `work` does one.
-
-        `work` returns for how many seconds it ran what may take long, beside what every job takes; it is
-        told whether the leader does the job itself, so that nobody is in `lead` before it is done.
-        `kind` names jobs that take about equally long, or is "" for those nobody can know. `alarm`
-        asks the owner to call `watch` now, and tells that a thread has ended; it must not wait. What
-        `lead` or `work` raises ends the crew and is found in `failure`.
-        """
-        self._lead = lead
-        self._work = work
-        self._kind = kind
-        self._alarm = alarm
+    def __init__(self, duties: Duties[Job, Came, Done], mutex: threading.Lock, size: int) -> None:
+        """`mutex` guards what the duties share with others, and all of ours."""
+        self._lead = duties.lead
+        self._take = duties.take
+        self._kind = duties.kind
+        self._note_begin = duties.begin
+        self._work = duties.work
+        self._note_end = duties.end
+        self._alarm = duties.alarm
         self._size = size
-        self._mutex = threading.Lock()  # guards all below
+        self._mutex = mutex
         self._jobs: deque[Job] = deque()
         self._leader: threading.Lock | None = None  # the `parked` of the thread that leads
         self._running = 0  # jobs being done
@@ -71,9 +102,12 @@ class Crew(Generic[Job]):
     def add(self, jobs: Iterable[Job]) -> None:
         """Do some more jobs, which did not come through `lead`."""
         with self._mutex:
-            self._jobs.extend(jobs)
-            for _ in range(min(len(self._jobs), len(self._idle))):
-                self._wake_one()
+            self._add(jobs)
+
+    def _add(self, jobs: Iterable[Job]) -> None:
+        self._jobs.extend(jobs)
+        for _ in range(min(len(self._jobs), len(self._idle))):
+            self._wake_one()
 
     def stop(self) -> None:
         """Let nobody lead any more; what was taken in is still done. `lead` must be made to return."""
@@ -128,76 +162,88 @@ class Crew(Generic[Job]):
             self._idle.pop().release()
 
     def _turns(self) -> None:
-        """Lead, work or wait, until the crew is stopped: the life of each thread."""
-        parked = threading.Lock()
-        parked.acquire()
+        """Lead, work or wait, until the crew is stopped: the life of each thread.
+
+        A lock costs as much as ten lines: between any two of these things it is taken once, for all there
+        is to note.
+        """
+        me = threading.Lock()
+        me.acquire()
         try:
-            while self._turn(parked):
-                pass
+            with self._mutex:
+                turn = self._next(me)
+            while turn is not STOP:
+                if turn is LEAD:
+                    came = self._lead()
+                    with self._mutex:
+                        self._jobs.extend(self._take(came))
+                        turn = self._next(me)
+                elif turn is WAIT:
+                    me.acquire()  # until `_wake_one` or `_stop`
+                    with self._mutex:
+                        turn = self._next(me)
+                else:
+                    try:
+                        done = self._work(turn)
+                    except BaseException:
+                        with self._mutex:
+                            self._running -= 1
+                        raise
+                    with self._mutex:
+                        self._end(me, turn, done)
+                        turn = self._next(me)
         except BaseException as failure:
             with self._mutex:
                 self.failure = self.failure or failure
-                if self._leader is parked:
+                if self._leader is me:
                     self._leader = None
                 self._stop()
         finally:
             self._alarm()
 
-    def _turn(self, me: threading.Lock) -> bool:
-        """Do the next thing there is to do; False if nothing will ever be."""
-        with self._mutex:
-            leading = self._leader is me
-            if self._jobs and self._running < self._size:
-                job = self._jobs.popleft()
-                kind = self._kind(job)
-                in_place = self._begin(me, kind)
-            elif self._stopping:
-                if leading:
-                    self._leader = None
-                return False
-            else:
-                job = None
-                if self._leader is None:
-                    self._leader = me
-                    leading = True
-                elif not leading:
-                    self._idle.append(me)
-        if job is not None:
-            seconds = QUICK  # what a job that fails counts as
-            try:
-                seconds = self._work(job, in_place)
-            finally:
-                self._end(me, kind, seconds, in_place)
-        elif leading:
-            self._jobs.extend(self._lead())
-        else:
-            me.acquire()  # until `_wake_one` or `_stop`
-        return True
+    def _next(self, me: threading.Lock) -> Job | Turn:
+        """Return what there is to do next. With the mutex held, as all that follows."""
+        if self._jobs and self._running < self._size:
+            job = self._jobs.popleft()
+            self._begin(me, job)
+            return job
+        if self._stopping:
+            if self._leader is me:
+                self._leader = None
+            return STOP
+        if self._leader is None:
+            self._leader = me
+        elif self._leader is not me:
+            self._idle.append(me)
+            return WAIT
+        return LEAD
 
-    def _begin(self, me: threading.Lock, kind: str) -> bool:
-        """Note that a job begins and see to the lead; True if the leader does it itself."""
+    def _begin(self, me: threading.Lock, job: Job) -> None:
+        """Note that a job begins and see to the lead: its thread keeps it if the job is quick."""
+        self._note_begin(job)
         self._running += 1
         if self._leader not in (me, None):
-            return False
+            return
         if self._stopping:
             self._leader = None
-            return False
-        if self._trust.get(kind, 0) < TRUSTED:
+        elif self._trust.get(self._kind(job), 0) < TRUSTED:
             self._leader = None
             self._wake_one()
-            return False
-        self._leader = me
-        self._in_place += 1
-        if self._seen < 0:
-            self._seen = 0
-            self._alarm()
-        return True
+        else:
+            self._leader = me
+            self._in_place += 1
+            if self._seen < 0:
+                self._seen = 0
+                self._alarm()
 
-    def _end(self, me: threading.Lock, kind: str, seconds: float, in_place: bool) -> None:
-        with self._mutex:
-            self._running -= 1
-            if in_place and self._leader is me:  # else `watch` has noted the end for us
-                self._in_place += 1
-            if kind:
-                trust = self._trust.get(kind, 0) + (1 if seconds < QUICK else -TRUSTED)
-                self._trust[kind] = max(0, min(trust, MOST))
+    def _end(self, me: threading.Lock, job: Job, done: Done) -> None:
+        self._running -= 1
+        leads = self._leader is me  # else it never did, or `watch` has noted the end for us
+        if leads:
+            self._in_place += 1
+        jobs, seconds = self._note_end(job, done, leads)
+        if jobs:
+            self._add(jobs)
+        if kind := self._kind(job):
+            trust = self._trust.get(kind, 0) + (1 if seconds < QUICK else -TRUSTED)
+            self._trust[kind] = max(0, min(trust, MOST))

@@ -15,13 +15,15 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from time import monotonic
 from types import FrameType
 from typing import Any, Unpack
 
+from broker.stomp import Frame
 from rpc.backoff import backoff
-from rpc.blocking.crew import WATCH, Crew
+from rpc.blocking.crew import WATCH, Crew, Duties
 from rpc.blocking.runner import Runner
 from rpc.blocking.stream import Bell
 from rpc.blocking.wire import Wire
@@ -38,6 +40,9 @@ log = logging.getLogger("rpc")
 
 FOREVER = float("inf")
 
+#: Responses to what was asked, what the last function raised, seconds that they took.
+Done = tuple[Sequence[bytes | None], BaseException | None, float]
+
 
 class Worker(Offer):
     """Serves calls to one service with the functions that were given to `method` or `register`.
@@ -51,7 +56,6 @@ class Worker(Offer):
     def __init__(self, url: str, service: str, **options: Unpack[WorkerOptions]) -> None:
         """See `rpc.offer.Offer`. A `concurrency` of 1 is for functions that are not thread-safe."""
         super().__init__(url, service, **options)
-        self._mutex = threading.Lock()  # guards _serving
         self._bell = Bell()  # wakes `run`
         self._stop_asked = False
         self._stopping = threading.Event()
@@ -63,7 +67,17 @@ class Worker(Offer):
     def _prepare(self) -> None:
         super()._prepare()
         size = self._limits.concurrency
-        self._crew = Crew(self._lead, self._work, _kind, self._ring, size)
+        self._mutex = threading.Lock()  # guards _serving and the crew
+        duties = Duties(
+            self._lead,
+            self._take,
+            attrgetter("name"),
+            self._start,
+            self._work,
+            self._end,
+            self._ring,
+        )
+        self._crew = Crew(duties, self._mutex, size)
         self._runner = Runner(size)
 
     def _check_hook(self, hook: Callable[..., Any]) -> None:
@@ -122,9 +136,9 @@ class Worker(Offer):
             self._say(data)
         self._crew.add(jobs)
 
-    # What the crew does: `_lead` in one thread at a time, `_work` in several
+    # What the crew does: `_lead` in one thread at a time, `_work` in several, the rest with the mutex held
 
-    def _lead(self) -> Iterable[Job]:
+    def _lead(self) -> Sequence[Frame]:
         """Wait for requests, and see to the connection."""
         wire = self._wire
         try:
@@ -150,12 +164,12 @@ class Worker(Offer):
                     raise refusal(frame)
                 # A reply to a queue that is gone, for one. If the link must end, the broker ends it.
                 log.warning("The broker refused: %s", refusal(frame))
-        with self._mutex:
-            jobs, data = self._serving.take(frames)
-            looking = self._serving.is_looking
-        if data:
-            wire.write(data)
-        if looking:
+        return frames
+
+    def _take(self, frames: Sequence[Frame]) -> Iterable[Job]:
+        jobs, data = self._serving.take(frames)
+        self._say(data)
+        if self._serving.is_looking:
             self._ring()
         return jobs
 
@@ -190,33 +204,33 @@ class Worker(Offer):
         log.warning("%s; trying again in %.1f s", error, wait)
         self._stopping.wait(wait)
 
-    def _work(self, job: Job, in_place: bool) -> float:
-        """Run one request, send its reply, acknowledge it; return how long the functions took."""
-        serving = self._serving
-        with self._mutex:
-            go = serving.begin(job, monotonic())
+    def _start(self, job: Job) -> None:
+        self._serving.begin(job, monotonic())
         if job.deadline is not None:
             self._ring()
+
+    def _work(self, job: Job) -> Done:
+        """Run what was asked."""
         responses: list[bytes | None] = []
         failure: BaseException | None = None
-        begun = monotonic()
-        if go:
-            for asked in job.request.asked:
-                try:
-                    response = self._respond(job, asked)
-                except BaseException as error:  # whatever it is, it is the caller's to know
-                    failure = error
-                    with self._mutex:
-                        response = serving.failed(job, asked, error)
-                responses.append(response)
-        seconds = monotonic() - begun
-        with self._mutex:
-            jobs, data = serving.finish(job, responses, seconds, failure)
-            # Who leads will read, and then it leaves.
-            self._say(data, held=in_place)
-        if jobs:
-            self._crew.add(jobs)
-        return seconds
+        if job.begun is None:  # nobody waits for it
+            return responses, failure, 0.0
+        for asked in job.request.asked:
+            try:
+                response = self._respond(job, asked)
+            except BaseException as error:  # whatever it is, it is the caller's to know
+                failure = error
+                with self._mutex:
+                    response = self._serving.failed(job, asked, error)
+            responses.append(response)
+        return responses, failure, monotonic() - job.begun
+
+    def _end(self, job: Job, done: Done, leads: bool) -> tuple[Iterable[Job], float]:
+        """Send the reply, and acknowledge the request; return what waited for it, and how long it took."""
+        responses, failure, seconds = done
+        jobs, data = self._serving.finish(job, responses, seconds, failure)
+        self._say(data, held=leads)  # who leads will read, and then it leaves
+        return jobs, seconds
 
     def _respond(self, job: Job, asked: Asked) -> bytes | None:
         """Run one function and return its response. Raises what it raises."""
@@ -339,7 +353,3 @@ class Worker(Offer):
         finally:
             signal.set_wakeup_fd(woken_before)
             restore()
-
-
-def _kind(job: Job) -> str:
-    return job.name

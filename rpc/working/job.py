@@ -23,6 +23,7 @@ class Job:
     __slots__ = (
         "admitted",
         "attempt",
+        "begun",
         "call_id",
         "cancelled",
         "changed",
@@ -73,6 +74,7 @@ class Job:
         self.claimed = False  # no other process runs what has this key
         self.admitted = False  # its methods may run once more
         self.twins: Sequence[Job] = ()  # the same call, come again while this one is being served
+        self.begun: float | None = None  # monotonic seconds; None: it has not, or is not to
         self.deadline: float | None = None  # monotonic seconds: it takes too long
         self.endless = False  # a stream that has begun: its caller waits for the next item only
         self.cancelled = False  # nobody waits for it

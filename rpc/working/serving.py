@@ -146,7 +146,7 @@ class Serving:
 
     # A request comes.
 
-    def take(self, frames: list[Frame]) -> tuple[list[Job], bytes]:
+    def take(self, frames: Sequence[Frame]) -> tuple[list[Job], bytes]:
         """Take requests in; return those that are to be run, and what is to be sent at once."""
         jobs: list[Job] = []
         out: list[bytes] = []
@@ -319,6 +319,7 @@ class Serving:
         if not job.settled and job.link is not link and not any(t.link is link for t in job.twins):
             return False  # it comes again
         self._running[job] = None
+        job.begun = now
         job.endless = job.credit is not None
         options = job.request.options
         if options.timeout is not None:

@@ -8,11 +8,32 @@ from time import monotonic
 
 import pytest
 
-from rpc.blocking.crew import QUICK, TRUSTED, Crew
+from rpc.blocking.crew import QUICK, TRUSTED, Crew, Duties
 
 PATIENCE = 10.0  # seconds until a test gives up waiting
 
 Job = tuple[str, Callable[[], float]]  # its kind, and what is to be done
+
+
+Jobs = Crew[Job, list[Job], float]
+
+
+def make_crew(lead: Callable[[], list[Job]], alarm: Callable[[], object], size: int) -> Jobs:
+    mutex = threading.Lock()
+
+    def take(jobs: list[Job]) -> list[Job]:
+        assert mutex.locked()
+        return jobs
+
+    def begin(job: Job) -> None:
+        assert mutex.locked()
+
+    def end(job: Job, seconds: float, leads: bool) -> tuple[list[Job], float]:
+        assert mutex.locked()
+        return [], seconds
+
+    duties = Duties(lead, take, lambda job: job[0], begin, lambda job: job[1](), end, alarm)
+    return Crew(duties, mutex, size)
 
 
 class Office:
@@ -22,9 +43,7 @@ class Office:
         self.inbox: queue.Queue[list[Job]] = queue.Queue()
         self.alarms = threading.Semaphore(0)
         self.leading = 0  # threads in `lead` at this moment
-        self.crew: Crew[Job] = Crew(
-            self.lead, lambda job, in_place: job[1](), lambda job: job[0], self.alarms.release, size
-        )
+        self.crew = make_crew(self.lead, self.alarms.release, size)
         self.crew.start()
 
     def lead(self) -> list[Job]:
@@ -71,7 +90,7 @@ def office() -> Iterator[Office]:
     assert office.crew.failure is None
 
 
-def settle(crew: Crew[Job]) -> None:
+def settle(crew: Jobs) -> None:
     """Wait until no job is being done and every thread but the leader is parked.
 
     A job's end is noted a moment after the job has ended, and a thread that has ended one looks for the
@@ -209,9 +228,7 @@ def test_what_breaks_ends_the_crew_and_is_told(where: str) -> None:
         return [("", breaks)]
 
     ended = threading.Semaphore(0)
-    crew: Crew[Job] = Crew(
-        lead, lambda job, in_place: job[1](), lambda job: job[0], ended.release, 1
-    )
+    crew = make_crew(lead, ended.release, 1)
     crew.start()
     assert ended.acquire(timeout=PATIENCE)
     for thread in crew.threads:
