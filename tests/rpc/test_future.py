@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, as_completed, wait
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -157,10 +158,15 @@ def test_an_interrupted_call_is_cancelled_at_its_worker(
 
     def interrupt() -> None:
         asked.append(foreign.asked.get(timeout=PATIENCE).headers["correlation-id"])
+        deadline = monotonic() + PATIENCE
+        while line._leader is None and monotonic() < deadline:
+            pass  # the worker may have the call before its caller waits
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupter = threading.Thread(target=interrupt)
     with rpc.Client(broker_url, service) as client:
+        line = client._line
+        assert isinstance(line, Line)
         interrupter.start()
         with pytest.raises(KeyboardInterrupt):
             client.call("hang")
