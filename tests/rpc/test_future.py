@@ -156,18 +156,16 @@ def test_an_interrupted_call_is_cancelled_at_its_worker(
     main = threading.main_thread().ident
     assert main is not None
 
-    def waits() -> bool:
-        return isinstance(client._line, Line) and client._line._leader is not None
-
     def interrupt() -> None:
         asked.append(foreign.asked.get(timeout=PATIENCE).headers["correlation-id"])
         deadline = monotonic() + PATIENCE
-        while not waits() and monotonic() < deadline:
+        while line._leader is None and monotonic() < deadline:
             pass  # the worker may have the call before its caller waits
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupter = threading.Thread(target=interrupt)
     with rpc.Client(broker_url, service) as client:
+        line: Any = client._line
         interrupter.start()
         with pytest.raises(KeyboardInterrupt):
             client.call("hang")
