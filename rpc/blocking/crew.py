@@ -49,7 +49,7 @@ class Duties(Generic[Job, Came, Done]):
     #: Does it.
     work: Callable[[Job], Done]
     #: It is done; tells which jobs waited for that, and for how many seconds it ran what may take long, beside
-    #: what every job takes. Told: whether the leader did it, so that nobody is in `lead` before this is over.
+    #: what every job takes. Told: whether the leader did it and does more at once, before anybody is in `lead`.
     end: Callable[[Job, Done, bool], tuple[Iterable[Job], float]]
     #: Asks to call `watch` now, or tells that a thread has ended; must not wait.
     alarm: Callable[[], object]
@@ -241,7 +241,7 @@ class Crew(Generic[Job, Came, Done]):
         leads = self._leader is me  # else it never did, or `watch` has noted the end for us
         if leads:
             self._in_place += 1
-        jobs, seconds = self._note_end(job, done, leads)
+        jobs, seconds = self._note_end(job, done, leads and bool(self._jobs))
         if jobs:
             self._add(jobs)
         if kind := self._kind(job):

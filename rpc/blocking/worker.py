@@ -225,11 +225,15 @@ class Worker(Offer):
             responses.append(response)
         return responses, failure, monotonic() - job.begun
 
-    def _end(self, job: Job, done: Done, leads: bool) -> tuple[Iterable[Job], float]:
-        """Send the reply, and acknowledge the request; return what waited for it, and how long it took."""
+    def _end(self, job: Job, done: Done, more: bool) -> tuple[Iterable[Job], float]:
+        """Send the reply, and acknowledge the request; return what waited for it, and how long it took.
+
+        `more` replies follow at once: they leave together. The last one, or the only one, does not wait until
+        everything is noted and somebody reads: its caller does.
+        """
         responses, failure, seconds = done
         jobs, data = self._serving.finish(job, responses, seconds, failure)
-        self._say(data, held=leads)  # who leads will read, and then it leaves
+        self._say(data, held=more)
         return jobs, seconds
 
     def _respond(self, job: Job, asked: Asked) -> bytes | None:

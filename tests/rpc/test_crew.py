@@ -28,7 +28,7 @@ def make_crew(lead: Callable[[], list[Job]], alarm: Callable[[], object], size: 
     def begin(job: Job) -> None:
         assert mutex.locked()
 
-    def end(job: Job, seconds: float, leads: bool) -> tuple[list[Job], float]:
+    def end(job: Job, seconds: float, more: bool) -> tuple[list[Job], float]:
         assert mutex.locked()
         return [], seconds
 
