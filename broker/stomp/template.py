@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 
 HOLE = rb"([A-Za-z0-9_./@+=,;-]*)"
-HOLES = 8  # values that may differ: seven do in the calls of several clients, as their worker gets them
+HOLES = 8  # values that may differ: 7 do where a worker has several clients
 PATIENCE = 16  # blocks of a kind that are read line by line before a template is made
 ATTEMPTS = 6  # templates a link may make
 KIND = 6  # so many bytes of a block tell its kind: the command, and how its first header begins

@@ -129,9 +129,7 @@ class Line(Carrier):
         call = self.begin(method, params, options, CALL, held=bool(self._futures))
         future = CallFuture(self, call)
         with self._mutex:
-            over = (
-                call.done
-            )  # another thread was faster than we; else whoever ends it settles its future
+            over = call.done  # by another thread; else whoever ends it settles its future
             if not over:
                 self._futures[call] = future
         if over:
