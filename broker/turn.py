@@ -63,6 +63,7 @@ class Turn:
         self.stamp = Stamp()  # the same, for messages
         self.begun = False  # by somebody who brought the time
         self._ending = False  # `end` will run soon
+        self._over = False  # the store may be closed by now
         self._store = store
         self._writer = start_writer()
         self._agenda = agenda
@@ -106,13 +107,15 @@ class Turn:
         """End the turn."""
         self.begun = self._ending = False
         broker = self.broker
+        if self._over:
+            self._flush()
+            return
         if self._on_the_way is None and (
             self._promises or self._paused or broker.starving or self._is_due()
         ):
             self._write()
-        dirty, self.dirty = self.dirty, []
         try:
-            for_each(dirty, FLUSH)
+            self._flush()
             if broker.blocked:
                 broker.relieve()
             if broker.again and not self._disk_is_behind():
@@ -131,7 +134,11 @@ class Turn:
         return self._on_the_way is not None and self.broker.journal.crowded
 
     def finish(self) -> None:
-        """The broker stops: write all there is and keep every promise. Blocks until it is done."""
+        """The broker stops: write all there is and keep every promise. Blocks until it is done.
+
+        From now on the store is left alone.
+        """
+        self._over = True
         try:
             self._writer.stop()
             if self.broker.journal:
@@ -141,6 +148,9 @@ class Turn:
             raise
         self._keep_promises([*(self._on_the_way or []), *self._promises])
         self._promises, self._on_the_way = [], None
+        self._flush()
+
+    def _flush(self) -> None:
         dirty, self.dirty = self.dirty, []
         for_each(dirty, FLUSH)
 

@@ -447,6 +447,24 @@ def test_a_write_that_is_told_after_the_end_is_no_second_promise(house: House) -
     assert house.heard == ["1"]
 
 
+def test_after_the_end_the_store_is_left_alone(house: House) -> None:
+    """It may be closed by then, while the last links go: nothing is read, written or promised any more."""
+    asked: list[str] = []
+
+    class Reader:
+        def go_on(self, read: object) -> None:
+            asked.append("to read")
+
+    house.begin()
+    house.turn.finish()
+    house.broker.again[Reader()] = None
+    house.begin()
+    house.put()
+    house.promise("late")
+    house.end()
+    assert (asked, house.writer.work, house.heard) == ([], [], [])
+
+
 @pytest.mark.parametrize("fail_at", [1, 2])
 def test_finish_promises_nothing_when_the_disk_fails(fail_at: int) -> None:
     """Be it the batch on the way or the one after it."""
