@@ -411,7 +411,6 @@ def test_a_series_goes_on_after_a_crash(start_broker: StartBroker, connect: Conn
     client = connect(to=broker)
     subscribe(client, "/queue/a")
     rest = take(client, 5 - len(heard))
-    assert rest
     first, *later = heard + rest
     assert {each.headers["scheduledJobId"] for each in later} == {first.headers["scheduledJobId"]}
     assert len({each.headers["message-id"] for each in (first, *later)}) == 5
