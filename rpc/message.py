@@ -38,7 +38,7 @@ from rpc.codec import JSON, Codec
 #: Requests in one body: while they are read, and answered, the worker sends no heart-beat.
 MOST_IN_BATCH = 10_000
 
-#: Headers of a request that its replies repeat; items of a stream all but `expires`, see `reply_lines`.
+#: Headers of a request that its replies repeat, as `reply_lines` writes them; items of a stream all but `expires`.
 COPIED = ("correlation-id", "expires", "persistent")
 CALLERS = 128  # whose replies' headers are remembered, as far as they are the same for all
 

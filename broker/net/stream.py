@@ -1,6 +1,6 @@
 """STOMP on TCP: bytes in, bytes out, back-pressure.
 
-Three things differ from a plain Twisted protocol, both for latency:
+Three things differ from a plain Twisted protocol, all for latency:
 
 - what a turn has to say goes to the kernel at once (`socket.send`), and only what the kernel does not take
   goes through the transport's buffer. That saves two `epoll_ctl` and one pass of the reactor per answer;
@@ -90,7 +90,7 @@ class Stream(Protocol):
         self._closing = False
         self._gone = False
         self._intake = house.intake  # None: the transport reads
-        self._heard = False  # we stand in the intake
+        self._listening = False  # we stand in the intake
 
     def connectionMade(self) -> None:
         """Twisted: a client has come."""
@@ -143,15 +143,15 @@ class Stream(Protocol):
     def _listen(self) -> None:
         if self._intake is None:
             self.transport.resumeProducing()  # type: ignore[attr-defined]
-        elif not self._heard:
-            self._heard = True
+        elif not self._listening:
+            self._listening = True
             self._intake.read_from(self._descriptor, self._read)
 
     def _be_deaf(self) -> None:
         if self._intake is None:
             self.transport.pauseProducing()  # type: ignore[attr-defined]
-        elif self._heard:
-            self._heard = False
+        elif self._listening:
+            self._listening = False
             self._intake.leave(self._descriptor)
 
     def readConnectionLost(self) -> None:
@@ -168,7 +168,7 @@ class Stream(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted: it is over."""
         self._gone = True
-        if self._heard:  # it was a write that failed
+        if self._listening:  # it was a write that failed
             self._be_deaf()
         self._begin()
         self._connection.lost()
