@@ -31,6 +31,8 @@ from broker.subscribing import Subscriptions
 
 Verb = Callable[[Frame], None]
 
+REASON = 500  # characters of what a consumer says about a message that it refuses
+
 
 class Conversation:
     """What one client says after CONNECT."""
@@ -109,11 +111,12 @@ class Conversation:
         if "requeue" not in headers:
             requeue = delay > 0 or client.dialect.nack_requeues
         cumulative = client.dialect.nack_cumulative and subscription.cumulative
+        reason = headers.get("reason", "")[:REASON]
         if "transaction" in headers:
-            client.transaction(headers).nack(subscription, key, requeue, delay, cumulative)
+            client.transaction(headers).nack(subscription, key, requeue, delay, cumulative, reason)
             client.say_receipt(headers)
         else:
-            subscription.nack(key, requeue, delay, cumulative)
+            subscription.nack(key, requeue, delay, cumulative, reason)
             client.promise_receipt(headers)
 
     def _acknowledged(self, headers: dict[str, str], verb: str) -> tuple[Subscription, str]:

@@ -88,6 +88,14 @@ class Options:
         "between two looks for what has expired or is not used any more, as in ActiveMQ",
         least=0.01,
     )
+    track_for: float = setting(
+        7 * 24 * 3600.0,
+        "seconds",
+        "after its end that the status of a message with a report is known: a week of inquiries",
+    )
+    track_most: int = setting(
+        1_000_000, "messages", "that have ended and whose status is known; the oldest are forgotten"
+    )
     administrators: str = setting(
         "",
         "logins",

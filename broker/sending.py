@@ -15,7 +15,7 @@ from broker.answers import receipt_frame
 from broker.client import Client, Producer, first, flag, number
 from broker.core.event import Event
 from broker.core.fanout import Service
-from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, Message
+from broker.core.message import DEFAULT_PRIORITY, FORGET, RETAIN, WANTED, Message
 from broker.core.names import OWN_QUEUE, TEMP_QUEUE, TEMP_TOPIC
 from broker.core.queue import Blocked
 from broker.core.routes import LONGEST, Route
@@ -24,6 +24,7 @@ from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
 from broker.errors import Refusal
+from broker.reporting import OWNER, REPORT, check_report
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
@@ -44,7 +45,10 @@ RETURNED, NO_CONSUMER = "returned", "no-consumer"
 
 #: Headers of a SEND that take it off the common way.
 UNCOMMON = frozenset(
-    (EXPIRES, "priority", "transaction", GROUP, RETAINED, MANDATORY, *LIFETIMES, *IDS, *TIMES)
+    (
+        *(EXPIRES, "priority", "transaction", GROUP, RETAINED, MANDATORY, REPORT),
+        *(*LIFETIMES, *IDS, *TIMES),
+    )
 )
 DESTINATIONS = 20_000  # that a producer's headers are remembered for
 TEMPORARY = (b"/temp-", b"/remote-temp-")
@@ -245,6 +249,11 @@ class Sending:
         changed = self._changed_headers(headers)
         if expires:
             changed[EXPIRES] = str(expires)
+        if REPORT in headers:
+            reply_to = changed.get("reply-to") or headers.get("reply-to", "")
+            check_report(headers, destination, reply_to, broker.tracking, route.copies)
+            if client.login:
+                changed[OWNER] = client.login
         lines, stamp = middle(frame, changed), self._stamp.line
         if "timestamp" in headers:
             stamp = b"\n"
@@ -270,6 +279,8 @@ class Sending:
                 extra.group, extra.closes_group = group, closes_group
             if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
+            if REPORT in headers:
+                message.mark().report = WANTED
             if timing is not None:
                 broker.schedule.add(destination, message, *timing.from_now(broker.now))
                 return

@@ -45,6 +45,7 @@ from broker.turn import Turn
 from broker.watch.advisories import Advisories
 from broker.watch.author import Author
 from broker.watch.presence import Presence
+from broker.watch.reports import Reporter
 from broker.watch.schedule import ScheduleManagement
 from broker.watch.statistics import Statistics
 
@@ -132,10 +133,13 @@ class BrokerService(Service):
             policies=Policies([*OURS, *options.policies]),
             memory_limit=options.memory_limit,
             max_redeliveries=options.max_redeliveries,
+            track_for=int(options.track_for * 1000),
+            track_most=options.track_most,
         )
         self.presence = Presence(self.broker, f"hoof-{stored.node}", self._name)
         author = Author(self.broker, self._id_prefix)
         self.broker.tell = Advisories(self.broker, self.presence, author).tell
+        self.broker.reports = Reporter(self.broker, author, self.presence)
         path = options.store_url.partition(":")[2]
         statistics = Statistics(
             self.broker,

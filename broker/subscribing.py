@@ -6,37 +6,17 @@ its RECEIPT has been said: no MESSAGE comes before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from broker.client import Client
 from broker.consumer import Consumer
-from broker.core.broker import Broker
 from broker.core.event import Event
-from broker.core.lane import Read
+from broker.core.later import Later
 from broker.core.subscription import AUTO
 from broker.errors import Refusal
 from broker.granting import Grant, Granting
 from broker.stomp.frame import Frame
 from broker.wish import Wish, read_durable, read_wish
-
-
-class Later:
-    """Calls something once everything done so far is on disk, and what was promised about it was said."""
-
-    def __init__(self, broker: Broker, call: Callable[[], None]) -> None:
-        self._broker = broker
-        self._call = call
-        self._seq = broker.next_seq
-        broker.next_seq += 1
-        broker.starving[self] = None
-
-    def go_on(self, read: Read) -> None:
-        """Something is on disk."""
-        if self._broker.committed < self._seq:
-            self._broker.starving[self] = None
-        else:
-            self._call()
 
 
 class Subscriptions:

@@ -39,6 +39,7 @@ OURS = frozenset(
         "JMSXUserID",
         "message-id",
         "receipt",
+        "report-owner",
         "redelivered",
         "subscription",
         "transaction",

@@ -116,7 +116,7 @@ HOUSE = [
             *("broker.granting", "broker.wish"),
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
-            "broker.qualified",
+            *("broker.qualified", "broker.reporting"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),

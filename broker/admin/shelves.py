@@ -23,6 +23,7 @@ from broker.consumer import Consumer
 from broker.core.message import Message
 from broker.core.policy import DEAD_LETTERS
 from broker.core.queue import Queue
+from broker.core.reports import wants_reports
 from broker.core.several import Several
 from broker.core.subscription import Subscription, Wants
 from broker.core.temporary import TempQueue
@@ -220,12 +221,14 @@ class Shelves:
                 skipped += 1
                 continue
             target, model = found
-            twin = self._twin(model, target)
+            twin = self._twin(model, target, stay)
             try:
                 self._admit(twin, target)
             except Refusal as error:
                 raise refused(error, **{done: count}) from None
             if not stay:
+                if isinstance(target, Queue) and wants_reports(message):
+                    self._broker.reports.moved(source, message, twin)
                 take(source, lane, message)
             target.put(twin)
             count += 1
@@ -233,12 +236,17 @@ class Shelves:
                 break
         return count, skipped
 
-    def _twin(self, model: Message, target: Destination) -> Message:
-        """Return a message for another destination: nobody has failed on it there."""
+    def _twin(self, model: Message, target: Destination, stay: bool) -> Message:
+        """Return a message for another destination: nobody has failed on it there.
+
+        If the original is to `stay`, or it goes to a topic, it is nobody's to report on.
+        """
         twin = self._broker.twin(model, model.durable and target.durable)
         twin.returns = 0
         twin.redelivered = False
         if twin.extra is not None:
+            if stay or not isinstance(target, Queue):
+                twin.extra.report = None
             twin.extra.destination = ""
             twin.extra.retained = twin.extra.first_of_group = False
         self._broker.fit(twin, target.policy)

@@ -12,6 +12,7 @@ from broker.admin.errand import turn, written
 from broker.core.lane import Lane
 from broker.core.message import Message
 from broker.core.queue import Queue
+from broker.core.reports import FAILED, REMOVED, wants_reports
 
 FEW = 50  # messages read at once
 FEW_BYTES = 256 * 1024  # of them
@@ -58,6 +59,8 @@ async def waiting_in(queue: Queue, place: Place = START) -> AsyncIterator[tuple[
 def take(queue: Queue, lane: Lane, message: Message) -> None:
     """Take a message out for good."""
     take_out(queue, lane, message)
+    if wants_reports(message):
+        queue.broker.reports.ended(queue, message, FAILED, REMOVED)
     queue.done(message)
 
 

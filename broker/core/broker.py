@@ -21,13 +21,15 @@ from broker.core.lane import Read
 from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.names import HIDDEN
 from broker.core.policy import DEFAULT, Policies, Policy
-from broker.core.queue import EXPIRED, Queue
+from broker.core.queue import TOO_LATE, Queue
+from broker.core.reports import EXPIRED, Nobody, Reports, wants_reports
 from broker.core.routes import Routes
 from broker.core.schedule import STORED_AS as SCHEDULE
 from broker.core.schedule import Schedule
 from broker.core.subscription import Wants
 from broker.core.temporary import TempQueue
 from broker.core.topic import Topic
+from broker.core.tracking import ENDED_AS, Tracking
 from broker.errors import Refusal
 
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
@@ -110,11 +112,20 @@ class Broker:
         policies: Policies | None = None,
         memory_limit: int = 512 * 1024 * 1024,
         max_redeliveries: int = 6,
+        track_for: int = 7 * 24 * 3600 * 1000,
+        track_most: int = 1_000_000,
     ) -> None:
+        """The status of a message whose sender wants to know is kept for `track_for` milliseconds after its end.
+
+        Of so many at most: `track_most`.
+        """
         self.journal = Journal()
         self.outside = outside
         self.annotate = outside.annotate
         self.tell = outside.tell
+        self.reports: Reports = Nobody()
+        self.track_for = track_for
+        self.track_most = track_most
         self.now = 0  # milliseconds since 1970, as of this turn
         self.next_seq = 1
         self.committed = 0  # no record up to here is still on its way to the store
@@ -128,6 +139,7 @@ class Broker:
         self.routes = Routes(self, policies or Policies())
         self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)
         self.dedup = Dedup(self)
+        self.tracking = Tracking(self)
         self.durables = Durables(self)
         self.expiry = Expiry(self)
         self.blocked: dict[Queue, dict[Callable[[], None], None]] = {}  # full → who waits for room
@@ -159,6 +171,7 @@ class Broker:
                 self.schedule.load(self.routes.hidden(name), sum(lanes.values()), read)
             elif name.startswith(DEDUP):
                 self.dedup.load(name, self.routes.hidden(name), read)
+        self.tracking.load(sum(hidden.get(ENDED_AS, {}).values()), read)
         self.durables.load(kept.marks, hidden)
 
     def take(self) -> Batch:
@@ -248,6 +261,7 @@ class Broker:
             origin = extra.destination or origin
             extra.destination = ""
             extra.retained = False
+            extra.report = None
         letter.expires = self.now + policy.dead_letter_ttl if policy.dead_letter_ttl else 0
         letter.tail = self.annotate(
             message.tail,
@@ -269,8 +283,10 @@ class Broker:
     def expire(self, queue: Queue, message: Message) -> None:
         """A message has come too late for its consumers, and nobody has it."""
         queue.expired += 1
+        if wants_reports(message):
+            self.reports.ended(queue, message, EXPIRED)
         if queue.policy.expired == "dead-letter":
-            self.bury(queue, message, EXPIRED)
+            self.bury(queue, message, TOO_LATE)
         queue.done(message)
         self.tell(Event("Expired", queue, message))
 
@@ -324,5 +340,6 @@ class Broker:
         self.expiry.sweep([*routes.queues.values(), *temporary])
         self.schedule.sweep()
         self.dedup.sweep()
+        self.tracking.sweep()
         self.durables.sweep(self.now)
         self._idle = routes.remove_idle(self._idle)

@@ -15,6 +15,7 @@ from broker.core.policy import DEFAULT, Policy
 from broker.core.queue import Queue
 from broker.core.subscription import Wants
 from broker.core.temporary import TempQueue, TempTopic
+from broker.core.topic import Topic
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -124,6 +125,8 @@ class Fanout:
             if is_told:
                 told = told or tell_origin(broker, message.tail, self.destination)
                 copy.tail = told
+            if isinstance(route, Topic) and copy.extra is not None:
+                copy.extra.report = None  # it has none, or many who process it
             broker.fit(copy, route.policy)
             put(copy)
 

@@ -83,6 +83,15 @@ class Lane:
         else:
             self.later.append(message)
 
+    def put_behind(self, message: Message) -> None:
+        """Add the newest message, which is stored, to those that are not in memory though there is room."""
+        self.last = message.seq
+        if message.expires:
+            self.expects(message)
+        if not self.behind:
+            self.edge = message.seq - 1
+        self.behind += 1
+
     def put_back(self, messages: list[Message]) -> None:
         """Return messages, sorted by seq, to their places in memory."""
         for message in messages:

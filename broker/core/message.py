@@ -8,6 +8,8 @@ Record format 2 (big endian), kept by the store in two pieces so that a large ta
 
     meta:  u8 format = 2 | u8 flags | u8 times given back | u64 expires | group      tail: bytes
 
+What is wanted of reports stands in the headers: here is one flag that sends whoever cares to them.
+
 Format 1 had no group. Whoever changes it: a new format number here, the old one stays readable in
 `Message.from_record`, and the fixtures of the old format go to tests/store/.
 """
@@ -20,13 +22,17 @@ RECORD_FORMAT = 2
 KNOWN_FORMATS = (1, 2)
 META = struct.Struct(">BBBQ")
 #: Flags. 128 is that of a topic's log (`broker.core.durable.log`).
-PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAIN, FORGET = 1, 2, 4, 8, 16, 32
-EXTRAS = CLOSES_GROUP | REPLY | RETAIN | FORGET
+PLAIN, REDELIVERED, CLOSES_GROUP, REPLY, RETAIN, FORGET, REPORT = 1, 2, 4, 8, 16, 32, 64
+EXTRAS = CLOSES_GROUP | REPLY | RETAIN | FORGET | REPORT
 MOSTLY = META.pack(RECORD_FORMAT, PLAIN, 0, 0)  # the meta of most records
 MOST_RETURNS = 255  # that a record can count
 
 BULKY = 256 * 1024  # bytes of a tail that is handled with care
 DEFAULT_PRIORITY = 4  # of 0 to 9, as in JMS
+
+WANTED = (
+    object()
+)  # somebody wants reports; who has read the headers puts what they say in its place
 
 
 class UnknownFormat(Exception):
@@ -42,6 +48,7 @@ class Extra:
         "first_of_group",
         "group",
         "reply",
+        "report",
         "retain",
         "retained",
     )
@@ -52,6 +59,9 @@ class Extra:
         self.first_of_group = False  # its consumer gets the group with this message
         self.destination = ""  # what its consumer is told, if not what it subscribed to
         self.reply = False  # its reply-to is a temporary destination
+        self.report: object | None = (
+            None  # its sender wants to know what becomes of it: WANTED, or more
+        )
         self.retain = 0  # RETAIN: its topic keeps it for those who come later; FORGET: or none
         self.retained = False  # was sent before its consumer subscribed
 
@@ -129,6 +139,7 @@ class Message:
             group = extra.group.encode()
             flags |= CLOSES_GROUP if extra.closes_group else 0
             flags |= REPLY if extra.reply else 0
+            flags |= REPORT if extra.report is not None else 0
             flags |= extra.retain
         returns = min(self.returns, MOST_RETURNS)
         return META.pack(RECORD_FORMAT, flags, returns, self.expires) + group
@@ -151,5 +162,6 @@ class Message:
             extra.group = meta[META.size :].decode()
             extra.closes_group = bool(flags & CLOSES_GROUP)
             extra.reply = bool(flags & REPLY)
+            extra.report = WANTED if flags & REPORT else None
             extra.retain = flags & (RETAIN | FORGET)
         return message

@@ -345,6 +345,8 @@ class Picker:
         freed = False
         if extra is not None and extra.group and queue.grouping:
             freed = self._take_group(walk, extra)
+        if extra is not None and extra.report is not None:
+            queue.report_sent(message, consumer)
         if consumer.auto:
             if stored:
                 queue.done(message)

@@ -15,14 +15,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.core.advised import advise
 from broker.core.lane import Lane, Read
+from broker.core.later import Later
 from broker.core.message import Message
 from broker.core.picking import Picker
+from broker.core.reports import DISCARDED, FAILED, PROCESSED, wants_reports
 from broker.core.shelf import sequence
 from broker.core.subscription import Subscription
+from broker.errors import Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 ONE_GO = 1000  # messages handed over before others get their turn
 #: Why a message is a dead letter.
-REFUSED, EXPIRED = "refused by a consumer (NACK)", "expired"
+REFUSED, TOO_LATE = "refused by a consumer (NACK)", "expired"
 TOO_OFTEN = "delivered {} times and never acknowledged"
 
 
@@ -141,13 +145,50 @@ class Queue:
         else:
             subscription.in_line = False
 
+    def put_when_stored(self, message: Message) -> None:
+        """Take a message that nobody is to see before it is on disk with all that was done before it.
+
+        It goes behind the window, from where it is read back. What is not stored comes when that is on disk. Raises
+        nothing, for nobody waits for it any more.
+        """
+        if not message.durable:
+            Later(self.broker, lambda: self._put_if_there(message))
+            return
+        self.enqueued += 1
+        self._journal.put(self.number, message)
+        self.waiting += 1
+        self._lane(message.priority).put_behind(message)
+        if self._line or self._picker is not None:
+            self.broker.starving[self] = None
+        if self._most:
+            self._make_room(message)
+
+    def _put_if_there(self, message: Message) -> None:
+        with suppress(Refusal):  # a temporary one has gone
+            self.put(message)
+
+    def destination_of(self, message: Message) -> str:
+        """Return where one of its messages was sent."""
+        return self.destination
+
+    def home_of(self, message: Message) -> Queue:
+        """Return the queue of a message that a consumer has: this one."""
+        return self
+
     def done(self, message: Message) -> None:
         """A consumer has acknowledged it."""
         if message.durable:
             self._journal.delete(self.number, message)
 
-    def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
-        """A consumer failed on it: it comes again, after `delay` ms, or is a dead letter."""
+    def refuse(
+        self,
+        message: Message,
+        requeue: bool,
+        delay: int = 0,
+        reason: str = "",
+        by: Subscription | None = None,
+    ) -> None:
+        """A consumer failed on it: it comes again, after `delay` ms, or is a dead letter, for a `reason`."""
         broker, policy = self.broker, self.policy
         most = policy.max_redeliveries
         if most < 0:
@@ -161,7 +202,9 @@ class Queue:
             else:
                 self.give_back([message])
         else:
-            cause = TOO_OFTEN.format(message.returns + 1) if requeue else REFUSED
+            cause = TOO_OFTEN.format(message.returns + 1) if requeue else reason or REFUSED
+            if wants_reports(message):
+                broker.reports.ended(self, message, FAILED, cause, by)
             broker.bury(self, message, cause)
             self.done(message)
 
@@ -261,11 +304,14 @@ class Queue:
                 if message.expires and message.expires <= now:
                     self.broker.expire(self, message)
                     continue
-                if message.extra is not None and message.extra.group and self.grouping:
+                extra = message.extra
+                if extra is not None and extra.group and self.grouping:
                     self._unhand(lane, message)
                     return
                 served += 1
                 subscription = line.popleft()
+                if extra is not None and extra.report is not None:
+                    self.report_sent(message, subscription)
                 if subscription.auto:
                     line.append(subscription)
                     if durable:
@@ -294,6 +340,13 @@ class Queue:
             if lane.head or lane.behind:
                 break  # lanes below this one are not asked before it is empty
         self.dispatch()
+
+    def report_sent(self, message: Message, subscription: Subscription) -> None:
+        """Tell that a consumer is handed a message, with which it is processed if nobody acknowledges it."""
+        reports = self.broker.reports
+        reports.sent(self, message)
+        if subscription.auto:
+            reports.ended(self, message, PROCESSED, by=subscription.consumer)
 
     def drop_expired(self, lane: Lane) -> None:
         """Drop what has expired of a lane's messages, as far as they are in memory."""
@@ -351,6 +404,8 @@ class Queue:
 
     def _drop(self, lane: Lane, message: Message) -> None:
         self.taken(lane, message)
+        if wants_reports(message):
+            self.broker.reports.ended(self, message, FAILED, DISCARDED)
         self.done(message)
         self.dropped += 1
         self.broker.discarded(self, message)
@@ -389,8 +444,11 @@ class Queue:
     def _keep(self, message: Message) -> None:
         """Let a message wait, unless somebody who chooses takes it at once."""
         extra = message.extra
-        if extra is not None and extra.group and self.grouping and self._picker is None:
-            self._choose()
+        if extra is not None:
+            if extra.report is not None:
+                self.broker.reports.arrived(self, message)
+            if extra.group and self.grouping and self._picker is None:
+                self._choose()
         lane = self._lane(message.priority)
         picker = self._picker
         if picker is not None and picker.offer(lane, message):

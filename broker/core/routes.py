@@ -325,6 +325,10 @@ class Routes:
             number = self._hidden[name] = self._new_number(name)
         return number
 
+    def known_hidden(self, name: str) -> int:
+        """Return the number of one that is there, 0 if it is not."""
+        return self._hidden.get(name, 0)
+
     def forget_hidden(self, name: str) -> None:
         """Forget an empty one."""
         self._broker.journal.drop(self._hidden.pop(name))

@@ -48,6 +48,11 @@ class Part(Subscription):
         else:
             self.wants, self.rank, self.exclusive = whole.wants, whole.rank, whole.exclusive
 
+    @property
+    def consumer(self) -> Subscription:
+        """The subscription to several."""
+        return self.whole
+
     def wake(self) -> None:
         """Stand in line: there is credit."""
         self.paused = False
@@ -113,9 +118,20 @@ class Several:
         """A message is acknowledged."""
         self._origin(message).done(message)
 
-    def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
+    def home_of(self, message: Message) -> Queue:
+        """Return the queue of a message that the consumer has."""
+        return self.origins[message.seq]
+
+    def refuse(
+        self,
+        message: Message,
+        requeue: bool,
+        delay: int = 0,
+        reason: str = "",
+        by: Subscription | None = None,
+    ) -> None:
         """A message is refused."""
-        self._origin(message).refuse(message, requeue, delay)
+        self._origin(message).refuse(message, requeue, delay, reason, by)
 
     def give_back(self, messages: list[Message]) -> None:
         """Messages return to where they came from."""

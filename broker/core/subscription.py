@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from broker.core.message import Message
+from broker.core.reports import PROCESSED, wants_reports
 from broker.errors import Refusal
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Subscription:
         self.roams = False  # takes from any queue of a kind: no reason to keep this one
 
     @property
+    def consumer(self) -> Subscription:
+        """What its client subscribed to: itself, unless it is a part of that."""
+        return self
+
+    @property
     def chooses(self) -> bool:
         """True when it cannot simply stand in line."""
         return self.wants is not None or self.rank != 0 or self.exclusive
@@ -92,23 +98,32 @@ class Subscription:
             message = self.in_flight.pop(key, None)
             if message is None:
                 raise unexpected("ACK", key)
+            if message.special:
+                self._report_processed(message)
             self.queue.done(message)
             self.credit += 1
             if self.credit == 1:
                 self.queue.feed(self)
             return
         for each in keys:
-            self.queue.done(self.in_flight.pop(each))
+            self._done(each)
         self._give_credit(len(keys))
 
-    def nack(self, key: str, requeue: bool, delay: int = 0, cumulative: bool = False) -> None:
-        """The consumer refuses this message: it comes again after `delay` ms, or is a dead letter.
+    def nack(
+        self,
+        key: str,
+        requeue: bool,
+        delay: int = 0,
+        cumulative: bool = False,
+        reason: str = "",
+    ) -> None:
+        """The consumer refuses this message: it comes again after `delay` ms, or is a dead letter, for a `reason`.
 
         `cumulative`: and, in mode `client`, all before it (RabbitMQ; with ActiveMQ it is only the one).
         """
         keys = self._covered(key, "NACK") if cumulative else [self._check(key, "NACK")]
         for each in keys:
-            self.queue.refuse(self.in_flight.pop(each), requeue, delay)
+            self.queue.refuse(self.in_flight.pop(each), requeue, delay, reason, self)
         self._give_credit(len(keys))
 
     def hold(
@@ -127,14 +142,16 @@ class Subscription:
         """COMMIT of acknowledgements that were held."""
         for key in keys:
             del self.held[key]
-            self.queue.done(self.in_flight.pop(key))
+            self._done(key)
         self._settled()
 
-    def settle_refusal(self, keys: Iterable[str], requeue: bool, delay: int) -> None:
+    def settle_refusal(
+        self, keys: Iterable[str], requeue: bool, delay: int, reason: str = ""
+    ) -> None:
         """COMMIT of NACKs that were held."""
         for key in keys:
             del self.held[key]
-            self.queue.refuse(self.in_flight.pop(key), requeue, delay)
+            self.queue.refuse(self.in_flight.pop(key), requeue, delay, reason, self)
         self._settled()
 
     def release(self, keys: list[str]) -> None:
@@ -171,7 +188,7 @@ class Subscription:
         keys = [key for key in self.in_flight if key not in self.held]
         back = [self.in_flight.pop(key) for key in keys]
         if died and back:
-            self.queue.refuse(back.pop(0), requeue=True)
+            self.queue.refuse(back.pop(0), requeue=True, by=self)
         self.queue.give_back(back)
 
     def pause(self) -> None:
@@ -187,6 +204,18 @@ class Subscription:
     def let_go(self) -> None:
         """Its queue is no more; only one that `roams` is not asked before."""
         self.stop()
+
+    def _done(self, key: str) -> None:
+        """A message is acknowledged for good."""
+        message = self.in_flight.pop(key)
+        if message.special:
+            self._report_processed(message)
+        self.queue.done(message)
+
+    def _report_processed(self, message: Message) -> None:
+        if wants_reports(message):
+            home = self.queue.home_of(message)
+            home.broker.reports.ended(home, message, PROCESSED, by=self)
 
     def _settled(self) -> None:
         if self.closed and not self.held:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from broker.core.message import Message
 from broker.core.names import TEMP_QUEUE, TEMP_TOPIC, does_not_exist
 from broker.core.queue import Queue
+from broker.core.reports import FAILED, QUEUE_GONE, wants_reports
 from broker.core.topic import Receiver, Topic
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class TempQueue(Queue):
     def end(self) -> None:
         """Its owner has gone: whatever waits is lost, and nothing more is taken."""
         self.gone = True
+        for lane in self.lanes:
+            for message in lane.in_order():
+                if wants_reports(message):
+                    self.broker.reports.ended(self, message, FAILED, QUEUE_GONE)
         self.lose_all()
 
 

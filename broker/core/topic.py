@@ -154,9 +154,16 @@ class TopicQueue(Queue):
         self._later.clear()
         self.lose_all()
 
-    def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
+    def refuse(
+        self,
+        message: Message,
+        requeue: bool,
+        delay: int = 0,
+        reason: str = "",
+        by: Subscription | None = None,
+    ) -> None:
         """The consumer does not want it; how often is nothing to other subscribers."""
-        super().refuse(message.copy(), requeue, delay)
+        super().refuse(message.copy(), requeue, delay, reason, by)
 
     def postpone(self, message: Message, due: int) -> None:
         """Let it come again later, if the consumer is still there then."""

@@ -61,13 +61,14 @@ class Transaction:
         requeue: bool,
         delay: int = 0,
         cumulative: bool = False,
+        reason: str = "",
     ) -> None:
         """Hold a NACK. Raises `Refusal` now if it is not in flight."""
         self._check_room()
         keys = subscription.hold(key, self, "NACK", cumulative)
         if keys:
             self._take_messages(subscription, keys)
-            self._steps.append(lambda: subscription.settle_refusal(keys, requeue, delay))
+            self._steps.append(lambda: subscription.settle_refusal(keys, requeue, delay, reason))
 
     def check(self) -> None:
         """Raise `Refusal`, or `Blocked`, unless everything can be done now."""

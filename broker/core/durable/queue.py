@@ -262,10 +262,17 @@ class DurableQueue(Queue):
             self._braked = False
             self.ask()
 
-    def refuse(self, message: Message, requeue: bool, delay: int = 0) -> None:
+    def refuse(
+        self,
+        message: Message,
+        requeue: bool,
+        delay: int = 0,
+        reason: str = "",
+        by: Subscription | None = None,
+    ) -> None:
         """A consumer failed on it; how often is nothing to other subscriptions."""
         if not self._removed:
-            super().refuse(message.copy(), requeue, delay)
+            super().refuse(message.copy(), requeue, delay, reason, by)
 
     def postpone(self, message: Message, due: int) -> None:
         """Let a message come again later; after a restart it comes at once."""

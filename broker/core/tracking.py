@@ -1,0 +1,330 @@
+"""What became of messages whose senders want to know, kept until some time after the end.
+
+Each copy of such a message has a *part*: one record in a stored queue that is no destination. Its status goes to
+disk in one batch with what caused it. Parts are found by the id that the sender knows (its correlation-id, or the
+message-id), and several may have the same one: a SEND to several destinations, or several SENDs.
+
+Nothing of it is in memory but what is on its way to the store, so that a backlog of a million tracked messages
+costs disk alone:
+
+- a part's number is bit 61, 50 bits of its id's hash, and 10 bits that tell those of one id apart. So the parts of
+  an id lie side by side, and one read finds them. Ids whose hashes meet share a place, and are told apart by what
+  the record says;
+- what has ended is noted a second time, in the order of the ends, with the moment at which it is forgotten.
+
+The record is that of a message: its `returns` are the status, its `expires` is when that was reached (milliseconds
+since 1970), its group is who ended it and why; its tail is a line of JSON that never changes:
+
+    [1, id, owner, destination, message-id, reply-to, kinds, sent, durable]
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from hashlib import blake2b
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from broker.core.lane import WINDOW_BYTES, Read
+from broker.core.message import DEFAULT_PRIORITY, Message
+from broker.core.names import HIDDEN
+from broker.core.reports import ENDS, EXPIRED, FAILED, QUEUED, STATUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from broker.core.broker import Broker
+
+STORED_AS = HIDDEN + "tracked"
+ENDED_AS = HIDDEN + "tracked ends"
+FORMAT = 1
+FIRST = 1 << 61  # below all parts, above all messages; the schedule's numbers have bit 62
+HASH_BITS, ORDINAL_BITS = 50, 10
+MOST_PARTS = 1 << ORDINAL_BITS  # of one id
+SAID_BYTES = 200  # of who ended it and why: a record's meta has 255
+ONE_GO = 200  # ends looked at before others get their turn
+FEW, MANY = 2, 64  # parts read at first, for mostly there is one, and then
+
+
+class Part:
+    """One copy of a tracked message."""
+
+    __slots__ = (
+        "destination",
+        "durable",
+        "id",
+        "kinds",
+        "message_id",
+        "number",
+        "owner",
+        "record",
+        "reply_to",
+        "sent",
+    )
+
+    def __init__(self, record: Message) -> None:
+        """`record` is what is stored of it. It is changed with the part."""
+        self.number = record.seq
+        self.record = record
+        (
+            _,
+            self.id,  # by which its sender asks
+            self.owner,  # the sender's login
+            self.destination,  # where this copy went
+            self.message_id,
+            self.reply_to,  # where reports go; "": nowhere
+            self.kinds,  # of reports that are wanted
+            self.sent,  # milliseconds since 1970
+            self.durable,  # the message is stored
+        ) = json.loads(record.tail)
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`."""
+        return STATUSES[self.record.returns]
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing more can become of it."""
+        return self.status in ENDS
+
+    @property
+    def changed(self) -> int:
+        """When its status was reached, in milliseconds since 1970."""
+        return self.record.expires
+
+    @property
+    def by(self) -> str:
+        """Who ended it, or ""."""
+        return self._said.partition("\0")[0]
+
+    @property
+    def cause(self) -> str:
+        """Why it failed, or ""."""
+        return self._said.partition("\0")[2]
+
+    @property
+    def _said(self) -> str:
+        extra = self.record.extra
+        return "" if extra is None else extra.group
+
+    def become(self, status: str, now: int, by: str = "", cause: str = "") -> None:
+        """Take a status."""
+        self.record.returns = STATUSES.index(status)
+        self.record.expires = now
+        if by or cause:
+            said = f"{by[: SAID_BYTES // 4]}\0{cause}".encode()[:SAID_BYTES]
+            self.record.mark().group = said.decode(errors="ignore")
+
+
+class Tracking:
+    """All parts."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._read: Read | None = None
+        self._queue = self._ends = 0  # name the stored queues; 0: not there yet
+        self._ended = 0  # records in the second
+        self._place = -1  # up to where these were looked at
+        #: What the store may not show yet, by place and number. None: it is forgotten.
+        self._fresh: dict[int, dict[int, Part | None]] = {}
+        self._stamps: OrderedDict[int, int] = (
+            OrderedDict()
+        )  # number → when `committed` has reached it
+
+    def load(self, ended: int, read: Read) -> None:
+        """Take over what the store holds: so many ends."""
+        self._read = read
+        self._ended = ended
+        self._queue = self._broker.routes.known_hidden(STORED_AS)
+        self._ends = self._broker.routes.known_hidden(ENDED_AS)
+
+    def add(
+        self,
+        id: str,
+        owner: str,
+        destination: str,
+        message_id: str,
+        reply_to: str,
+        kinds: Sequence[str],
+        durable: bool,
+    ) -> Part | None:
+        """Begin to track a copy of a message; None if there are too many of its id."""
+        broker = self._broker
+        number = self._last_of(id) + 1
+        if place_with(number) != place_of(id):
+            return None
+        if not self._queue:
+            self._queue = broker.routes.hidden(STORED_AS)
+        fixed = [
+            FORMAT,
+            id,
+            owner,
+            destination,
+            message_id,
+            reply_to,
+            kinds,
+            broker.now,
+            durable,
+        ]
+        part = Part(Message(number, json.dumps(fixed).encode(), durable=True))
+        part.become(QUEUED, broker.now)
+        broker.journal.put(self._queue, part.record)
+        self._note(number, part)
+        if not durable:  # a restart loses the message, and nobody will tell
+            self._note_end(part)
+        return part
+
+    def has_room(self, id: str, copies: int) -> bool:
+        """Tell whether so many more messages of an id can be tracked."""
+        return self._last_of(id) + copies < place_of(id) + MOST_PARTS
+
+    def find(self, id: str) -> list[Part]:
+        """Return the parts of an id, oldest first."""
+        return [part for part in self._around(place_of(id)) if part.id == id]
+
+    def get(self, number: int) -> Part | None:
+        """Return the part of a number."""
+        fresh = self._fresh.get(place_with(number), {})
+        return next(self._merge(number, number + 1, fresh), None)
+
+    def change(self, part: Part, status: str, by: str = "", cause: str = "") -> bool:
+        """Give a part another status; False if it has ended already, or has it."""
+        if part.ended or part.status == status:
+            return False
+        part.become(status, self._broker.now, by, cause)
+        self._broker.journal.update(self._queue, part.record)
+        self._note(part.number, part)
+        if status in ENDS and part.durable:
+            self._note_end(part)
+        return True
+
+    def forget(self, part: Part) -> None:
+        """Keep a part no longer."""
+        self._broker.journal.delete(self._queue, part.record)
+        self._note(part.number, None)
+
+    def page(self, after: int, count: int) -> list[Part]:
+        """Return the next parts behind a number, in the order of numbers, which means nothing."""
+        fresh = {number: part for some in self._fresh.values() for number, part in some.items()}
+        return [*islice(self._merge(max(after + 1, FIRST), 2 * FIRST, fresh), count)]
+
+    # What is over.
+
+    def sweep(self) -> None:
+        """Forget what has ended long ago."""
+        if self._ends:
+            self._broker.again[self] = None
+
+    def go_on(self, read: Read) -> None:
+        """Look at some more of what has ended."""
+        broker = self._broker
+        keep, most = broker.track_for, broker.track_most
+        rows = read(self._ends, DEFAULT_PRIORITY, self._place, ONE_GO, WINDOW_BYTES)
+        for seq, meta, tail in rows:
+            end = Message.from_record(seq, DEFAULT_PRIORITY, meta, tail)
+            crowded = self._ended > most
+            if end.expires > broker.now and not crowded:
+                return
+            self._place = seq
+            self._ended -= 1
+            broker.journal.delete(self._ends, end)
+            part = self.get(int(tail))
+            if part is None:
+                continue
+            if crowded or (part.changed + keep <= broker.now and self._all_ended(part)):
+                self.forget(part)
+            else:
+                self._note_end(part)
+            if broker.late:
+                break
+        if rows:
+            broker.again[self] = None
+
+    def _all_ended(self, part: Part) -> bool:
+        """Tell whether none of a message's copies can still be processed: the state is that of all."""
+        return not part.durable or all(each.ended for each in self.find(part.id))
+
+    def _note_end(self, part: Part) -> None:
+        """Note that a part is to be forgotten after a while."""
+        broker = self._broker
+        if not self._ends:
+            self._ends = broker.routes.hidden(ENDED_AS)
+        end = Message(broker.next_seq, b"%d" % part.number, durable=True)
+        broker.next_seq += 1
+        end.expires = broker.now + broker.track_for
+        broker.journal.put(self._ends, end)
+        self._ended += 1
+
+    # What the store holds, and what is on its way there.
+
+    def _note(self, number: int, part: Part | None) -> None:
+        """Remember what becomes of a part until the store shows it."""
+        broker, fresh, stamps = self._broker, self._fresh, self._stamps
+        while stamps and next(iter(stamps.values())) <= broker.committed:
+            written, _ = stamps.popitem(last=False)
+            place = place_with(written)
+            del fresh[place][written]
+            if not fresh[place]:
+                del fresh[place]
+        fresh.setdefault(place_with(number), {})[number] = part
+        stamps[number] = broker.next_seq
+        stamps.move_to_end(number)
+        broker.next_seq += 1
+
+    def _last_of(self, id: str) -> int:
+        """Return the last number that is taken at the place of an id, or the one before it."""
+        place = place_of(id)
+        return max((part.number for part in self._around(place)), default=place - 1)
+
+    def _around(self, place: int) -> Iterator[Part]:
+        """Return what lies at a place, oldest first."""
+        return self._merge(place, place + MOST_PARTS, self._fresh.get(place, {}))
+
+    def _merge(self, first: int, end: int, fresh: Mapping[int, Part | None]) -> Iterator[Part]:
+        """Return the parts from a number to before another; `fresh` is all that the store may not show yet."""
+        new = sorted((part for part in fresh.values() if part is not None), key=by_number)
+        stored = (part for part in self._stored(first, end) if part.number not in fresh)
+        return merge((part for part in new if first <= part.number < end), stored, key=by_number)
+
+    def _stored(self, first: int, end: int) -> Iterator[Part]:
+        """Return the same as far as the store shows them."""
+        if not self._queue or self._read is None:
+            return
+        count = FEW
+        while True:
+            rows = self._read(self._queue, DEFAULT_PRIORITY, first - 1, count, WINDOW_BYTES)
+            for seq, meta, tail in rows:
+                if seq >= end:
+                    return
+                yield Part(Message.from_record(seq, DEFAULT_PRIORITY, meta, tail))
+            if not rows:
+                return
+            first, count = rows[-1][0] + 1, MANY
+
+
+by_number = attrgetter("number")
+
+
+def place_of(id: str) -> int:
+    """Return the number at which the parts of an id begin."""
+    hashed = int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "big")
+    return FIRST + (hashed >> (64 - HASH_BITS) << ORDINAL_BITS)
+
+
+def place_with(number: int) -> int:
+    """Return the place at which a part of a number lies."""
+    return number >> ORDINAL_BITS << ORDINAL_BITS
+
+
+def summary(parts: Sequence[Part]) -> str:
+    """Return the status of all copies of a message: PROCESSED when all are, and no better than the worst."""
+    statuses = {part.status for part in parts}
+    if FAILED in statuses:
+        return FAILED
+    if EXPIRED in statuses:
+        return EXPIRED
+    return next(status for status in STATUSES if status in statuses)

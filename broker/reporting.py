@@ -1,0 +1,67 @@
+"""What a SEND may ask for with `report`, and how it is checked. What becomes of it is in `broker.watch.reports`.
+
+The headers are:
+
+    report:processed,failed     a list of kinds; PARTIAL: also while others of several destinations are still out
+    reply-to:/queue/…           where reports go; without it only the status is kept
+    correlation-id:…            the id that reports bear, and under which the status is found; else the message-id
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broker.core.names import QUEUE, TEMP_QUEUE, TOPIC, elements_of, split
+from broker.core.pattern import is_pattern
+from broker.core.reports import EXPIRED, FAILED, PROCESSED
+from broker.core.tracking import MOST_PARTS, Tracking
+from broker.errors import Refusal
+
+REPORT = "report"
+OWNER = "report-owner"  # the login of who asked for reports: who else may see the status
+ARRIVED, PARTIAL = "arrived", "partial"
+#: The kinds of reports of a message's end.
+KIND_OF = {PROCESSED: "processed", FAILED: "failed", EXPIRED: "expired"}
+KINDS = (ARRIVED, *KIND_OF.values(), PARTIAL)
+ID_BYTES = 1024  # of a correlation-id that is tracked
+
+
+def kinds_of(text: str) -> frozenset[str]:
+    """Return the kinds of reports that a header asks for."""
+    return frozenset(filter(None, (word.strip() for word in text.split(","))))
+
+
+def check_report(
+    headers: Mapping[str, str], destination: str, reply_to: str, tracking: Tracking, copies: int
+) -> None:
+    """Check what a SEND asks of reports. Raises `Refusal`.
+
+    `reply_to` is as everybody knows it. `copies`: of the message, each of which is tracked.
+    """
+    text = headers[REPORT]
+    kinds = kinds_of(text)
+    if not kinds or not kinds <= set(KINDS) or kinds == {PARTIAL}:
+        raise Refusal(f"Invalid report: {text}", f"report is a list of: {', '.join(KINDS)}.")
+    for element in elements_of(destination):
+        if element.startswith(TOPIC):
+            raise Refusal(
+                f"No reports of a topic: {element}",
+                "Whoever is there gets its messages. Name queues, several with commas between them.",
+            )
+    id = headers.get("correlation-id", "")
+    if len(id.encode()) > ID_BYTES:
+        raise Refusal(f"The correlation-id is longer than {ID_BYTES} bytes", "Use a shorter one.")
+    if reply_to.strip():
+        _check_reply_to(reply_to)
+    if id and not tracking.has_room(id, copies):
+        raise Refusal(
+            f"Too many messages are tracked as {id}",
+            f"{MOST_PARTS} messages may have the same correlation-id; use a new one.",
+        )
+
+
+def _check_reply_to(reply_to: str) -> None:
+    elements = elements_of(reply_to)
+    prefix, name = split(elements[0])
+    if len(elements) > 1 or prefix not in (QUEUE, TEMP_QUEUE) or is_pattern(name):
+        raise Refusal(f"Reports cannot go to {reply_to}", "They go to one queue: /queue/NAME.")
