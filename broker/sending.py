@@ -24,7 +24,7 @@ from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
 from broker.errors import Refusal
-from broker.reporting import OWNER, REPORT, check_report
+from broker.reporting import COST, OWNER, REPORT, check_report
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
@@ -249,15 +249,16 @@ class Sending:
         changed = self._changed_headers(headers)
         if expires:
             changed[EXPIRES] = str(expires)
-        if REPORT in headers:
+        wanted = REPORT in headers
+        if wanted:
             reply_to = changed.get("reply-to") or headers.get("reply-to", "")
-            check_report(headers, destination, reply_to, broker.tracking, route.copies)
+            check_report(headers, destination, reply_to, broker)
             if client.login:
                 changed[OWNER] = client.login
         lines, stamp = middle(frame, changed), self._stamp.line
         if "timestamp" in headers:
             stamp = b"\n"
-        size = (len(frame.body) + len(lines)) * route.copies
+        size = (len(frame.body) + len(lines) + COST * wanted) * route.copies
 
         def is_stored(route: Route) -> bool:
             if timing is not None and not isinstance(route, TempQueue | TempTopic):
@@ -279,7 +280,7 @@ class Sending:
                 extra.group, extra.closes_group = group, closes_group
             if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
-            if REPORT in headers:
+            if wanted:
                 message.mark().report = WANTED
             if timing is not None:
                 broker.schedule.add(destination, message, *timing.from_now(broker.now))
@@ -353,7 +354,10 @@ class Sending:
         lines = middle(frame, told)
         durable = route.durable and self._is_persistent(frame.headers)
         broker.admit(durable, len(frame.body) + len(lines))
-        route.put(self._message(frame, lines, changed, stamp, durable, expires))
+        message = self._message(frame, lines, changed, stamp, durable, expires)
+        if REPORT in frame.headers:  # whoever reads reports there must not take it for one
+            message.tail = broker.annotate(message.tail, {REPORT: None, OWNER: None})
+        route.put(message)
 
     def _respect_limits_of(self, destination: str) -> None:
         self._respect_limits(self._broker.routes.find_left(destination))

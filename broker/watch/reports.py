@@ -7,8 +7,9 @@
 A report is a message to the sender's `reply-to`, stored if the message was, and nobody is handed it before its
 batch is on disk: what it says is true, whatever happens next (`Queue.put_when_stored`).
 
-Reports are not admitted as messages are: where a message has ended there is room for what tells so. In memory they
-take what the limit leaves; beyond it only the status tells.
+Reports are not admitted as messages are: where a message has ended there is mostly room for what tells so. On disk they
+may take a little beyond the limit, for whoever makes room is to hear of it; in memory, what the limit leaves. Else only
+the status tells.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from broker.tail import message_id, read_headers
 from broker.watch.author import Author
 from broker.watch.presence import Presence
 
+BEYOND = 16 * 1024 * 1024  # bytes that reports may take on disk though the store is full
+
 
 class Reporter:
     """Writes reports and keeps the status."""
@@ -39,7 +42,8 @@ class Reporter:
 
     def arrived(self, queue: Queue, message: Message) -> None:
         """Begin to track a message, unless it only comes again."""
-        known = self._part_of(queue, message)
+        is_new = message.mark().report is WANTED and not message.redelivered
+        known = None if is_new else self._part_of(queue, message)
         if known is not None and known.destination == queue.destination_of(message):
             return
         part = self._add(queue, message, known)
@@ -71,7 +75,9 @@ class Reporter:
         pending = 0
         if status == PROCESSED:
             parts = self._broker.tracking.find(part.id)
-            pending = sum(each.status != PROCESSED for each in parts)
+            pending = sum(
+                each.message_id == part.message_id and each.status != PROCESSED for each in parts
+            )
             if pending and PARTIAL not in part.kinds:
                 return
         self._write(part, kind, pending)
@@ -108,6 +114,7 @@ class Reporter:
                 moved.message_id,
                 moved.reply_to,
                 moved.kinds,
+                moved.sent,
                 message.durable,
             )
         headers = read_headers(message.tail)
@@ -118,6 +125,7 @@ class Reporter:
             headers["message-id"],
             headers.get("reply-to", ""),
             sorted(kinds_of(headers[REPORT])),
+            self._broker.now,
             message.durable,
         )
 
@@ -155,17 +163,20 @@ class Reporter:
         except Refusal:
             return  # a temporary queue that has gone
         report.durable = durable and route.durable
-        if report.durable and isinstance(route, Queue):
+        if not (report.durable and isinstance(route, Queue)):
+            Later(broker, lambda: self._put_if_room(destination, report))
+        elif broker.journal.room + BEYOND >= len(report.tail):
             broker.fit(report, route.policy)
             route.put_when_stored(report)
-        else:
-            Later(broker, lambda: self._put_if_room(destination, report))
 
     def _put_if_room(self, destination: str, report: Message) -> None:
-        """Put what nobody waits for."""
+        """Put what nobody waits for, behind what has come meanwhile."""
+        broker = self._broker
         try:
-            route = self._broker.routes.find(destination)
-            self._broker.admit(report.durable, len(report.tail))
+            route = broker.routes.find(destination)
+            broker.admit(report.durable, len(report.tail))
+            report.seq = broker.next_seq
+            broker.next_seq += 1
             route.put(report)
         except Refusal:
             return
