@@ -303,6 +303,7 @@ class Tracking:
 
         Those of parts that are forgotten are free once the store has heard of it.
         """
+        self._leave_to_store()
         place, end = place_of(id), place_of(id) + MOST_PARTS
         fresh = self._fresh.get(place, {})
         behind = max(fresh, default=place - 1) + 1
