@@ -293,6 +293,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.house = new_house()
+        self.names = (f"m-{number:05}" for number in count(1))
         self.now: dict[str, tuple[str, str]] = {}  # message-id → id, status
         self.written: dict[str, tuple[str, str]] = {}  # the same on disk
         self.being_written: dict[str, tuple[str, str]] = {}
@@ -308,7 +309,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(id=st.sampled_from(IDS), durable=st.sampled_from([True, True, False]))
     def add(self, id: str, durable: bool) -> None:
-        message_id = f"m-{next(_numbers)}"
+        message_id = next(self.names)
         had_room = self.tracking.has_room(id, 1)
         part = self.tracking.add(id, "", "/queue/a", message_id, "", [], 0, durable)
         assert (part is not None) == had_room
