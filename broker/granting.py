@@ -217,6 +217,11 @@ def check_source(element: str, client: Client) -> None:
     if prefix in (QUEUE, TOPIC):
         check_name(name)
         return
+    if prefix == PEER:
+        raise Refusal(
+            f"Cannot subscribe to {element}",
+            "Another broker's messages come to the queue here that they were sent to.",
+        )
     client.broker.routes.source(element)
     if element not in client.own_names:
         raise Refusal(

@@ -14,7 +14,15 @@ from typing import Any
 
 from broker.core.composite import CompositeRule
 from broker.dialect import DIALECTS, Dialect
-from broker.sections import POLICY, SECTIONS, Listener, PolicySection, examples
+from broker.sections import (
+    POLICY,
+    SECTIONS,
+    Listener,
+    PeerSection,
+    PolicySection,
+    check_peers,
+    examples,
+)
 from broker.setting import OptionsError, check, setting, settings_of, written
 
 __all__ = [
@@ -34,6 +42,9 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 class Options:
     """What an operator may choose. The defaults are safe and need no file."""
 
+    name: str = setting(
+        "", "", "what other brokers call this one, if there are any: sections [peer.NAME]"
+    )
     host: str = setting(
         "127.0.0.1", "address", "loopback: nobody outside is let in unasked", least=1
     )
@@ -144,6 +155,7 @@ class Options:
     policies: tuple[PolicySection, ...] = ()
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
+    peers: tuple[PeerSection, ...] = ()
 
     @property
     def store_url(self) -> str:
@@ -198,7 +210,9 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
             raise OptionsError(
                 f"{source}: unknown section [{name}]; there are: {', '.join(sorted(SECTIONS))}"
             )
-    return replace(change_options(base or Options(), values, source), **sections)
+    options = replace(change_options(base or Options(), values, source), **sections)
+    check_peers(options.peers, options.name, source)
+    return options
 
 
 def change_options(base: Options, values: Mapping[str, Any], source: str) -> Options:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from broker.core.names import QUEUE, TEMP_QUEUE, TOPIC, elements_of, split
+from broker.core.names import PEER, QUEUE, TEMP_QUEUE, TOPIC, elements_of, split
 from broker.core.pattern import is_pattern
 from broker.core.reports import EXPIRED, FAILED, PROCESSED
 from broker.core.tracking import MOST_PARTS, Tracking
 from broker.errors import Refusal
 
 REPORT = "report"
+REPORT_TO = "report-to"  # where reports go of a message that came from another broker
+REPORT_ID = "report-id"  # and what it is called there
 OWNER = "report-owner"  # the login of who asked for reports: who else may see the status
 ARRIVED, PARTIAL = "arrived", "partial"
 #: The kinds of reports of a message's end.
@@ -63,5 +65,5 @@ def check_report(
 def _check_reply_to(reply_to: str) -> None:
     elements = elements_of(reply_to)
     prefix, name = split(elements[0])
-    if len(elements) > 1 or prefix not in (QUEUE, TEMP_QUEUE) or is_pattern(name):
+    if len(elements) > 1 or prefix not in (QUEUE, TEMP_QUEUE, PEER) or is_pattern(name):
         raise Refusal(f"Reports cannot go to {reply_to}", "They go to one queue: /queue/NAME.")

@@ -23,8 +23,8 @@ from broker.core.schedule.job import LAST_DUE
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
-from broker.errors import Refusal
-from broker.reporting import OWNER, REPORT, check_report
+from broker.errors import Full, Refusal
+from broker.reporting import OWNER, REPORT, REPORT_TO, check_report
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
@@ -146,6 +146,13 @@ class Sending:
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
 
+    def pass_on(self, frame: Frame, told: Mapping[str, str]) -> None:
+        """Do the SEND that another broker has passed on; `told` are headers that no client can write.
+
+        Raises `Refusal`, and `Blocked`.
+        """
+        self._send_uncommon(frame, self._find(frame.headers), told)
+
     def _admit(self, route: Route, durable: bool, size: int) -> None:
         """Raise `Refusal` if there is no room for a message that is to be kept. Who asks how full it is, is heard."""
         if durable or not isinstance(route, Service):
@@ -234,8 +241,10 @@ class Sending:
         login = self._client.login
         return login.isprintable() and ":" not in login and "\\" not in login
 
-    def _send_uncommon(self, frame: Frame, route: Route) -> None:
-        """A SEND that asks for more than to be put, or goes where more is to be asked."""
+    def _send_uncommon(
+        self, frame: Frame, route: Route, told: Mapping[str, str] | None = None
+    ) -> None:
+        """A SEND that asks for more than to be put, or goes where more is to be asked. `told`: see `pass_on`."""
         headers, broker, client = frame.headers, self._broker, self._client
         destination, now = route.destination, broker.now
         expires = route.policy.expiry(read_expiry(headers, now), now)
@@ -249,7 +258,11 @@ class Sending:
         changed = self._changed_headers(headers)
         if expires:
             changed[EXPIRES] = str(expires)
-        if REPORT in headers:
+        reports = REPORT in headers
+        if told is not None:
+            changed |= told
+            reports = reports and REPORT_TO in told
+        elif reports:
             reply_to = changed.get("reply-to") or headers.get("reply-to", "")
             check_report(headers, destination, reply_to, broker.tracking, route.copies)
             if client.login:
@@ -279,7 +292,7 @@ class Sending:
                 extra.group, extra.closes_group = group, closes_group
             if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
-            if REPORT in headers:
+            if reports:
                 message.mark().report = WANTED
             if timing is not None:
                 broker.schedule.add(destination, message, *timing.from_now(broker.now))
@@ -363,7 +376,7 @@ class Sending:
             if queue.full:
                 self._broker.tell(Event("FULL", queue))
                 if queue.policy.at_limit == "error":
-                    raise Refusal(
+                    raise Full(
                         f"The queue {queue.name} is full",
                         "It takes no more until messages are consumed.",
                     )
