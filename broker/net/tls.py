@@ -97,15 +97,11 @@ def _identity(certificate: str, key: str) -> dict[str, Any]:
     try:
         private = load_pem_private_key(_read(key), None)
     except TypeError:
-        raise CannotSecure(
-            f"{key}: the private key is encrypted; store it without a password"
-        ) from None
+        raise CannotSecure(f"{key}: encrypted; store the key without a password") from None
     except (ValueError, UnsupportedAlgorithm):
         raise CannotSecure(f"{key}: there is no private key in PEM in it") from None
     if private.public_key() != first.public_key():
-        raise CannotSecure(
-            f"{key}: this is not the private key of the certificate in {certificate}"
-        )
+        raise CannotSecure(f"{key}: not the private key of the certificate in {certificate}")
     return {
         "privateKey": PKey.from_cryptography_key(private),  # type: ignore[arg-type]
         "certificate": X509.from_cryptography(first),
