@@ -22,7 +22,7 @@ from broker.core.browser import Browser
 from broker.core.durable.queue import DurableQueue
 from broker.core.event import ADVISORIES
 from broker.core.message import Message
-from broker.core.names import QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of
+from broker.core.names import PEER, QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of
 from broker.core.pattern import is_pattern
 from broker.core.policy import Policy
 from broker.core.queue import Queue

@@ -21,6 +21,7 @@ from broker.sections import (
     PeerSection,
     PolicySection,
     check_peers,
+    check_tls,
     examples,
 )
 from broker.setting import OptionsError, check, setting, settings_of, written
@@ -58,6 +59,12 @@ class Options:
         "activemq, rabbitmq or strict (what STOMP says): what clients expect where brokers differ",
         tuple(DIALECTS),
     )
+    tls_certificate: str = setting(
+        "",
+        "PEM file",
+        "the first listener's certificate, and those it is signed with; empty: no TLS",
+    )
+    tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
@@ -165,7 +172,14 @@ class Options:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Every address at which clients are taken; the first is that of the plain settings."""
-        first = Listener(self.host, self.port, self.backlog, self.dialect)
+        first = Listener(
+            self.host,
+            self.port,
+            self.backlog,
+            self.dialect,
+            self.tls_certificate,
+            self.tls_key,
+        )
         return (first, *self.more_listeners)
 
     def dialect_named(self, name: str) -> Dialect:
@@ -216,5 +230,7 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
 
 
 def change_options(base: Options, values: Mapping[str, Any], source: str) -> Options:
-    """Return `base` with other values. Raises `OptionsError` for what is unknown or of a wrong type."""
-    return replace(base, **check(FIELDS, values, source))
+    """Return `base` with other values. Raises `OptionsError` for what is unknown or cannot be."""
+    options = replace(base, **check(FIELDS, values, source))
+    check_tls(options.tls_certificate, options.tls_key, source)
+    return options

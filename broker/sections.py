@@ -51,6 +51,10 @@ class Listener:
         "activemq, rabbitmq or strict: what its clients expect where brokers differ",
         tuple(DIALECTS),
     )
+    tls_certificate: str = setting(
+        "", "PEM file", "its certificate, and those it is signed with; empty: no TLS"
+    )
+    tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +239,22 @@ def read_listeners(value: Any, source: str) -> tuple[Listener, ...]:
     """Return what the `[[listener]]` sections say. Raises `OptionsError`."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise OptionsError(f"{source}: listeners stand in sections [[listener]], in two brackets")
-    return tuple(
-        Listener(**check(LISTENER, table, f"{source}: [[listener]] {number}"))
-        for number, table in enumerate(value, 1)
-    )
+    listeners = []
+    for number, table in enumerate(value, 1):
+        where = f"{source}: [[listener]] {number}"
+        listener = Listener(**check(LISTENER, table, where))
+        check_tls(listener.tls_certificate, listener.tls_key, where)
+        listeners.append(listener)
+    return tuple(listeners)
+
+
+def check_tls(certificate: str, key: str, where: str) -> None:
+    """Raise `OptionsError` unless a listener has both files or none."""
+    if bool(certificate) != bool(key):
+        has, lacks = "tls_certificate", "tls_key"
+        if key:
+            has, lacks = lacks, has
+        raise OptionsError(f"{where}: {has} needs {lacks} beside it")
 
 
 def read_peers(value: Any, source: str) -> tuple[PeerSection, ...]:

@@ -22,7 +22,7 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -36,8 +36,9 @@ from broker.cron import next_cron
 from broker.dialect import Dialect
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
+from broker.net.secure import SecureStream
 from broker.net.stream import Intake, Stream
-from broker.options import Options
+from broker.options import Listener, Options
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -65,8 +66,9 @@ class StompFactory(Factory):
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService, dialect: Dialect) -> None:
-        """`dialect` is what its clients expect."""
+    def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
+        """`dialect` is what its clients expect, `stream` what carries what they say."""
+        self._stream = stream
         self.turn = service.turn
         self.intake = service.intake
         self._service = service
@@ -74,7 +76,7 @@ class StompFactory(Factory):
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
-        return Stream(self, self._service.options.linger)
+        return self._stream(self, self._service.options.linger)
 
     # broker.net.stream.House
 
@@ -184,24 +186,39 @@ class BrokerService(Service):
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
-        for listener in self.options.listeners:
-            factory = StompFactory(self, self.options.dialect_named(listener.dialect))
-            try:
-                port = self._reactor.listenTCP(
-                    listener.port, factory, listener.backlog, listener.host
-                )
-            except CannotListenError as error:
-                self._stop_listening()
-                self._store.close()
-                reason = getattr(error.socketError, "strerror", None) or error.socketError
-                raise CannotStart(
-                    f"cannot listen on {listener.host}:{listener.port}: {reason}"
-                ) from None
-            self._ports.append(port)
+        listeners = self.options.listeners
+        try:
+            for listener in listeners:
+                self._ports.append(self._open(listener))
+        except CannotStart:
+            self._stop_listening()
+            self._store.close()
+            raise
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
-        urls = [url_of(port) for port in self._ports]
+        urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         self.presence.url = urls[0]
         return urls
+
+    def _open(self, listener: Listener) -> IListeningPort:
+        """Return the port of a listener. Raises `CannotStart`."""
+        is_secure = bool(listener.tls_certificate)
+        factory: IProtocolFactory = StompFactory(
+            self,
+            self.options.dialect_named(listener.dialect),
+            SecureStream if is_secure else Stream,
+        )
+        if is_secure:
+            factory = secured(factory, listener)
+        try:
+            port: IListeningPort = self._reactor.listenTCP(
+                listener.port, factory, listener.backlog, listener.host
+            )
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise CannotStart(
+                f"cannot listen on {listener.host}:{listener.port}: {reason}"
+            ) from None
+        return port
 
     def _stop_listening(self) -> None:
         for port in self._ports:
@@ -305,12 +322,24 @@ def make_service(options: Options, reactor: Any) -> BrokerService:
     return BrokerService(options, reactor)
 
 
-def url_of(port: IListeningPort) -> str:
+def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
+    """Return what speaks TLS to the streams of a factory. Raises `CannotStart`."""
+    from broker.net import tls  # brings OpenSSL, which few brokers need
+
+    try:
+        context = tls.server_context(listener.tls_certificate, listener.tls_key)
+    except tls.CannotSecure as error:
+        raise CannotStart(f"TLS on {listener.host}:{listener.port}: {error}") from None
+    return tls.accepting(factory, context)
+
+
+def url_of(port: IListeningPort, listener: Listener) -> str:
     """Return the URL of a listener, whose port may have been chosen by the system."""
     address = port.getHost()
     assert isinstance(address, IPv4Address | IPv6Address)
     host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"stomp://{host}:{address.port}"
+    scheme = "stomp+ssl" if listener.tls_certificate else "stomp"
+    return f"{scheme}://{host}:{address.port}"
 
 
 def size_on_disk(path: str) -> int:

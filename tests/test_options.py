@@ -467,6 +467,8 @@ def test_the_plain_settings_are_the_first_listener() -> None:
         ("[[listener]]\n[[listener]]\nspeed = 1", "[[listener]] 2: unknown setting 'speed'"),
         ("[[listener]]\nport = 65536", "[[listener]] 1: port must be at most 65535"),
         ("[[listener]]\nport = '1'", "[[listener]] 1: port must be a whole number"),
+        ("[[listener]]\ntls_key = 'a'", "[[listener]] 1: tls_key needs tls_certificate beside it"),
+        ("tls_certificate = 'a'", "hoof.toml: tls_certificate needs tls_key beside it"),
         ("[[listener]]\ndialect = 'jms'", "[[listener]] 1: dialect must be one of activemq, "),
     ],
 )
