@@ -20,10 +20,13 @@ from broker.errors import Refusal
 REPORT = "report"
 REPORT_TO = "report-to"  # where reports go of a message that came from another broker
 REPORT_ID = "report-id"  # and what it is called there
+REPORTS = "/queue/hoofbeat.reports"  # where a broker takes the reports that other brokers send it
+REPORT_BY, REPORT_CAUSE = "report-by", "report-cause"  # of a report: who ended it, and why
 OWNER = "report-owner"  # the login of who asked for reports: who else may see the status
 ARRIVED, PARTIAL = "arrived", "partial"
 #: The kinds of reports of a message's end.
 KIND_OF = {PROCESSED: "processed", FAILED: "failed", EXPIRED: "expired"}
+STATUS_OF = {kind: status for status, kind in KIND_OF.items()}
 KINDS = (ARRIVED, *KIND_OF.values(), PARTIAL)
 ID_BYTES = 1024  # of a correlation-id that is tracked
 

@@ -24,7 +24,7 @@ from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
 from broker.errors import Full, Refusal
-from broker.reporting import OWNER, REPORT, REPORT_TO, check_report
+from broker.reporting import OWNER, REPORT, REPORT_TO, REPORTS, check_report
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
@@ -262,6 +262,8 @@ class Sending:
         if told is not None:
             changed |= told
             reports = reports and REPORT_TO in told
+        elif REPORTS in destination:
+            raise Refusal(f"{destination} is where brokers report to each other")
         elif reports:
             reply_to = changed.get("reply-to") or headers.get("reply-to", "")
             check_report(headers, destination, reply_to, broker.tracking, route.copies)

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from twisted.application.internet import ClientService
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -39,6 +40,8 @@ from broker.filters import make_filter
 from broker.net.secure import SecureStream
 from broker.net.stream import Intake, Stream
 from broker.options import Listener, Options
+from broker.peering.dialled import Dialled
+from broker.peering.peers import Peer, Peers
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -86,6 +89,30 @@ class StompFactory(Factory):
 
     def forget(self, stream: Stream) -> None:
         """A client has gone."""
+        self._service.forget(stream)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run a callable after a while."""
+        self._service.call_later(seconds, call)
+
+
+class PeerHouse:
+    """What a stream needs that leads to another broker."""
+
+    def __init__(self, service: BrokerService, peer: Peer) -> None:
+        self.turn = service.turn
+        self.intake = service.intake
+        self._service = service
+        self._peer = peer
+
+    # broker.net.stream.House
+
+    def open_connection(self, stream: Stream) -> Connection:
+        """The peer has answered."""
+        return self._service.open_link(stream, self._peer)
+
+    def forget(self, stream: Stream) -> None:
+        """The link has gone."""
         self._service.forget(stream)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -167,6 +194,7 @@ class BrokerService(Service):
             author,
         )
         self.broker.load(stored, self._store.read)
+        self.peers = Peers(self.broker, options, stored.node)
         try:
             self.broker.routes.compose(options.composites)
         except Refusal as error:
@@ -183,6 +211,21 @@ class BrokerService(Service):
             partial(reactor.callLater, 0) if self.intake is None else reactor.at_end,
             self._store_failed,
         )
+        self._links = self._make_links()
+
+    def _make_links(self) -> list[ClientService]:
+        """Return what dials the peers that do not dial us. Raises `CannotStart`."""
+        dialled = [peer for peer in self.peers if peer.is_dialled]
+        if not dialled:
+            return []
+        from broker.net.dialling import CannotDial, dial  # few brokers have peers
+
+        linger = self.options.linger
+        try:
+            return [dial(peer, PeerHouse(self, peer), linger, self._reactor) for peer in dialled]
+        except CannotDial as error:
+            self._store.close()
+            raise CannotStart(str(error)) from None
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
@@ -194,6 +237,10 @@ class BrokerService(Service):
             self._stop_listening()
             self._store.close()
             raise
+        for link in self._links:
+            link.startService()
+        for name, left in self.peers.forgotten.items():
+            self.log.warn("{n} messages wait for {peer}, which is no peer now", n=left, peer=name)
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         self.presence.url = urls[0]
@@ -234,6 +281,8 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_listening()
+        for link in self._links:
+            link.stopService()
         self.turn.begin(time.monotonic(), time.time())
         for stream in list(self.streams):
             stream.say_goodbye()
@@ -269,6 +318,22 @@ class BrokerService(Service):
             self._agenda,
             stream,
             dialect,
+            self.peers,
+        )
+
+    def open_link(self, stream: Stream, peer: Peer) -> Connection:
+        """A peer that was dialled has answered."""
+        session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
+        return Dialled(
+            self.peers,
+            peer,
+            self.broker,
+            self.turn,
+            self.options,
+            self._id_prefix,
+            session,
+            self._agenda,
+            stream,
         )
 
     def forget(self, stream: Stream) -> None:

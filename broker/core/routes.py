@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from broker.core.composite import CompositeRule
 from broker.core.event import Event
-from broker.core.fanout import Fanout, Member, Route, Service
+from broker.core.fanout import Fanout, Member, Route
 from broker.core.names import (
     NAME_BYTES,
     QUEUE,
@@ -104,7 +104,7 @@ class Routes:
         self.get = self._by_destination.get  # for those who asked before
         self.queues: dict[str, Queue] = {}
         self.topics: dict[str, Topic] = {}
-        self.services: dict[str, Callable[[str], Service | None]] = {}  # prefix → for a destination
+        self.services: dict[str, Callable[[str], Route | None]] = {}  # prefix → for a destination
         self.changes = 0  # goes up when what others remember of a destination is void
         self._next_number = 1
         #: Queues that clients can neither name nor consume from, by what they are called instead.

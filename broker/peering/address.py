@@ -16,14 +16,13 @@ from broker.core.names import (
 )
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.errors import Refusal
-from broker.reporting import REPORT_ID, REPORT_TO
+from broker.reporting import REPORT_ID, REPORT_TO, REPORTS
 
 #: Headers between brokers; no client can write them.
 TARGET = "peer-to"  # where a message goes at the next broker
 VIA = "peer-via"  # the brokers it came through, oldest first, by name
 LINK_HEADERS = frozenset((TARGET, VIA, REPORT_TO, REPORT_ID))
 
-REPORTS = "/queue/hoofbeat.reports"  # where a broker takes the reports of its messages
 SERVICE = "rpc.broker"  # the broker's own methods: for a peer only if they are named
 MOST_HOPS = 16  # brokers that a message may come through
 
@@ -47,6 +46,11 @@ def read_address(destination: str) -> tuple[str, str]:
             "Wildcards are for SUBSCRIBE; a SEND names its destination, or several with commas.",
         )
     return name, target
+
+
+def is_report(target: str) -> bool:
+    """Tell whether a message is a report on its way home: it may always pass."""
+    return target == REPORTS or (target.startswith(PEER) and target.endswith(REPORTS))
 
 
 def way_back(reply_to: str, name: str) -> str:

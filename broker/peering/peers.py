@@ -14,7 +14,7 @@ from broker.connection import PEER_NAME as NAME
 from broker.core.names import PEER
 from broker.core.policy import DEFAULT
 from broker.errors import HandshakeError, Refusal, StompError
-from broker.peering.address import make_test, read_address
+from broker.peering.address import is_report, make_test, read_address
 from broker.peering.ledger import Ledger
 from broker.peering.queue import STORED_AS, PeerQueue, PeerRoute
 from broker.peering.visit import Visit
@@ -127,7 +127,7 @@ class Peers:
         peer = self._all.get(name)
         if peer is None:
             raise Refusal(f"There is no peer {name}", "The operator of a broker names its peers.")
-        if not peer.may_send_there(target):
+        if not (is_report(target) or peer.may_send_there(target)):
             raise Refusal(
                 f"Nothing may be sent to {destination}",
                 f"The operator allows only some destinations there: [peer.{name}] send.",

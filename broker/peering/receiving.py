@@ -14,12 +14,12 @@ from broker.errors import Full, ProtocolError, Refusal
 from broker.peering.address import (
     LINK_HEADERS,
     MOST_HOPS,
-    REPORTS,
     TARGET,
     VIA,
+    is_report,
     way_back,
 )
-from broker.reporting import REPORT_ID, REPORT_TO
+from broker.reporting import REPORT_ID, REPORT_TO, REPORTS
 from broker.sending import Sending
 from broker.stomp.frame import Frame
 
@@ -76,7 +76,8 @@ class Receiving:
             return
         via = [*filter(None, headers.get(VIA, "").split(",")), peer.name]
         check_way(via, peer.own_name)
-        if target.startswith((OWN_QUEUE, OWN_TOPIC)) or not peer.may_send_here(target):
+        is_allowed = is_report(target) or peer.may_send_here(target)
+        if target.startswith((OWN_QUEUE, OWN_TOPIC)) or not is_allowed:
             raise Refusal(
                 f"{peer.name} may not send to {target}",
                 f"The broker {peer.own_name} does not accept it from there: [peer.{peer.name}] accept.",
