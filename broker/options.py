@@ -146,7 +146,7 @@ class Options:
     immediate_deaths: int = setting(
         10,
         "deaths",
-        "of the broker in a row, each within 5 seconds, and `hoofbeat start` starts no other: about a minute",
+        "of the broker in a row, each less than 2 seconds after it was ready, until `hoofbeat start` gives up",
         least=1,
     )
 

@@ -6,8 +6,8 @@ before it ends itself.
 1. The broker is ready when it prints its line, and not before. Whoever started the angel is told then.
 2. One that dies before it was ready for the first time, or ends with status 2 at any time, is not started again:
    it would say the same again. Whoever started the angel is told its words.
-3. Any other death is followed by the next start: at once after `threshold` seconds of life, else after a pause
-   that doubles from `minRestartDelay` to `maxRestartDelay`. So many such immediate deaths in a row as the
+3. Any other death is followed by the next start: at once after `threshold` seconds of being ready, else after a
+   pause that doubles from `minRestartDelay` to `maxRestartDelay`. So many such immediate deaths in a row as the
    settings say, and the angel gives up.
 
 Knows processes; not how it became a daemon, and not what the broker does.
@@ -80,8 +80,8 @@ class Life(LoggingProtocol):
 class Angel(ProcessMonitor):
     """Keeps one broker running, as a service of Twisted."""
 
-    threshold = 5.0  # type: ignore[assignment]  # seconds; procmon's are whole by chance only
-    minRestartDelay = 0.1  # type: ignore[assignment]
+    threshold = 2  # seconds
+    minRestartDelay = 0.1  # type: ignore[assignment]  # procmon's are whole by chance only
     maxRestartDelay = 30
     killTime = KILL_AFTER  # type: ignore[assignment]
 
@@ -139,6 +139,7 @@ class Angel(ProcessMonitor):
 
     def begin_life(self, life: Life) -> None:
         """The broker is ready."""
+        self.timeStarted[NAME] = self._loop.seconds()  # how long a start takes does not count
         self.log.info("process {pid}: {ready}", pid=self._record.broker, ready=life.ready)
         self._note("running", ready=life.ready, since=time.time())
         if not self._tell(DONE, life.ready):
@@ -159,17 +160,22 @@ class Angel(ProcessMonitor):
             words = life.last_line()
             self._give_up(FAILED, f"{how} before it was ready" + (f": {words}" if words else ""))
         else:
-            self._count(how)
+            self._count(life, how)
 
-    def _count(self, how: str) -> None:
+    def _count(self, life: Life, how: str) -> None:
         """Let procmon start another, unless this was one death too many."""
-        lived = self._loop.seconds() - self.timeStarted[NAME]
-        self._deaths = self._deaths + 1 if lived < self.threshold else 0
+        now = self._loop.seconds()
+        if not life.ready:
+            self.timeStarted[NAME] = now
+            how += " before it was ready"
+        is_immediate = now - self.timeStarted[NAME] < self.threshold
+        self._deaths = self._deaths + 1 if is_immediate else 0
         if self._deaths == self._immediate_deaths:
-            within = f"each within {self.threshold:g} seconds"
-            self._give_up(FAILED, f"{how}, {self._deaths} times in a row {within}; giving up")
+            self._give_up(
+                FAILED, f"{how}; {self._deaths} times in a row it died at once, giving up"
+            )
             return
-        self.log.error("{how} after {lived:.1f} s, starting another", how=how, lived=lived)
+        self.log.error("{how}, starting another", how=how)
         self._note("restarting", broker=0, restarts=self._record.restarts + 1, why=how)
 
     def _give_up(self, status: int, why: str) -> None:
