@@ -12,20 +12,12 @@ import signal
 import time
 from pathlib import Path
 
-from broker.angel.instance import (
-    Instance,
-    PidFile,
-    Record,
-    Taken,
-    place_of,
-)
+from broker.angel.instance import Instance, PidFile, Record, Taken, place_of
 from broker.cli import FLAGS, add_flags, options_from
 from broker.commands.line import DONE, FAILED, SIGNALLED, Parser, complain
 from broker.options import Options, OptionsError
 
-ORPHAN = (
-    10.0  # seconds for the broker of an angel that was killed; it ends by itself, as a rule at once
-)
+ORPHAN = 10.0  # seconds; the broker of an angel that was killed ends by itself, as a rule at once
 
 
 def main(words: list[str]) -> int:

@@ -21,6 +21,7 @@ PATIENCE = KILL_AFTER + 15.0  # seconds; the angel kills a broker that does not 
 def main(words: list[str]) -> int:
     """Stop it; return the exit status."""
     parsed = parser().parse_args(words)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: it ends all the same, and nobody waits
     try:
         instance = find_place(parsed)
         if not instance.is_running():
