@@ -157,6 +157,24 @@ class Options:
     max_connect_frame: int = setting(
         64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
     )
+    pid_file: str = setting(
+        "",
+        "file",
+        "of `hoofbeat start`, by which the others find it; empty: hoofbeat.pid in `data`",
+    )
+    log_file: str = setting("", "file", "of `hoofbeat start`; empty: log/hoofbeat.log in `data`")
+    log_bytes: int = setting(
+        10 * MIB, "bytes", "in that file before the next one is begun; 0: it grows for ever"
+    )
+    log_files: int = setting(
+        5, "files", "of the log that are kept, besides the current one", least=1
+    )
+    immediate_deaths: int = setting(
+        10,
+        "deaths",
+        "of the broker in a row, each less than 2 seconds after it was ready, until `hoofbeat start` gives up",
+        least=1,
+    )
 
     # Sections of the file.
     policies: tuple[PolicySection, ...] = ()

@@ -36,7 +36,10 @@ class Room(NamedTuple):
 HOUSE = [
     Room(
         "roof",
-        ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
+        (
+            *("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
+            "broker.angel.*",
+        ),
         may=(
             *("bench", "commands", "command line", "admin"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
