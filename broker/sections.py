@@ -189,7 +189,8 @@ def _read_rule(destination: str, table: Mapping[str, Any], where: str) -> Compos
             f" not {forward_to!r}"
         )
     for each in forward_to:
-        _check_destination(each, f"{where}: forward_to")
+        if not each.startswith("/peer/"):  # the peers are not known yet
+            _check_destination(each, f"{where}: forward_to")
     if len(set(forward_to)) < len(forward_to):
         raise OptionsError(f"{where}: forward_to names a destination twice: {forward_to!r}")
     forward_only = table.get("forward_only", True)

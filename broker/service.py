@@ -181,20 +181,21 @@ class BrokerService(Service):
         )
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
+        self.broker.load(stored, self._store.read)
+        self.peers = Peers(self.broker, options, stored.node)
         Desk(
             House(
                 self.broker,
                 self.presence,
                 statistics,
                 options,
+                self.peers,
                 self.broker.now,
                 lambda: {session: stream.address for stream, session in self.streams.items()},
                 self._dismiss,
             ),
             author,
         )
-        self.broker.load(stored, self._store.read)
-        self.peers = Peers(self.broker, options, stored.node)
         try:
             self.broker.routes.compose(options.composites)
         except Refusal as error:

@@ -44,8 +44,12 @@ def meant(pattern: str, prefix: str, there: list[Made]) -> list[Made]:
 
 
 def find_queue(broker: Broker, text: str, argument: str = "queue") -> Queue:
-    """Return the queue of a name or destination; of a temporary one, the destination that others see."""
-    return _find(text, argument, QUEUE, broker.routes.queues, all_queues(broker, True), "queue")
+    """Return the queue of a name or destination; of a temporary one, the destination that others see.
+
+    `/peer/NAME` is what waits for another broker.
+    """
+    others = [*all_queues(broker, True), *broker.routes.apart.values()]
+    return _find(text, argument, QUEUE, broker.routes.queues, others, "queue")
 
 
 def find_topic(broker: Broker, text: str, argument: str = "topic") -> Topic:

@@ -14,6 +14,7 @@ from typing import Any
 from broker.admin.errand import Errand, durable, turn
 from broker.admin.faults import refused
 from broker.admin.inspection import Inspection
+from broker.admin.links import Links
 from broker.admin.outside import House
 from broker.admin.shelves import Shelves
 from broker.admin.upkeep import Upkeep
@@ -40,6 +41,7 @@ CHANGES = frozenset(
     (
         *("purge", "remove", "move", "copy", "retry", "delete_queue"),
         *("unschedule", "unsubscribe_durable", "close_connection"),
+        *("pause_peer", "resume_peer"),
     )
 )
 #: Methods that everybody may call.
@@ -60,7 +62,7 @@ class Office:
         self._tallies = Tallies()  # by method; "" for what was no request of one
         self._described: list[dict[str, Any]] = []  # once it was asked for
         self._methods = Methods()
-        for methods in (Inspection(house), Shelves(house), Upkeep(house)):
+        for methods in (Inspection(house), Shelves(house), Upkeep(house), Links(house)):
             self._methods.register(methods)
         for own in (self._ping, self._describe, self._stats, self._cancel):
             self._methods.add_own(own, f"rpc.{own.__name__.removeprefix('_')}")
