@@ -1,6 +1,8 @@
 """The `hoofbeat` command.
 
     hoofbeat run        the broker in the foreground
+    hoofbeat start, stop, status, restart
+                        the broker as a daemon: `broker.angel`
     hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
     hoofbeat bench      how fast is it, or any other STOMP broker
     hoofbeat call, services, describe, track, worker, completion
@@ -37,6 +39,10 @@ TYPES = {"port": int}
 #: Commands with a module of their own (`main`, `parser`), loaded only when it is used: they bring libraries
 #: that the broker does not need.
 MODULES = {
+    "start": ("broker.angel.start", "start the broker as a daemon, and again whenever it dies"),
+    "stop": ("broker.angel.stop", "stop the daemon"),
+    "status": ("broker.angel.status", "tell how the daemon is"),
+    "restart": ("broker.angel.restart", "stop the daemon and start it as it was started"),
     "bench": ("broker.bench.cli", "measure this or any other STOMP broker"),
     "call": ("broker.commands.call", "call a remote function"),
     "services": ("broker.commands.services", "list the services of a broker"),
@@ -109,6 +115,7 @@ def options_from(config: str | None, flags: Mapping[str, Any]) -> Options:
 def run(options: Options) -> int:
     """Run the broker until it is told to stop."""
     reactor = our_reactor()
+    from broker.net.notify import notify_systemd
     from broker.service import CannotStart, make_service, tune_process
 
     tune_process()
@@ -123,6 +130,7 @@ def run(options: Options) -> int:
     line = f"hoofbeat {__version__} ready on {', '.join(urls)}, store {options.store_url}"
     # Ready is who can also be stopped: the reactor has taken over the signals by then.
     reactor.callWhenRunning(print, line, flush=True)
+    notify_systemd(reactor)
     reactor.run()
     return 0
 
@@ -140,16 +148,21 @@ def our_reactor() -> Any:
 
 
 def begin_logging() -> None:
-    """Log to standard error: what the broker says, and what Twisted warns of."""
+    """Log to standard error."""
+    from twisted.logger import globalLogBeginner
+
+    globalLogBeginner.beginLoggingTo([log_observer(sys.stderr)], redirectStandardIO=False)
+
+
+def log_observer(file: Any) -> Any:
+    """Return what writes the log into a file: what the broker says, and what Twisted warns of."""
     from twisted.logger import (
         FilteringLogObserver,
         LogLevel,
         LogLevelFilterPredicate,
-        globalLogBeginner,
         textFileLogObserver,
     )
 
     levels = LogLevelFilterPredicate(LogLevel.warn)
     levels.setLogLevelForNamespace("broker", LogLevel.info)
-    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [levels])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    return FilteringLogObserver(textFileLogObserver(file), [levels])

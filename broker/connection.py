@@ -11,7 +11,7 @@ No Twisted, no socket, no clock: see `Transport` and `Turn.now`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -28,14 +28,47 @@ from broker.options import Options
 from broker.outbox import Outbox
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Limits, Parser
-from broker.stomp.session import ServerSession, illegal
+from broker.stomp.session import ServerSession, Session, illegal
 from broker.turn import Turn
 
 #: Seconds: the agenda keeps a link until its next look, and heart-beats can be months.
 LOOK_EVERY = 60.0
+ADDED, ADDED_HEADERS = 4096, 16  # bytes and headers that a message gets on its way through brokers
 FEW = 4  # frames that are obeyed without a look at the clock
 MOST = 64  # frames between two looks
 ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
+
+
+PEER_NAME = "hoofbeat-peer"  # in CONNECT: another broker has come, of this name
+
+
+class Talk(Protocol):
+    """What one client says after CONNECT: `Conversation`, or what another broker says."""
+
+    verbs: dict[str, Verb]
+
+    def pause(self, paused: bool) -> None:
+        """Hand over no more messages, or go on."""
+
+    def leave(self, died: bool) -> None:
+        """The client is gone or going."""
+
+
+class Visitors(Protocol):
+    """Who knows other brokers; see `broker.peering.peers`."""
+
+    def meet(self, headers: Mapping[str, str], version: str) -> dict[str, str]:
+        """Check a CONNECT; return what CONNECTED is to tell. Raises `HandshakeError`."""
+
+    def talk(
+        self,
+        headers: Mapping[str, str],
+        client: Client,
+        id_prefix: bytes,
+        end: Callable[[bytes], None],
+        dismiss: Callable[[StompError], None],
+    ) -> Talk:
+        """Return what the broker says that was met."""
 
 
 class Transport(Protocol):
@@ -70,19 +103,23 @@ class Connection:
         agenda: Agenda,
         transport: Transport,
         dialect: Dialect = DIALECTS["activemq"],
+        visitors: Visitors | None = None,
     ) -> None:
         """`id_prefix` begins the ids of messages that arrive here; no two stores or runs share one.
 
-        `dialect` is that of the listener, with what the operator wants otherwise.
+        `dialect` is that of the listener, with what the operator wants otherwise. Without `visitors` no other broker
+        is taken for one.
         """
         self.transport = transport
         self.closing = False  # hears no more, and says only what was promised
-        self.session = ServerSession(options.heart_beat_least)
+        self._server = ServerSession(options.heart_beat_least)
+        self.session: Session = self._server
         self.session.heard = self.session.spoke = turn.now
         self._broker = broker
         self._turn = turn
         self._options = options
         self._dialect = dialect
+        self._visitors = visitors
         self._agenda = agenda
         self._id_prefix = id_prefix
         self._session_id = session_id
@@ -93,7 +130,7 @@ class Connection:
         )
         self._outbox = Outbox(lambda: turn.dirty.append(self))
         self.say = self._outbox.say  # adds to what leaves at the end of the turn
-        self._conversation: Conversation | None = None  # before CONNECT
+        self._conversation: Talk | None = None  # before CONNECT
         self._held: list[Frame] = []  # that wait until a queue takes messages again
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
@@ -297,9 +334,14 @@ class Connection:
 
     def _connect(self, frame: Frame) -> None:
         options = self._options
+        visitors = self._visitors if PEER_NAME in frame.headers else None
+        introduction: Mapping[str, str] = {}
         try:
-            agreed = self.session.accept(frame)
+            agreed = self._server.accept(frame)
             self._check_client_id(frame.headers.get("client-id", ""))
+            if visitors is not None:
+                introduction = visitors.meet(frame.headers, agreed["version"])
+                self._dialect = DIALECTS["activemq"]  # whatever others may expect here
         except StompError as error:
             self._error(error, frame)
             return
@@ -309,6 +351,7 @@ class Connection:
             "session": self._session_id,
             "server": self._dialect.server_header,
             "heart-beat": agreed["heart-beat"],
+            **introduction,
         }
         if "request-id" in frame.headers:
             headers["response-id"] = frame.headers["request-id"]
@@ -330,7 +373,13 @@ class Connection:
             frame.headers.get("client-id", ""),
             self._turn.stamp,
         )
-        self._conversation = Conversation(client, self._id_prefix, self._end)
+        if visitors is None:
+            self._conversation = Conversation(client, self._id_prefix, self._end)
+        else:
+            self._parser.limits = for_peers(options)
+            self._conversation = visitors.talk(
+                frame.headers, client, self._id_prefix, self._end, self.dismiss
+            )
         if (look := self._next_look(self._turn.now)) is not None:
             self._agenda.add(look, self._check_alive)
 
@@ -376,6 +425,17 @@ def before_login(options: Options) -> Limits:
     """How large a frame may be before CONNECT: whoever is not let in can occupy little memory."""
     most = options.max_connect_frame
     return Limits(options.max_command, most, options.max_headers, most, most)
+
+
+def for_peers(options: Options) -> Limits:
+    """How large a frame of another broker may be: as that of a client, with what the way adds to it."""
+    return Limits(
+        options.max_command,
+        options.max_header_line + ADDED,
+        options.max_headers + ADDED_HEADERS,
+        options.max_header_block + ADDED_HEADERS * ADDED,
+        options.max_body,
+    )
 
 
 def after_login(options: Options) -> Limits:

@@ -47,3 +47,7 @@ class HandshakeError(ProtocolError):
 
 class Refusal(StompError):
     """The frame was understood and cannot be obeyed; the connection goes on."""
+
+
+class Full(Refusal):
+    """There is no room: what is refused now may be taken later."""

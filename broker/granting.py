@@ -22,7 +22,7 @@ from broker.core.browser import Browser
 from broker.core.durable.queue import DurableQueue
 from broker.core.event import ADVISORIES
 from broker.core.message import Message
-from broker.core.names import QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of
+from broker.core.names import PEER, QUEUE, TOPIC, check_name, means_others, split, virtual_topic_of
 from broker.core.pattern import is_pattern
 from broker.core.policy import Policy
 from broker.core.queue import Queue
@@ -217,6 +217,11 @@ def check_source(element: str, client: Client) -> None:
     if prefix in (QUEUE, TOPIC):
         check_name(name)
         return
+    if prefix == PEER:
+        raise Refusal(
+            f"Cannot subscribe to {element}",
+            "Another broker's messages come to the queue here that they were sent to.",
+        )
     client.broker.routes.source(element)
     if element not in client.own_names:
         raise Refusal(

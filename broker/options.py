@@ -14,7 +14,16 @@ from typing import Any
 
 from broker.core.composite import CompositeRule
 from broker.dialect import DIALECTS, Dialect
-from broker.sections import POLICY, SECTIONS, Listener, PolicySection, examples
+from broker.sections import (
+    POLICY,
+    SECTIONS,
+    Listener,
+    PeerSection,
+    PolicySection,
+    check_peers,
+    check_tls,
+    examples,
+)
 from broker.setting import OptionsError, check, setting, settings_of, written
 
 __all__ = [
@@ -34,6 +43,9 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 class Options:
     """What an operator may choose. The defaults are safe and need no file."""
 
+    name: str = setting(
+        "", "", "what other brokers call this one, if there are any: sections [peer.NAME]"
+    )
     host: str = setting(
         "127.0.0.1", "address", "loopback: nobody outside is let in unasked", least=1
     )
@@ -47,6 +59,12 @@ class Options:
         "activemq, rabbitmq or strict (what STOMP says): what clients expect where brokers differ",
         tuple(DIALECTS),
     )
+    tls_certificate: str = setting(
+        "",
+        "PEM file",
+        "the first listener's certificate, and those it is signed with; empty: no TLS",
+    )
+    tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
@@ -139,11 +157,30 @@ class Options:
     max_connect_frame: int = setting(
         64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
     )
+    pid_file: str = setting(
+        "",
+        "file",
+        "of `hoofbeat start`, by which the others find it; empty: hoofbeat.pid in `data`",
+    )
+    log_file: str = setting("", "file", "of `hoofbeat start`; empty: log/hoofbeat.log in `data`")
+    log_bytes: int = setting(
+        10 * MIB, "bytes", "in that file before the next one is begun; 0: it grows for ever"
+    )
+    log_files: int = setting(
+        5, "files", "of the log that are kept, besides the current one", least=1
+    )
+    immediate_deaths: int = setting(
+        10,
+        "deaths",
+        "of the broker in a row, each less than 2 seconds after it was ready, until `hoofbeat start` gives up",
+        least=1,
+    )
 
     # Sections of the file.
     policies: tuple[PolicySection, ...] = ()
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
+    peers: tuple[PeerSection, ...] = ()
 
     @property
     def store_url(self) -> str:
@@ -153,7 +190,14 @@ class Options:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Every address at which clients are taken; the first is that of the plain settings."""
-        first = Listener(self.host, self.port, self.backlog, self.dialect)
+        first = Listener(
+            self.host,
+            self.port,
+            self.backlog,
+            self.dialect,
+            self.tls_certificate,
+            self.tls_key,
+        )
         return (first, *self.more_listeners)
 
     def dialect_named(self, name: str) -> Dialect:
@@ -198,9 +242,13 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
             raise OptionsError(
                 f"{source}: unknown section [{name}]; there are: {', '.join(sorted(SECTIONS))}"
             )
-    return replace(change_options(base or Options(), values, source), **sections)
+    options = replace(change_options(base or Options(), values, source), **sections)
+    check_peers(options.peers, options.name, source)
+    return options
 
 
 def change_options(base: Options, values: Mapping[str, Any], source: str) -> Options:
-    """Return `base` with other values. Raises `OptionsError` for what is unknown or of a wrong type."""
-    return replace(base, **check(FIELDS, values, source))
+    """Return `base` with other values. Raises `OptionsError` for what is unknown or cannot be."""
+    options = replace(base, **check(FIELDS, values, source))
+    check_tls(options.tls_certificate, options.tls_key, source)
+    return options

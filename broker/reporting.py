@@ -9,11 +9,12 @@ The headers are:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker.core.fanout import Fanout, Route, Service
-from broker.core.names import QUEUE, TEMP_QUEUE, check_name, elements_of, split
+from broker.core.names import PEER, QUEUE, TEMP_QUEUE, TOPIC, check_name, elements_of, split
 from broker.core.pattern import is_pattern
 from broker.core.reports import EXPIRED, FAILED, PROCESSED
 from broker.core.topic import Topic
@@ -24,12 +25,18 @@ if TYPE_CHECKING:
     from broker.core.broker import Broker
 
 REPORT = "report"
+REPORT_TO = "report-to"  # where reports go of a message that came from another broker
+REPORT_ID = "report-id"  # and what it is called there
+REPORTS = "/queue/hoofbeat.reports"  # where a broker takes the reports that other brokers send it
+REPORT_BY, REPORT_CAUSE = "report-by", "report-cause"  # of a report: who ended it, and why
 OWNER = "report-owner"  # the login of who asked for reports: who else may see the status
 ARRIVED, PARTIAL = "arrived", "partial"
 #: The kinds of reports of a message's end.
 KIND_OF = {PROCESSED: "processed", FAILED: "failed", EXPIRED: "expired"}
+STATUS_OF = {kind: status for status, kind in KIND_OF.items()}
 KINDS = (ARRIVED, *KIND_OF.values(), PARTIAL)
 ID_BYTES = 1024  # of a correlation-id that is tracked
+TO_PEERS = re.compile(r"^(/peer/[^/]+)+")
 COST = 1500  # bytes that a copy takes on disk beside the message: part, note of its end, reports
 
 
@@ -50,7 +57,8 @@ def check_report(
     if not kinds or not kinds <= set(KINDS) or kinds == {PARTIAL}:
         raise Refusal(f"Invalid report: {text}", f"report is a list of: {', '.join(KINDS)}.")
     for element in elements_of(destination):
-        if not is_heard_of(broker.routes.find(element)):
+        there = TO_PEERS.sub("", element)
+        if there.startswith(TOPIC) or not is_heard_of(broker.routes.find(element)):
             raise Refusal(
                 f"No reports of {element}",
                 "They are of messages in queues; name those, several with commas between them.",
@@ -77,6 +85,6 @@ def is_heard_of(route: Route) -> bool:
 def _check_reply_to(reply_to: str) -> None:
     elements = elements_of(reply_to)
     prefix, name = split(elements[0])
-    if len(elements) > 1 or prefix not in (QUEUE, TEMP_QUEUE) or is_pattern(name):
+    if len(elements) > 1 or prefix not in (QUEUE, TEMP_QUEUE, PEER) or is_pattern(name):
         raise Refusal(f"Reports cannot go to {reply_to}", "They go to one queue: /queue/NAME.")
     check_name(name)

@@ -3,6 +3,7 @@
     [destination."orders.>"]        what holds for the destinations that a pattern matches: `Policy`
     [composite."/queue/orders"]     a destination that forwards to others: `CompositeRule`
     [[listener]]                    one more address at which clients are taken: `Listener`
+    [peer.NAME]                     another broker, to and from which messages are carried: `PeerSection`
 
 Everything is checked here, and refused in one line that names the section. Not here: what a policy or a
 rule does.
@@ -10,7 +11,8 @@ rule does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -26,6 +28,10 @@ PolicySection = tuple[str, dict[str, Any]]
 
 TEMPORARY = ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/")
 WILDCARDS = ("*", ">")
+PEER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+PEER_URL = re.compile(
+    r"stomp(\+ssl)?://[^/:@\s]+(:\d{1,5})?|stomp(\+ssl)?://\[[0-9a-fA-F:.]+\](:\d{1,5})?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,56 @@ class Listener:
         "activemq, rabbitmq or strict: what its clients expect where brokers differ",
         tuple(DIALECTS),
     )
+    tls_certificate: str = setting(
+        "", "PEM file", "its certificate, and those it is signed with; empty: no TLS"
+    )
+    tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSection:
+    """Another broker."""
+
+    name: str  # what it calls itself, and is called here
+    url: str = setting(
+        "", "URL", "stomp://HOST:PORT or stomp+ssl://HOST:PORT to dial; empty: it dials us"
+    )
+    passcode: str = setting("", "", "the same in the configurations of both brokers")
+    tls_authorities: str = setting(
+        "", "file", "PEM; who signs its certificate; empty: whom the system trusts"
+    )
+    send: str = setting(
+        ">",
+        "patterns",
+        "with commas between them, of the destinations there that clients may send to",
+    )
+    accept: str = setting(
+        ">",
+        "patterns",
+        "of the destinations here that it may send to; never the broker's own service, unless it is named",
+    )
+    window: int = setting(
+        5000,
+        "messages",
+        "on their way at once: more than a link of 50 ms round trip needs to be busy",
+        least=1,
+    )
+    heart_beat: float = setting(
+        10.0, "seconds", "of silence after which a link sends a sign of life; 0: none", most=3600
+    )
+    outbox_messages: int = setting(
+        0, "messages", "that may wait for it; 0: as many as the store holds"
+    )
+    outbox_at_limit: str = setting(
+        "block",
+        "",
+        "block slows producers down; error refuses a SEND; drop-oldest makes room",
+        ("block", "error", "drop-oldest"),
+    )
 
 
 POLICY = settings_of(Policy)
+PEER = settings_of(PeerSection)
 LISTENER = settings_of(Listener)
 
 
@@ -136,7 +189,8 @@ def _read_rule(destination: str, table: Mapping[str, Any], where: str) -> Compos
             f" not {forward_to!r}"
         )
     for each in forward_to:
-        _check_destination(each, f"{where}: forward_to")
+        if not each.startswith("/peer/"):  # the peers are not known yet
+            _check_destination(each, f"{where}: forward_to")
     if len(set(forward_to)) < len(forward_to):
         raise OptionsError(f"{where}: forward_to names a destination twice: {forward_to!r}")
     forward_only = table.get("forward_only", True)
@@ -186,10 +240,52 @@ def read_listeners(value: Any, source: str) -> tuple[Listener, ...]:
     """Return what the `[[listener]]` sections say. Raises `OptionsError`."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise OptionsError(f"{source}: listeners stand in sections [[listener]], in two brackets")
-    return tuple(
-        Listener(**check(LISTENER, table, f"{source}: [[listener]] {number}"))
-        for number, table in enumerate(value, 1)
-    )
+    listeners = []
+    for number, table in enumerate(value, 1):
+        where = f"{source}: [[listener]] {number}"
+        listener = Listener(**check(LISTENER, table, where))
+        check_tls(listener.tls_certificate, listener.tls_key, where)
+        listeners.append(listener)
+    return tuple(listeners)
+
+
+def check_tls(certificate: str, key: str, where: str) -> None:
+    """Raise `OptionsError` unless a listener has both files or none."""
+    if bool(certificate) != bool(key):
+        has, lacks = "tls_certificate", "tls_key"
+        if key:
+            has, lacks = lacks, has
+        raise OptionsError(f"{where}: {has} needs {lacks} beside it")
+
+
+def read_peers(value: Any, source: str) -> tuple[PeerSection, ...]:
+    """Return what the `[peer.NAME]` sections say. Raises `OptionsError`."""
+    peers = []
+    for name, table in _tables("peer", value, source, "peer.NAME"):
+        where = f"{source}: [peer.{name}]"
+        if not PEER_NAME.fullmatch(name):
+            raise OptionsError(f"{where}: a name has 1 to 64 letters, digits, - and _")
+        settings = check(PEER, table, where)
+        if not settings.get("passcode"):
+            raise OptionsError(f"{where}: passcode is missing: both brokers must know it")
+        url = settings.get("url", "")
+        if url and not PEER_URL.fullmatch(url):
+            raise OptionsError(f"{where}: url reads stomp://HOST:PORT or stomp+ssl://HOST:PORT")
+        peers.append(PeerSection(name, **settings))
+    return tuple(peers)
+
+
+def check_peers(peers: Sequence[PeerSection], name: str, source: str) -> None:
+    """Raise `OptionsError` unless a broker with peers has a name of its own."""
+    if not peers and not name:
+        return
+    if not PEER_NAME.fullmatch(name):
+        raise OptionsError(
+            f"{source}: name must say what peers call this broker: 1 to 64 letters, digits, - and _,"
+            f" not {name!r}"
+        )
+    if any(peer.name == name for peer in peers):
+        raise OptionsError(f"{source}: [peer.{name}]: that is this broker's own name")
 
 
 def _tables(
@@ -208,6 +304,7 @@ SECTIONS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "destination": (read_policies, "policies"),
     "composite": (read_composites, "composites"),
     "listener": (read_listeners, "more_listeners"),
+    "peer": (read_peers, "peers"),
 }
 
 #: The settings of a composite: an example and what it means.
@@ -245,3 +342,9 @@ def examples() -> Iterator[str]:
     yield "# One more address at which clients are taken, as often as needed. The defaults:\n"
     yield "#[[listener]]\n"
     yield from written(LISTENER.values(), "#")
+    yield (
+        "# Another broker, by the name it calls itself: docs/peers.md. Both have a `name` and a section for each\n"
+        "# other. The defaults:\n"
+        "#[peer.NAME]\n"
+    )
+    yield from written(PEER.values(), "#")

@@ -23,8 +23,16 @@ from broker.core.schedule.job import LAST_DUE
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
-from broker.errors import Refusal
-from broker.reporting import COST, OWNER, REPORT, check_report
+from broker.errors import Full, Refusal
+from broker.reporting import (
+    COST,
+    OWNER,
+    REPORT,
+    REPORT_TO,
+    REPORTS,
+    check_report,
+    is_heard_of,
+)
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
@@ -146,6 +154,13 @@ class Sending:
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
 
+    def pass_on(self, frame: Frame, told: Mapping[str, str]) -> None:
+        """Do the SEND that another broker has passed on; `told` are headers that no client can write.
+
+        Raises `Refusal`, and `Blocked`.
+        """
+        self._send_uncommon(frame, self._find(frame.headers), told)
+
     def _admit(self, route: Route, durable: bool, size: int) -> None:
         """Raise `Refusal` if there is no room for a message that is to be kept. Who asks how full it is, is heard."""
         if durable or not isinstance(route, Service):
@@ -234,8 +249,10 @@ class Sending:
         login = self._client.login
         return login.isprintable() and ":" not in login and "\\" not in login
 
-    def _send_uncommon(self, frame: Frame, route: Route) -> None:
-        """A SEND that asks for more than to be put, or goes where more is to be asked."""
+    def _send_uncommon(
+        self, frame: Frame, route: Route, told: Mapping[str, str] | None = None
+    ) -> None:
+        """A SEND that asks for more than to be put, or goes where more is to be asked. `told`: see `pass_on`."""
         headers, broker, client = frame.headers, self._broker, self._client
         destination, now = route.destination, broker.now
         expires = route.policy.expiry(read_expiry(headers, now), now)
@@ -249,8 +266,13 @@ class Sending:
         changed = self._changed_headers(headers)
         if expires:
             changed[EXPIRES] = str(expires)
-        wanted = REPORT in headers
-        if wanted:
+        reports = REPORT in headers
+        if told is not None:
+            changed |= told
+            reports = reports and REPORT_TO in told and is_heard_of(route)
+        elif REPORTS in destination:
+            raise Refusal(f"{destination} is where brokers report to each other")
+        elif reports:
             reply_to = changed.get("reply-to") or headers.get("reply-to", "")
             check_report(headers, destination, reply_to, broker)
             if client.login:
@@ -258,7 +280,7 @@ class Sending:
         lines, stamp = middle(frame, changed), self._stamp.line
         if "timestamp" in headers:
             stamp = b"\n"
-        size = (len(frame.body) + len(lines) + COST * wanted) * route.copies
+        size = (len(frame.body) + len(lines) + COST * reports) * route.copies
 
         def is_stored(route: Route) -> bool:
             if timing is not None and not isinstance(route, TempQueue | TempTopic):
@@ -280,7 +302,7 @@ class Sending:
                 extra.group, extra.closes_group = group, closes_group
             if retained:
                 message.mark().retain = RETAIN if frame.body else FORGET
-            if wanted:
+            if reports:
                 message.mark().report = WANTED
             if timing is not None:
                 broker.schedule.add(destination, message, *timing.from_now(broker.now))
@@ -367,7 +389,7 @@ class Sending:
             if queue.full:
                 self._broker.tell(Event("FULL", queue))
                 if queue.policy.at_limit == "error":
-                    raise Refusal(
+                    raise Full(
                         f"The queue {queue.name} is full",
                         "It takes no more until messages are consumed.",
                     )

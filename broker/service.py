@@ -18,11 +18,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from twisted.application.internet import ClientService
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -36,8 +37,11 @@ from broker.cron import next_cron
 from broker.dialect import Dialect
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
+from broker.net.secure import SecureStream
 from broker.net.stream import Intake, Stream
-from broker.options import Options
+from broker.options import Listener, Options
+from broker.peering.dialled import Dialled
+from broker.peering.peers import Peer, Peers
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -65,8 +69,9 @@ class StompFactory(Factory):
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService, dialect: Dialect) -> None:
-        """`dialect` is what its clients expect."""
+    def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
+        """`dialect` is what its clients expect, `stream` what carries what they say."""
+        self._stream = stream
         self.turn = service.turn
         self.intake = service.intake
         self._service = service
@@ -74,7 +79,7 @@ class StompFactory(Factory):
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
-        return Stream(self, self._service.options.linger)
+        return self._stream(self, self._service.options.linger)
 
     # broker.net.stream.House
 
@@ -84,6 +89,30 @@ class StompFactory(Factory):
 
     def forget(self, stream: Stream) -> None:
         """A client has gone."""
+        self._service.forget(stream)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run a callable after a while."""
+        self._service.call_later(seconds, call)
+
+
+class PeerHouse:
+    """What a stream needs that leads to another broker."""
+
+    def __init__(self, service: BrokerService, peer: Peer) -> None:
+        self.turn = service.turn
+        self.intake = service.intake
+        self._service = service
+        self._peer = peer
+
+    # broker.net.stream.House
+
+    def open_connection(self, stream: Stream) -> Connection:
+        """The peer has answered."""
+        return self._service.open_link(stream, self._peer)
+
+    def forget(self, stream: Stream) -> None:
+        """The link has gone."""
         self._service.forget(stream)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -152,19 +181,21 @@ class BrokerService(Service):
         )
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
+        self.broker.load(stored, self._read)
+        self.peers = Peers(self.broker, options, stored.node)
         Desk(
             House(
                 self.broker,
                 self.presence,
                 statistics,
                 options,
+                self.peers,
                 self.broker.now,
                 lambda: {session: stream.address for stream, session in self.streams.items()},
                 self._dismiss,
             ),
             author,
         )
-        self.broker.load(stored, self._read)
         try:
             self.broker.routes.compose(options.composites)
         except Refusal as error:
@@ -181,27 +212,61 @@ class BrokerService(Service):
             partial(reactor.callLater, 0) if self.intake is None else reactor.at_end,
             self._store_failed,
         )
+        self._links = self._make_links()
+
+    def _make_links(self) -> list[ClientService]:
+        """Return what dials the peers that do not dial us. Raises `CannotStart`."""
+        dialled = [peer for peer in self.peers if peer.is_dialled]
+        if not dialled:
+            return []
+        from broker.net.dialling import CannotDial, dial  # few brokers have peers
+
+        linger = self.options.linger
+        try:
+            return [dial(peer, PeerHouse(self, peer), linger, self._reactor) for peer in dialled]
+        except CannotDial as error:
+            self._store.close()
+            raise CannotStart(str(error)) from None
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
-        for listener in self.options.listeners:
-            factory = StompFactory(self, self.options.dialect_named(listener.dialect))
-            try:
-                port = self._reactor.listenTCP(
-                    listener.port, factory, listener.backlog, listener.host
-                )
-            except CannotListenError as error:
-                self._stop_listening()
-                self._store.close()
-                reason = getattr(error.socketError, "strerror", None) or error.socketError
-                raise CannotStart(
-                    f"cannot listen on {listener.host}:{listener.port}: {reason}"
-                ) from None
-            self._ports.append(port)
+        listeners = self.options.listeners
+        try:
+            for listener in listeners:
+                self._ports.append(self._open(listener))
+        except CannotStart:
+            self._stop_listening()
+            self._store.close()
+            raise
+        for link in self._links:
+            link.startService()
+        for name, left in self.peers.forgotten.items():
+            self.log.warn("{n} messages wait for {peer}, which is no peer now", n=left, peer=name)
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
-        urls = [url_of(port) for port in self._ports]
+        urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         self.presence.url = urls[0]
         return urls
+
+    def _open(self, listener: Listener) -> IListeningPort:
+        """Return the port of a listener. Raises `CannotStart`."""
+        is_secure = bool(listener.tls_certificate)
+        factory: IProtocolFactory = StompFactory(
+            self,
+            self.options.dialect_named(listener.dialect),
+            SecureStream if is_secure else Stream,
+        )
+        if is_secure:
+            factory = secured(factory, listener)
+        try:
+            port: IListeningPort = self._reactor.listenTCP(
+                listener.port, factory, listener.backlog, listener.host
+            )
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise CannotStart(
+                f"cannot listen on {listener.host}:{listener.port}: {reason}"
+            ) from None
+        return port
 
     def _stop_listening(self) -> None:
         for port in self._ports:
@@ -217,6 +282,8 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_listening()
+        for link in self._links:
+            link.stopService()
         self.turn.begin(time.monotonic(), time.time())
         for stream in list(self.streams):
             stream.say_goodbye()
@@ -252,6 +319,22 @@ class BrokerService(Service):
             self._agenda,
             stream,
             dialect,
+            self.peers,
+        )
+
+    def open_link(self, stream: Stream, peer: Peer) -> Connection:
+        """A peer that was dialled has answered."""
+        session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
+        return Dialled(
+            self.peers,
+            peer,
+            self.broker,
+            self.turn,
+            self.options,
+            self._id_prefix,
+            session,
+            self._agenda,
+            stream,
         )
 
     def forget(self, stream: Stream) -> None:
@@ -315,12 +398,24 @@ def make_service(options: Options, reactor: Any) -> BrokerService:
     return BrokerService(options, reactor)
 
 
-def url_of(port: IListeningPort) -> str:
+def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
+    """Return what speaks TLS to the streams of a factory. Raises `CannotStart`."""
+    from broker.net import tls  # brings OpenSSL, which few brokers need
+
+    try:
+        context = tls.server_context(listener.tls_certificate, listener.tls_key)
+    except tls.CannotSecure as error:
+        raise CannotStart(f"TLS on {listener.host}:{listener.port}: {error}") from None
+    return tls.accepting(factory, context)
+
+
+def url_of(port: IListeningPort, listener: Listener) -> str:
     """Return the URL of a listener, whose port may have been chosen by the system."""
     address = port.getHost()
     assert isinstance(address, IPv4Address | IPv6Address)
     host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"stomp://{host}:{address.port}"
+    scheme = "stomp+ssl" if listener.tls_certificate else "stomp"
+    return f"{scheme}://{host}:{address.port}"
 
 
 def size_on_disk(path: str) -> int:

@@ -51,7 +51,7 @@ class BrokerProcess:
         os.close(stdout)
         self._out = open(out)  # noqa: SIM115
         line = read_line(self._out)
-        found = re.search(r"ready on (stomp://127\.0\.0\.1:(\d+))", line)
+        found = re.search(r"ready on (stomp(?:\+ssl)?://127\.0\.0\.1:(\d+))", line)
         assert found, (line, (directory / "broker.log").read_text())
         self.url = found[1]
         self.port = int(found[2])
@@ -101,8 +101,7 @@ class Client:
 
     def __init__(self, port: int, version: str | None = "1.2", **headers: str) -> None:
         """Connect; log in unless `version` is None."""
-        self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = self.dial(port)
         self.version = version or "1.2"
         self.parser = Parser()
         self.received = b""  # everything, as it came
@@ -119,6 +118,12 @@ class Client:
                 self.close()
                 raise
             self.parser.version = version
+
+    def dial(self, port: int) -> socket.socket:
+        """Return a socket that is connected."""
+        made = socket.create_connection(("127.0.0.1", port), DEADLINE)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
 
     def __enter__(self) -> Self:
         return self

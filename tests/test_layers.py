@@ -36,11 +36,14 @@ class Room(NamedTuple):
 HOUSE = [
     Room(
         "roof",
-        ("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
+        (
+            *("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
+            "broker.angel.*",
+        ),
         may=(
             *("bench", "commands", "command line", "admin"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
-            *("net", "watch", "joins", "options"),
+            *("net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
@@ -78,7 +81,7 @@ HOUSE = [
     Room(
         "admin",
         ("broker.admin.*",),
-        may=("rpc working", "rpc", "watch", "joins", "options", "stomp", "core", "errors", "name"),
+        may=("rpc working", "rpc", "watch", "peering", "joins", "options", "stomp", "core", "errors", "name"),
         never=PURE,
     ),
     # Next door: of the broker only STOMP.
@@ -100,12 +103,19 @@ HOUSE = [
         never=PURE,
     ),
     # 3: Twisted
-    Room("net", ("broker.net.*",), ("joins", "options", "stomp", "core", "errors", "name")),
+    Room("net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")),
     # ══ the street line: nothing below imports Twisted, opens a socket, reads a clock ══
     # 2: joins
     Room(
         "watch",
         ("broker.watch.*",),
+        may=("peering", "joins", "options", "stomp", "core", "errors", "name"),
+        never=PURE,
+    ),
+    # Other brokers, without a socket.
+    Room(
+        "peering",
+        ("broker.peering.*",),
         may=("joins", "options", "stomp", "core", "errors", "name"),
         never=PURE,
     ),

@@ -22,7 +22,7 @@ from broker.options import (
     read_options,
     settings_file,
 )
-from broker.sections import LISTENER, POLICY
+from broker.sections import LISTENER, PEER, POLICY, PeerSection
 
 NAMES = sorted(FIELDS)
 NUMBERS = [name for name in NAMES if type(FIELDS[name].default) in (int, float)]
@@ -467,6 +467,8 @@ def test_the_plain_settings_are_the_first_listener() -> None:
         ("[[listener]]\n[[listener]]\nspeed = 1", "[[listener]] 2: unknown setting 'speed'"),
         ("[[listener]]\nport = 65536", "[[listener]] 1: port must be at most 65535"),
         ("[[listener]]\nport = '1'", "[[listener]] 1: port must be a whole number"),
+        ("[[listener]]\ntls_key = 'a'", "[[listener]] 1: tls_key needs tls_certificate beside it"),
+        ("tls_certificate = 'a'", "hoof.toml: tls_certificate needs tls_key beside it"),
         ("[[listener]]\ndialect = 'jms'", "[[listener]] 1: dialect must be one of activemq, "),
     ],
 )
@@ -481,17 +483,23 @@ def test_the_examples_of_the_settings_file_say_every_default() -> None:
     """Without the signs before them they are sections that say what holds anyway."""
     lines = settings_file().splitlines()
     text = "\n".join(line.removeprefix("#") for line in lines if not line.startswith("# "))
-    options = read_options(text, "hoof.toml")
+    text = text.replace('passcode = ""', 'passcode = "secret"')  # it has no default
+    options = read_options(text.replace('name = ""', 'name = "here"', 1), "hoof.toml")
     ((pattern, changes),) = options.policies
     assert (pattern, Policy(**changes)) == ("orders.>", Policy())
     assert list(changes) == list(POLICY)
     assert options.more_listeners == (Listener(),)
     (rule,) = options.composites
     assert (rule.forward_only, bool(rule.filters)) == (True, True)
-    assert Options() == dataclasses.replace(options, policies=(), composites=(), more_listeners=())
+    assert options.peers == (PeerSection("NAME", passcode="secret"),)
+    assert Options(name="here") == dataclasses.replace(
+        options, policies=(), composites=(), more_listeners=(), peers=()
+    )
 
 
-@pytest.mark.parametrize("each", [*POLICY.values(), *LISTENER.values()], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "each", [*POLICY.values(), *LISTENER.values(), *PEER.values()], ids=lambda each: each.name
+)
 def test_the_examples_of_the_settings_file_say_why(each: dataclasses.Field[Any]) -> None:
     lines = settings_file().splitlines()
     comments = [
@@ -523,3 +531,41 @@ def test_an_operator_may_want_otherwise_than_the_dialect(
     options = change_options(Options(), {setting: value}, "here")
     assert options.dialect_named(name) == dataclasses.replace(DIALECTS[name], **{setting: value})  # type: ignore[arg-type]
     assert Options().dialect_named(name) == DIALECTS[name]
+
+
+# --- peers -----------------------------------------------------------------------------------------
+
+NAMED = 'name = "here"\n'
+
+
+def test_a_peer_is_another_broker_with_a_name_and_a_passcode() -> None:
+    text = NAMED + '[peer.there]\nurl = "stomp+ssl://there.example:61614"\npasscode = "secret"\n'
+    (peer,) = read_options(text, "hoof.toml").peers
+    assert (peer.name, peer.url, peer.passcode) == (
+        "there",
+        "stomp+ssl://there.example:61614",
+        "secret",
+    )
+    assert (peer.send, peer.accept) == (">", ">")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[peer.there]\npasscode = "s"', "name must say what peers call this broker"),
+        ('name = "a b"', "name must say what peers call this broker"),
+        (NAMED + '[peer.here]\npasscode = "s"', "that is this broker's own name"),
+        (NAMED + "[peer.there]", "[peer.there]: passcode is missing"),
+        (NAMED + '[peer."a/b"]\npasscode = "s"', "a name has 1 to 64 letters"),
+        (NAMED + '[peer.there]\npasscode = "s"\nurl = "there:1"', "url reads stomp://HOST:PORT"),
+        (NAMED + '[peer.there]\npasscode = "s"\nurl = "http://x"', "url reads stomp://HOST:PORT"),
+        (NAMED + '[peer.there]\npasscode = "s"\nwindow = 0', "window must be at least 1"),
+        (NAMED + '[peer.there]\npasscode = "s"\nuri = ""', "unknown setting 'uri'"),
+        (NAMED + "peer = 1", "peer must stand in a section [peer.NAME]"),
+    ],
+)
+def test_a_peer_that_cannot_be_is_refused_in_one_line(text: str, complaint: str) -> None:
+    with pytest.raises(OptionsError) as error:
+        read_options(text, "hoof.toml")
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from broker.admin.faults import in_words, wrong
 from broker.core.broker import Broker
+from broker.core.fanout import Route, Service
 from broker.core.names import QUEUE, TOPIC, check_name, split
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
@@ -43,8 +44,12 @@ def meant(pattern: str, prefix: str, there: list[Made]) -> list[Made]:
 
 
 def find_queue(broker: Broker, text: str, argument: str = "queue") -> Queue:
-    """Return the queue of a name or destination; of a temporary one, the destination that others see."""
-    return _find(text, argument, QUEUE, broker.routes.queues, all_queues(broker, True), "queue")
+    """Return the queue of a name or destination; of a temporary one, the destination that others see.
+
+    `/peer/NAME` is what waits for another broker.
+    """
+    others = [*all_queues(broker, True), *broker.routes.apart.values()]
+    return _find(text, argument, QUEUE, broker.routes.queues, others, "queue")
 
 
 def find_topic(broker: Broker, text: str, argument: str = "topic") -> Topic:
@@ -68,8 +73,8 @@ def _find(
     return found
 
 
-def find_target(broker: Broker, text: str, argument: str) -> Queue | Topic:
-    """Return the queue or topic to which messages are to go, made if it is not there."""
+def find_target(broker: Broker, text: str, argument: str) -> Route:
+    """Return the queue or topic to which messages are to go, made if it is not there; or one at a peer."""
     prefix, name = split(text.strip())
     destination = prefix + name
     try:
@@ -77,11 +82,12 @@ def find_target(broker: Broker, text: str, argument: str) -> Queue | Topic:
             check_name(name)
             if is_pattern(name) or "," in name:
                 raise wrong(argument, f"one queue or topic, not {text!r}")
-        if any(
-            destination.startswith(service) and answers(destination) is not None
-            for service, answers in broker.routes.services.items()
-        ):
-            raise wrong(argument, f"{destination} answers what is sent there, and keeps nothing")
+        for service, find in broker.routes.services.items():
+            if destination.startswith(service) and (route := find(destination)) is not None:
+                if not isinstance(route, Service):
+                    return route
+                text = f"{destination} answers what is sent there, and keeps nothing"
+                raise wrong(argument, text)
         return broker.routes.source(destination)
     except Refusal as error:
         raise wrong(argument, in_words(error)) from None

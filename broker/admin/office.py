@@ -15,6 +15,7 @@ from broker.admin.errand import Errand, durable, turn
 from broker.admin.faults import refused
 from broker.admin.inquiries import Asker, Inquiries
 from broker.admin.inspection import Inspection
+from broker.admin.links import Links
 from broker.admin.outside import House
 from broker.admin.shelves import Shelves
 from broker.admin.upkeep import Upkeep
@@ -41,6 +42,7 @@ CHANGES = frozenset(
     (
         *("purge", "remove", "move", "copy", "retry", "delete_queue"),
         *("unschedule", "unsubscribe_durable", "close_connection"),
+        *("pause_peer", "resume_peer"),
     )
 )
 #: Methods that everybody may call; `tracked` shows everybody his own.
@@ -62,7 +64,8 @@ class Office:
         self._described: list[dict[str, Any]] = []  # once it was asked for
         self._methods = Methods()
         self._inquiries = Inquiries(house)
-        for methods in (Inspection(house), Shelves(house), Upkeep(house), self._inquiries):
+        groups = (Inspection(house), Shelves(house), Upkeep(house), Links(house), self._inquiries)
+        for methods in groups:
             self._methods.register(methods)
         for own in (self._ping, self._describe, self._stats, self._cancel):
             self._methods.add_own(own, f"rpc.{own.__name__.removeprefix('_')}")

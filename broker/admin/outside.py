@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from broker.core.broker import Broker
 from broker.errors import StompError
 from broker.options import Options
+from broker.peering.peers import Peers
 from broker.watch.presence import Presence
 from broker.watch.statistics import Statistics
 
@@ -20,6 +21,7 @@ class House:
     presence: Presence
     statistics: Statistics
     options: Options
+    peers: Peers
     started: int  # milliseconds since 1970
     #: Returns the address of each connection, by session.
     addresses: Callable[[], Mapping[str, str]]

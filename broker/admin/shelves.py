@@ -20,6 +20,7 @@ from broker.admin.outside import House
 from broker.admin.showing import show
 from broker.admin.sifting import START, Place, expire, take, waiting_in
 from broker.consumer import Consumer
+from broker.core.fanout import Route
 from broker.core.message import Message
 from broker.core.policy import DEAD_LETTERS
 from broker.core.queue import Queue
@@ -45,7 +46,7 @@ EXPIRATION, MODE = "originalExpiration", "originalDeliveryMode"
 FOREVER = 2**53
 
 Object = dict[str, Any]
-Destination = Queue | Topic
+Destination = Route
 #: Finds for a message where it is to go, and as what; None: nowhere.
 Find = Callable[[Message], tuple[Destination, Message] | None]
 
@@ -227,7 +228,7 @@ class Shelves:
             except Refusal as error:
                 raise refused(error, **{done: count}) from None
             if not stay:
-                if isinstance(target, Queue) and wants_reports(message):
+                if not isinstance(target, Topic) and wants_reports(message):
                     self._broker.reports.moved(source, message, twin)
                 take(source, lane, message)
             target.put(twin)
@@ -245,7 +246,7 @@ class Shelves:
         twin.returns = 0
         twin.redelivered = False
         if twin.extra is not None:
-            if stay or not isinstance(target, Queue):
+            if stay or isinstance(target, Topic):
                 twin.extra.report = None
             twin.extra.destination = ""
             twin.extra.retained = twin.extra.first_of_group = False

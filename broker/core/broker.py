@@ -30,7 +30,7 @@ from broker.core.subscription import Wants
 from broker.core.temporary import TempQueue
 from broker.core.topic import Topic
 from broker.core.tracking import ENDED_AS, Tracking
-from broker.errors import Refusal
+from broker.errors import Full
 
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
 
@@ -142,6 +142,7 @@ class Broker:
         self.tracking = Tracking(self)
         self.durables = Durables(self)
         self.expiry = Expiry(self)
+        self.marks: Mapping[bytes, bytes] = {}  # what the store held of them at the start
         self.blocked: dict[Queue, dict[Callable[[], None], None]] = {}  # full → who waits for room
         self._go_ends = 0.0  # when whoever is having another go should come to an end
         self._idle: set[Queue | Topic] = set()
@@ -151,6 +152,7 @@ class Broker:
     def load(self, kept: Kept, read: Read) -> None:
         """Go on where the store ended; after a crash any message may have been delivered before."""
         self.next_seq = kept.next_seq
+        self.marks = kept.marks
         self.committed = kept.next_seq - 1
         if kept.clean:  # what a crash left in doubt remains so until it is consumed
             self.suspect_before = int.from_bytes(kept.marks.get(SUSPECT, b""), "big")
@@ -166,6 +168,7 @@ class Broker:
                 queue = self.routes.load(each.number, each.name)
                 for priority, count in each.lanes.items():
                     queue.load(priority, count)
+        self.routes.unclaimed = hidden
         for name, lanes in hidden.items():
             if name == SCHEDULE:
                 self.schedule.load(self.routes.hidden(name), sum(lanes.values()), read)
@@ -207,15 +210,15 @@ class Broker:
         self.starving.clear()
 
     def admit(self, durable: bool, size: int) -> None:
-        """Raise `Refusal` if the disk, or memory, has no room for a message of `size` bytes."""
+        """Raise `Full` if the disk, or memory, has no room for a message of `size` bytes."""
         if (self.journal if durable else self.memory).room >= size:
             return
         if durable:
-            raise Refusal(
+            raise Full(
                 "The store is full",
                 "Nothing more is stored until messages are consumed; acknowledgements are taken.",
             )
-        raise Refusal(
+        raise Full(
             "The memory for messages that are not stored is full",
             "It holds what was sent with persistent:false or waits for COMMIT: consume, or commit.",
         )
@@ -337,7 +340,7 @@ class Broker:
         """Drop what has expired, forget destinations that are no longer used."""
         routes = self.routes
         temporary = [each for each in routes.temporaries() if isinstance(each, TempQueue)]
-        self.expiry.sweep([*routes.queues.values(), *temporary])
+        self.expiry.sweep([*routes.queues.values(), *routes.apart.values(), *temporary])
         self.schedule.sweep()
         self.dedup.sweep()
         self.tracking.sweep()

@@ -4,6 +4,7 @@
     /topic/NAME                 a topic
     /remote-temp-queue/NAME     what belongs to a connection; its owner calls it /temp-queue/…, which
     /remote-temp-topic/NAME     means something to that connection alone (`broker.client`)
+    /peer/PEER/DESTINATION      a destination at another broker (`broker.peering`); it may be one of these again
     A,B,C                       all of these
 
 Names are case-sensitive; slashes, dots and blanks inside are part of the name, blanks around a destination are
@@ -21,7 +22,8 @@ from broker.errors import Refusal
 QUEUE, TOPIC = "/queue/", "/topic/"
 TEMP_QUEUE, TEMP_TOPIC = "/remote-temp-queue/", "/remote-temp-topic/"
 OWN_QUEUE, OWN_TOPIC = "/temp-queue/", "/temp-topic/"
-PREFIXES = (QUEUE, TOPIC, TEMP_QUEUE, TEMP_TOPIC, OWN_QUEUE, OWN_TOPIC)
+PEER = "/peer/"
+PREFIXES = (QUEUE, TOPIC, TEMP_QUEUE, TEMP_TOPIC, OWN_QUEUE, OWN_TOPIC, PEER)
 
 NAME_BYTES = 255  # of a destination's name, in UTF-8
 ELEMENTS = 256  # destinations in a list: each costs a frame as much as a frame of its own

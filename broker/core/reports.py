@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker.core.message import Message
     from broker.core.queue import Queue
     from broker.core.subscription import Subscription
@@ -49,6 +51,9 @@ class Reports(Protocol):
     def moved(self, queue: Queue, message: Message, twin: Message) -> None:
         """It leaves a queue, and a twin of it comes to another one next."""
 
+    def came_home(self, peer: str, report: Mapping[str, str]) -> None:
+        """A report has come from another broker, of a message that was sent there. `report`: its headers."""
+
 
 class Nobody:
     """Is told, and cares not."""
@@ -71,6 +76,9 @@ class Nobody:
 
     def moved(self, queue: Queue, message: Message, twin: Message) -> None:
         """It leaves a queue."""
+
+    def came_home(self, peer: str, report: Mapping[str, str]) -> None:
+        """A report has come from another broker."""
 
 
 def wants_reports(message: Message) -> bool:

@@ -11,13 +11,13 @@ What a name means is in `broker.core.names`. Beyond one queue or topic, as in Ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from broker.core.composite import CompositeRule
 from broker.core.event import Event
-from broker.core.fanout import Fanout, Member, Route, Service
+from broker.core.fanout import Fanout, Member, Route
 from broker.core.names import (
     NAME_BYTES,
     QUEUE,
@@ -104,9 +104,13 @@ class Routes:
         self.get = self._by_destination.get  # for those who asked before
         self.queues: dict[str, Queue] = {}
         self.topics: dict[str, Topic] = {}
-        self.services: dict[str, Callable[[str], Service | None]] = {}  # prefix → for a destination
+        self.services: dict[str, Callable[[str], Route | None]] = {}  # prefix → for a destination
         self.changes = 0  # goes up when what others remember of a destination is void
         self._next_number = 1
+        #: Queues that clients can neither name nor consume from, by what they are called instead.
+        self.apart: dict[str, Queue] = {}
+        #: What the store holds of hidden queues: name → records of each priority.
+        self.unclaimed: Mapping[str, Mapping[int, int]] = {}
         self._hidden: dict[str, int] = {}  # stored queues that are no destinations: name → number
         self._temporary: dict[str, Temporary] = {}
         self._rules: dict[str, CompositeRule] = {}
@@ -298,7 +302,9 @@ class Routes:
         self._tell(topic, gone=True)
 
     def _is_gone(self, destination: str) -> bool:
-        return split(destination)[0] not in (QUEUE, TOPIC) and destination not in self._temporary
+        return (
+            split(destination)[0] in (TEMP_QUEUE, TEMP_TOPIC) and destination not in self._temporary
+        )
 
     def _tell(self, made: Queue | Topic, gone: bool = False) -> None:
         kind = "Topic" if isinstance(made, Topic) else "Queue"
@@ -324,6 +330,12 @@ class Routes:
         if number is None:
             number = self._hidden[name] = self._new_number(name)
         return number
+
+    def stand_apart(self, queue: Queue, name: str) -> None:
+        """Take in a queue that is stored as a hidden one of this name, with what the store holds of it."""
+        self.apart[queue.destination] = queue
+        for priority, count in self.unclaimed.get(name, {}).items():
+            queue.load(priority, count)
 
     def known_hidden(self, name: str) -> int:
         """Return the number of one that is there, 0 if it is not."""

@@ -192,11 +192,17 @@ class Tracking:
     def get(self, number: int) -> Part | None:
         """Return the part of a number."""
         fresh = self._fresh.get(place_with(number), {})
-        return next(self._merge(number, number + 1, fresh), None)
+        if number in fresh:
+            return fresh[number]
+        return next(self._stored(number, number + 1), None)
 
     def change(self, part: Part, status: str, by: str = "", cause: str = "") -> bool:
-        """Give a part another status; False if it has ended already, or has it, or is forgotten."""
-        if part.ended or part.status == status or not (part.durable or self._is_there(part)):
+        """Give a part another status; False if it has ended already, or has it, or is forgotten.
+
+        What is stored decides, for another broker may have told more of it than its message remembers.
+        """
+        known = self._current(part)
+        if known is None or known.ended or known.status == status:
             return False
         part.become(status, self._broker.now, by, cause)
         self._broker.journal.update(self._queue, part.record)
@@ -207,7 +213,7 @@ class Tracking:
 
     def forget(self, part: Part) -> None:
         """Keep a part no longer."""
-        if self._is_there(part):
+        if self._current(part) is not None:
             self._broker.journal.delete(self._queue, part.record)
             self._note(part.number, None)
 
@@ -261,10 +267,10 @@ class Tracking:
         for each in parts:
             self.forget(each)
 
-    def _is_there(self, part: Part) -> bool:
-        """Tell whether a part was not forgotten; its number may be another's by now."""
+    def _current(self, part: Part) -> Part | None:
+        """Return a part as it is now, None if it is forgotten; its number may be another's by now."""
         known = self.get(part.number)
-        return known is not None and known.record.tail == part.record.tail
+        return known if known is not None and known.record.tail == part.record.tail else None
 
     def _note_end(self, part: Part, moment: int = 0) -> None:
         """Note that a part is to be forgotten at a moment, or else after a while."""

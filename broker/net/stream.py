@@ -1,4 +1,4 @@
-"""STOMP on TCP: bytes in, bytes out, back-pressure.
+"""STOMP on TCP: bytes in, bytes out, back-pressure. On TLS: `broker.net.secure`.
 
 Three things differ from a plain Twisted protocol, all for latency:
 
@@ -96,6 +96,13 @@ class Stream(Protocol):
         """Twisted: a client has come."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self._consumer = cast(IConsumer, self.transport)  # the same, by its other interface
+        self._take_over()
+        self._begin()
+        self._connection = self._house.open_connection(self)
+
+    def _take_over(self) -> None:
+        """Stand between the transport and the kernel."""
         self._socket: socket.socket = self.transport.getHandle()  # type: ignore[attr-defined]
         self._send = self._socket.send
         self._recv = self._socket.recv
@@ -103,9 +110,6 @@ class Stream(Protocol):
         if self._intake is not None:
             self.transport.pauseProducing()  # type: ignore[attr-defined]
             self._listen()
-        self._consumer = cast(IConsumer, self.transport)  # the same, by its other interface
-        self._begin()
-        self._connection = self._house.open_connection(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Twisted: bytes have come."""
@@ -131,8 +135,12 @@ class Stream(Protocol):
         try:
             self.dataReceived(data)
         except Exception:
-            log.failure("A fault of ours: the connection from {address} ends", address=self.address)
-            self.abort()
+            self._fail()
+
+    def _fail(self) -> None:
+        """End a connection that met a fault of ours, in an `except`."""
+        log.failure("A fault of ours: the connection from {address} ends", address=self.address)
+        self.abort()
 
     def _leave_reading(self) -> None:
         """Let the transport read from now on: it finds the end of the connection."""
@@ -250,8 +258,7 @@ class Stream(Protocol):
 
     def resumeProducing(self) -> None:
         """Twisted: hand over what waits, or return to sending directly."""
-        waiting = self._waiting
-        if not waiting:
+        if not self._waiting:
             self._draining = False
             self._consumer.unregisterProducer()
             if self._closing:
@@ -259,6 +266,13 @@ class Stream(Protocol):
             self._begin()
             self._connection.unsent(0)
             return
+        self.transport.write(self._next_slice())
+        self._begin()  # it may be handed more messages now: by today's time, and they must leave
+        self._connection.unsent(self._size)
+
+    def _next_slice(self) -> bytes:
+        """Return the next of what waits: not much more than `SLICE`, in one piece."""
+        waiting = self._waiting
         pieces: list[bytes | memoryview] = []
         size = 0
         while waiting and size < SLICE:
@@ -272,9 +286,7 @@ class Stream(Protocol):
             pieces.append(piece)
             size += len(piece)
         self._size -= size
-        self.transport.write(b"".join(pieces))
-        self._begin()  # it may be handed more messages now: by today's time, and they must leave
-        self._connection.unsent(self._size)
+        return b"".join(pieces)
 
     def stopProducing(self) -> None:
         """Twisted: the connection is lost; `connectionLost` follows."""

@@ -14,20 +14,48 @@ the status tells.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from broker.core.broker import Broker
 from broker.core.later import Later
 from broker.core.message import WANTED, Message
+from broker.core.names import PEER
 from broker.core.queue import Queue
 from broker.core.reports import PROCESSED, SENT
 from broker.core.subscription import Subscription
 from broker.core.tracking import Part
 from broker.errors import Refusal
-from broker.reporting import ARRIVED, KIND_OF, OWNER, PARTIAL, REPORT, kinds_of
+from broker.peering.queue import PeerQueue, PeerRoute
+from broker.reporting import (
+    ARRIVED,
+    KIND_OF,
+    OWNER,
+    PARTIAL,
+    REPORT,
+    REPORT_BY,
+    REPORT_CAUSE,
+    REPORT_ID,
+    REPORT_TO,
+    REPORTS,
+    STATUS_OF,
+    kinds_of,
+)
 from broker.tail import message_id, read_headers
 from broker.watch.author import Author
 from broker.watch.presence import Presence
 
 BEYOND = 16 * 1024 * 1024  # bytes that reports may take on disk though the store is full
+
+
+class Away:
+    """A message that came from another broker, which keeps its status: reports go there."""
+
+    __slots__ = ("id", "kinds", "report_to")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.report_to = headers[REPORT_TO]
+        self.id = headers.get(REPORT_ID, "")  # what the message is called there
+        self.kinds = kinds_of(headers.get(REPORT, ""))
 
 
 class Reporter:
@@ -43,18 +71,28 @@ class Reporter:
     def arrived(self, queue: Queue, message: Message) -> None:
         """Begin to track a message, unless it only comes again."""
         is_new = message.mark().report is WANTED and not message.redelivered
-        known = None if is_new else self._part_of(queue, message)
+        known = self._known(queue, message, is_new)
+        on_its_way = isinstance(queue, PeerQueue)
+        if isinstance(known, Away):
+            if ARRIVED in known.kinds and is_new and not on_its_way:
+                self._tell_home(known, queue, message, ARRIVED)
+            return
         if known is not None and known.destination == queue.destination_of(message):
             return
         part = self._add(queue, message, known)
         message.mark().report = part
-        if part is not None and known is None and ARRIVED in part.kinds:
+        if part is None:
+            return
+        if on_its_way:
+            told = {REPORT_TO: REPORTS, REPORT_ID: str(part.number)}
+            message.tail = self._broker.annotate(message.tail, told)
+        elif known is None and ARRIVED in part.kinds:
             self._write(part, ARRIVED)
 
     def sent(self, queue: Queue, message: Message) -> None:
-        """A consumer is handed it."""
-        part = self._part_of(queue, message)
-        if part is not None:
+        """A consumer is handed it. A link is none: it has to confirm."""
+        part = self._known(queue, message)
+        if isinstance(part, Part) and not isinstance(queue, PeerQueue):
             self._broker.tracking.change(part, SENT)
 
     def ended(
@@ -65,18 +103,48 @@ class Reporter:
         cause: str = "",
         by: Subscription | None = None,
     ) -> None:
-        """Note how it has ended, and report that."""
-        part = self._part_of(queue, message)
-        if part is None or not self._broker.tracking.change(part, status, self._name(by), cause):
+        """Note how it has ended, and report that. What a link has carried has come to the next broker."""
+        known = self._known(queue, message)
+        if known is None:
+            return
+        carried = status == PROCESSED and isinstance(queue, PeerQueue)
+        if isinstance(known, Away):
+            if not carried:
+                self._tell_home(known, queue, message, KIND_OF[status], self._name(by), cause)
+        elif carried:
+            self._broker.tracking.change(known, SENT)
+        else:
+            self._end(known, status, self._name(by), cause)
+
+    def came_home(self, peer: str, report: Mapping[str, str]) -> None:
+        """Another broker tells what became of a message that was sent there."""
+        number, kind = report.get(REPORT_ID, ""), report.get(REPORT, "")
+        if not (number.isascii() and number.isdecimal() and len(number) < 20):
+            return
+        part = self._broker.tracking.get(int(number))
+        if part is None or not part.destination.startswith(f"{PEER}{peer}/"):
+            return  # it is forgotten, or another's
+        if kind == ARRIVED:
+            self._broker.tracking.change(part, SENT)
+            if ARRIVED in part.kinds:
+                self._write(part, ARRIVED)
+        elif kind in STATUS_OF:
+            by, cause = report.get(REPORT_BY, ""), report.get(REPORT_CAUSE, "")
+            self._end(part, STATUS_OF[kind], by, cause)
+
+    def _end(self, part: Part, status: str, by: str, cause: str) -> None:
+        """Note how a part has ended, and report that if it is wanted."""
+        tracking = self._broker.tracking
+        if not tracking.change(part, status, by, cause):
             return
         kind = KIND_OF[status]
         if kind not in part.kinds:
             return
         pending = 0
         if status == PROCESSED:
-            parts = self._broker.tracking.find(part.id)
             pending = sum(
-                each.message_id == part.message_id and each.status != PROCESSED for each in parts
+                each.message_id == part.message_id and each.status != PROCESSED
+                for each in tracking.find(part.id)
             )
             if pending and PARTIAL not in part.kinds:
                 return
@@ -84,25 +152,33 @@ class Reporter:
 
     def moved(self, queue: Queue, message: Message, twin: Message) -> None:
         """Track the twin instead."""
-        part = self._part_of(queue, message)
-        if part is not None:
-            self._broker.tracking.forget(part)
+        known = self._known(queue, message)
+        if isinstance(known, Part):
+            self._broker.tracking.forget(known)
         message.mark().report = None
-        twin.mark().report = part
+        twin.mark().report = known
 
-    def _part_of(self, queue: Queue, message: Message) -> Part | None:
-        """Return what is known of a message, None if nothing is yet."""
+    def _known(self, queue: Queue, message: Message, is_new: bool = False) -> Part | Away | None:
+        """Return what is known of a message, None if nothing is yet. `is_new`: it cannot have a part."""
         extra = message.mark()
         if extra.report is WANTED:
-            id = tracked_as(message)
-            own = message_id(message.tail)
-            destination = queue.destination_of(message)
-            for part in self._broker.tracking.find(id):
-                if part.message_id == own and part.destination == destination:
-                    extra.report = part
-                    return part
-            return None
-        return extra.report if isinstance(extra.report, Part) else None
+            headers = read_headers(message.tail)
+            found: Part | Away | None
+            if headers.get(REPORT_TO, REPORTS) != REPORTS:
+                found = Away(headers)
+            else:
+                found = None if is_new else self._find(headers, queue.destination_of(message))
+            if found is not None:
+                extra.report = found
+            return found
+        return extra.report if isinstance(extra.report, Part | Away) else None
+
+    def _find(self, headers: Mapping[str, str], destination: str) -> Part | None:
+        """Return the part of a message that was read back from the store."""
+        for part in self._broker.tracking.find(id_of(headers)):
+            if part.message_id == headers["message-id"] and part.destination == destination:
+                return part
+        return None
 
     def _add(self, queue: Queue, message: Message, moved: Part | None) -> Part | None:
         tracking, destination = self._broker.tracking, queue.destination_of(message)
@@ -119,7 +195,7 @@ class Reporter:
             )
         headers = read_headers(message.tail)
         return tracking.add(
-            headers.get("correlation-id") or headers["message-id"],
+            id_of(headers),
             headers.get(OWNER, ""),
             destination,
             headers["message-id"],
@@ -148,14 +224,36 @@ class Reporter:
             "original-destination": part.destination,
         }
         if part.by:
-            headers["report-by"] = part.by
+            headers[REPORT_BY] = part.by
         if part.cause:
-            headers["report-cause"] = part.cause
-        if kind == PROCESSED_KIND:
+            headers[REPORT_CAUSE] = part.cause
+        if kind == KIND_OF[PROCESSED]:
             headers["report-pending"] = str(pending)
-        self.send(part.reply_to, self._author.write(headers, b""), part.durable)
+        self._send(part.reply_to, self._author.write(headers, b""), part.durable)
 
-    def send(self, destination: str, report: Message, durable: bool) -> None:
+    def _tell_home(
+        self,
+        away: Away,
+        queue: Queue,
+        message: Message,
+        kind: str,
+        by: str = "",
+        cause: str = "",
+    ) -> None:
+        """Send a report to the broker that keeps the status."""
+        told = {
+            REPORT: kind,
+            REPORT_ID: away.id,
+            "original-message-id": message_id(message.tail),
+            "original-destination": queue.destination_of(message),
+            REPORT_BY: by,
+            REPORT_CAUSE: cause,
+        }
+        report = self._author.write({REPORT: kind}, b"")
+        report.tail = self._broker.annotate(report.tail, told)
+        self._send(away.report_to, report, message.durable)
+
+    def _send(self, destination: str, report: Message, durable: bool) -> None:
         """Send a report as soon as what it says is on disk; as durable as its message if that is possible."""
         broker = self._broker
         try:
@@ -163,7 +261,7 @@ class Reporter:
         except Refusal:
             return  # a temporary queue that has gone
         report.durable = durable and route.durable
-        if not (report.durable and isinstance(route, Queue)):
+        if not (report.durable and isinstance(route, Queue | PeerRoute)):
             Later(broker, lambda: self._put_if_room(destination, report))
         elif broker.journal.room + BEYOND >= len(report.tail):
             broker.fit(report, route.policy)
@@ -182,10 +280,6 @@ class Reporter:
             return
 
 
-PROCESSED_KIND = KIND_OF[PROCESSED]
-
-
-def tracked_as(message: Message) -> str:
+def id_of(headers: Mapping[str, str]) -> str:
     """Return the id by which the sender of a message asks for it."""
-    headers = read_headers(message.tail)
     return headers.get("correlation-id") or headers["message-id"]

@@ -172,9 +172,10 @@ class Statistics:
             "consumerCount": len(presence.consumers),
             "producerCount": 0,
             "openwire": "",
-            "stomp": presence.url,
+            "stomp": "",
             "ssl": "",
             "stomp+ssl": "",
+            presence.url.partition(":")[0]: presence.url,
             "vm": "",
             "dataDirectory": self._data_directory,
         }

@@ -112,11 +112,15 @@ class Shell:
 
     def __call__(self, *words: str, given: str | None = None, **environment: str) -> Result:
         """Run `hoofbeat` with these words to its end."""
+        return self.run(COMMAND, *words, given=given, **environment)
+
+    def run(self, code: str, *words: str, given: str | None = None, **environment: str) -> Result:
+        """Run Python code with these words to its end."""
         with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
             stdin.write((given or "").encode())
             stdin.seek(0)
             status = Fork(
-                COMMAND,
+                code,
                 *words,
                 stdin=stdin.fileno(),
                 stdout=stdout.fileno(),

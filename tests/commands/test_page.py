@@ -12,7 +12,11 @@ from broker.cli import MODULES
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
-OURS = [name for name, (module, _) in MODULES.items() if module.startswith("broker.commands.")]
+OURS = [
+    name
+    for name, (module, _) in MODULES.items()
+    if module.startswith(("broker.angel.", "broker.commands."))
+]
 EVERYWHERE = {"--help", "--url", "--no-wait"}  # told once; and what undoes an option
 
 

@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
+from broker.core.later import Later
 from broker.stomp import Frame
-from broker.subscribing import Later
 from tests.core.house import House as Core
 from tests.durability.house import Client, House
 

@@ -1,0 +1,98 @@
+"""Links to other brokers, dialled as long as the broker runs: Twisted's `ClientService` for each.
+
+A link that was lost, or did not come about, is dialled again after a while that doubles up to a few seconds, and is
+cut by chance, so that peers do not come back to a restarted broker all at once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from broker.net.stream import House, Stream
+from broker.peering.peers import Peer
+
+DEFAULT_PORT = 61613
+FIRST, MOST, CHANCE = 0.1, 5.0, 0.2  # seconds until a link is dialled again, and what chance adds
+
+
+class CannotDial(Exception):
+    """A peer can never be reached so, in one line for the operator."""
+
+
+class Place(NamedTuple):
+    """Where a peer is."""
+
+    host: str
+    port: int
+    is_secure: bool
+
+
+class Links(Factory):
+    """Makes a stream for each link to one peer."""
+
+    noisy = False
+
+    def __init__(self, make_stream: Callable[[House, float], Stream], house: House, linger: float):
+        self._make_stream = make_stream
+        self._house = house
+        self._linger = linger
+
+    def buildProtocol(self, address: object) -> Stream:
+        """Twisted: the peer has answered the phone."""
+        return self._make_stream(self._house, self._linger)
+
+
+@implementer(IStreamClientEndpoint)
+class Watched:
+    """An endpoint that tells the peer why it could not be reached."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, peer: Peer) -> None:
+        self._endpoint = endpoint
+        self._peer = peer
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Twisted: dial."""
+        return self._endpoint.connect(factory).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> Failure:
+        self._peer.failed(failure.getErrorMessage())
+        return failure
+
+
+def dial(peer: Peer, house: House, linger: float, reactor: Any) -> ClientService:
+    """Return the service that keeps a link to a peer. Raises `CannotDial`."""
+    place = read_place(peer.settings.url)
+    endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, place.host, place.port)
+    factory: IProtocolFactory
+    if place.is_secure:
+        from broker.net import tls  # brings OpenSSL, which few brokers need
+        from broker.net.secure import SecureStream
+
+        try:
+            context = tls.client_context(place.host, peer.settings.tls_authorities)
+        except tls.CannotSecure as error:
+            raise CannotDial(f"[peer.{peer.name}]: {error}") from None
+        factory = tls.dialling(Links(SecureStream, house, linger), context)
+    else:
+        factory = Links(Stream, house, linger)
+    wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311  # no secret
+    return ClientService(
+        Watched(endpoint, peer), factory, lambda _: wait(peer.failures), clock=reactor
+    )
+
+
+def read_place(url: str) -> Place:
+    """Return where the URL of a peer leads."""
+    parts = urlsplit(url)
+    return Place(parts.hostname or "", parts.port or DEFAULT_PORT, parts.scheme == "stomp+ssl")

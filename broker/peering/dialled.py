@@ -1,0 +1,167 @@
+"""A link that we have dialled: we are a client there, with the verbs that `broker.peering.visit` takes.
+
+    what waits here for the peer     ─▶ SEND receipt:LANE.NUMBER …      RECEIPT ─▶ done here; ERROR ─▶ a dead letter here
+    MESSAGE ack:LANE.NUMBER          ─▶ taken like any of the peer's    ─▶ ACK once it is on disk; NACK: never
+
+An ERROR with `retry`, or one that is about none of our messages, ends the link; it is dialled again after a while.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from broker.client import Client
+from broker.connection import PEER_NAME, Connection, for_peers
+from broker.core.names import PEER
+from broker.dialect import DIALECTS
+from broker.errors import Full, HandshakeError, StompError
+from broker.peering.forwarding import Forwarding
+from broker.peering.peers import NODE, largest_of
+from broker.peering.receiving import Receiving
+from broker.stomp.frame import Frame, header_lines
+from broker.stomp.session import ClientSession
+
+if TYPE_CHECKING:
+    from broker.conversation import Verb
+    from broker.peering.peers import Peer, Peers
+
+SUBSCRIBED = "subscribed"  # the receipt of our one SUBSCRIBE
+
+
+class Dialled(Connection):
+    """Our end of a link to another broker."""
+
+    def __init__(self, peers: Peers, peer: Peer, *house: Any) -> None:
+        """`house` is what any `Connection` gets."""
+        super().__init__(*house)
+        self.peer = peer
+        self._peers = peers
+        beat = int(peer.settings.heart_beat * 1000)
+        session = ClientSession((beat, beat))
+        session.heard = session.spoke = self._turn.now
+        self.session = self._ours = session
+        self._why = "the link was lost"
+        request = session.request(
+            "/",
+            peers.own_name,
+            peer.settings.passcode,
+            {**peers.introduce(), "accept-version": "1.2"},
+        )
+        self.say(request.encode("1.0"))
+
+    def _connect(self, frame: Frame) -> None:
+        """The peer has answered."""
+        peer, headers = self.peer, frame.headers
+        try:
+            self._ours.accept(frame)
+            if headers.get(PEER_NAME) != peer.name:
+                raise HandshakeError(f"The broker there calls itself {headers.get(PEER_NAME)}")
+            largest = largest_of(headers)
+        except StompError as error:
+            self._error(error)
+            return
+        self._parser.version = "1.2"
+        self._parser.limits = for_peers(self._options)
+        client = Client(
+            "1.2",
+            DIALECTS["activemq"],
+            self._broker,
+            self._options,
+            self._outbox,
+            partial(self._turn.promise, self),
+            self._session_id,
+            peer.name,
+            "",
+            self._turn.stamp,
+        )
+        self._conversation = Dialogue(self, client, headers[NODE], largest)
+        if (look := self._next_look(self._turn.now)) is not None:
+            self._agenda.add(look, self._check_alive)
+
+    def _error(self, error: StompError, frame: Frame | None = None) -> None:
+        """A fault of the peer's: one of its messages is refused, or the link ends."""
+        key = "" if frame is None else frame.headers.get("ack", "")
+        if key and not error.fatal and not isinstance(error, Full):
+            lines = header_lines((("id", key), ("reason", error.text)), "1.2")
+            self._turn.promise(self, b"NACK\n%b\n\0\n" % lines)
+            return
+        self.give_up(". ".join(filter(None, (error.text, error.hint))))
+
+    def give_up(self, why: str, died: bool = False) -> None:
+        """End the link, to dial again after a while."""
+        if not self.closing:
+            self._why = why
+            self._leave(died)
+            self.transport.abort()
+
+    def lost(self) -> None:
+        """The link is gone."""
+        super().lost()
+        self.peer.failed(self._why)
+
+    def why(self) -> str:
+        """Return why it ends."""
+        return self._why
+
+
+class Dialogue:
+    """What the peer says, after CONNECTED."""
+
+    def __init__(self, link: Dialled, client: Client, node: str, largest: int) -> None:
+        self._link = link
+        self._peer = link.peer
+        self._client = client
+        self._receiving = Receiving(link.peer, client, link._id_prefix)
+        self.verbs: dict[str, Verb] = {
+            "RECEIPT": self._receipt,
+            "MESSAGE": self._message,
+            "ERROR": self._said_error,
+        }
+        self._peer.ledger.meet(node)
+        self._forwarding = Forwarding(self._peer, send_head, client.outbox, largest)
+        lines = header_lines(
+            (
+                ("id", "peer"),
+                ("destination", PEER + self._peer.own_name),
+                ("ack", "client-individual"),
+                ("receipt", SUBSCRIBED),
+            ),
+            "1.2",
+        )
+        client.outbox.say(b"SUBSCRIBE\n%b\n\0\n" % lines)
+        self._peer.attach(self._forwarding, link.give_up)
+
+    def pause(self, paused: bool) -> None:
+        """Hand over no more messages, or go on."""
+        self._forwarding.stop(paused)
+
+    def leave(self, died: bool) -> None:
+        """The link is gone: what was not confirmed waits for the next one."""
+        if self.verbs:
+            self.verbs = {}
+            self._peer.detach(self._forwarding, self._link.why(), died)
+
+    def _receipt(self, frame: Frame) -> None:
+        if self._forwarding.confirm(frame.headers.get("receipt-id", "")):
+            self._peer.works()
+
+    def _message(self, frame: Frame) -> None:
+        key = frame.headers.get("ack", "")
+        self._receiving.take(key, frame)
+        self._peer.works()
+        self._client.promise(b"ACK\nid:%b\n\n\0\n" % key.encode())
+
+    def _said_error(self, frame: Frame) -> None:
+        headers = frame.headers
+        key, text = headers.get("receipt-id", ""), headers.get("message", "")
+        if key == SUBSCRIBED:
+            return  # it dials us as well, and what waits for us comes over that link
+        if "retry" not in headers and self._forwarding.refuse(key, text):
+            return
+        self._link.give_up(f"the peer said: {text}", died=not key)
+
+
+def send_head(key: str) -> bytes:
+    """Return what stands before a message's tail."""
+    return b"SEND\ndestination:/peer\nreceipt:%b\n" % key.encode()
