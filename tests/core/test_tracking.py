@@ -217,6 +217,18 @@ def test_what_is_not_stored_is_forgotten_without_an_end(house: House) -> None:
     assert statuses(house) == [QUEUED]
 
 
+def test_what_is_stored_decides_over_what_a_message_remembers(house: House) -> None:
+    """Another broker may have told that it has ended, before we hear that it has got there."""
+    tracking, part = house.broker.tracking, add(house)
+    house.settle()
+    tracking.sweep()
+    [stored] = tracking.find("c-1")
+    assert tracking.change(stored, PROCESSED)
+    assert not tracking.change(part, SENT)
+    house.settle()
+    assert statuses(new_house(house)) == [PROCESSED]
+
+
 def test_what_is_forgotten_and_tracked_anew_in_one_batch_is_there(house: House) -> None:
     """As a message is that an administrator moves."""
     part = add(house)

@@ -635,3 +635,14 @@ def test_a_dead_letter_that_is_tried_again_is_a_message_without_reports(
     accepted(ack(worker, again))
     assert is_served(sender)
     assert admin.call("tracked", queue)["status"] == "FAILED"
+
+
+def test_no_topic_of_another_broker_is_reported(
+    connect: Connect, start_broker: StartBroker
+) -> None:
+    peers = {"peer.b.url": "stomp://127.0.0.1:1", "name": "a"}
+    client = connect(to=start_broker("memory:", **peers))
+    for destination in ("/peer/b/topic/t", "/peer/b/peer/c/topic/t"):
+        answer = client.ask("SEND", destination=destination, report="processed")
+        expect_error(answer, f"No reports of {destination}")
+    accepted(client.ask("SEND", destination="/peer/b/queue/topic", report="processed"))
