@@ -14,10 +14,11 @@ the status tells.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from broker.core.broker import Broker
-from broker.core.later import Later
+from broker.core.lane import Read
 from broker.core.message import WANTED, WANTED_OF_SEVERAL, Message
 from broker.core.names import PEER
 from broker.core.queue import Queue
@@ -65,6 +66,8 @@ class Reporter:
         self._broker = broker
         self._author = author
         self._presence = presence
+        #: Reports that are not stored: what must be on disk before each, where it goes, and itself.
+        self._waiting: deque[tuple[int, str, Message]] = deque()
 
     # broker.core.reports.Reports
 
@@ -262,10 +265,24 @@ class Reporter:
             return  # a temporary queue that has gone
         report.durable = durable and route.durable
         if not (report.durable and isinstance(route, Queue | PeerRoute)):
-            Later(broker, lambda: self._put_if_room(destination, report))
+            self._waiting.append((broker.next_seq, destination, report))
+            broker.next_seq += 1
+            broker.starving[self] = None
         elif broker.journal.room + BEYOND >= len(report.tail):
             broker.fit(report, route.policy)
             route.put_when_stored(report)
+
+    def go_on(self, read: Read) -> None:
+        """Something is on disk: put the reports that have waited for it, in their order."""
+        broker, waiting = self._broker, self._waiting
+        while waiting and waiting[0][0] <= broker.committed:
+            _, destination, report = waiting.popleft()
+            self._put_if_room(destination, report)
+            if broker.late:
+                break
+        if waiting:
+            is_on_disk = waiting[0][0] <= broker.committed
+            (broker.again if is_on_disk else broker.starving)[self] = None
 
     def _put_if_room(self, destination: str, report: Message) -> None:
         """Put what nobody waits for, behind what has come meanwhile."""
