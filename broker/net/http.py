@@ -16,7 +16,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import Request as HttpRequest
@@ -252,8 +251,8 @@ class Link(Resource):
 
 
 def path_of(request: Request) -> list[str]:
-    """Return what stands behind the kind of destination, between slashes."""
-    return [unquote(part.decode("latin-1")) for part in request.postpath or ()]
+    """Return what stands behind the kind of destination, between slashes; what is no UTF-8 is no name."""
+    return [part.decode(errors="replace") for part in request.postpath or ()]
 
 
 def address_of(request: Request) -> str:
