@@ -56,8 +56,8 @@ class Listener:
     protocol: str = setting(
         "stomp",
         "",
-        "stomp; or http: messages put by web programs, and links of peers (docs/peers.md)",
-        ("stomp", "http"),
+        "stomp; http: messages put by web programs, and links of peers (docs/peers.md); or what a package brings",
+        least=1,
     )
 
 

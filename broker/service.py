@@ -36,6 +36,7 @@ from broker.cron import next_cron
 from broker.dialect import Dialect
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
+from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options
@@ -59,13 +60,9 @@ OURS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-#: The URL of a listener, by its protocol and whether it has TLS.
-SCHEMES = {
-    ("stomp", False): "stomp",
-    ("stomp", True): "stomp+ssl",
-    ("http", False): "http",
-    ("http", True): "https",
-}
+#: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
+PROTOCOLS = {"http": "broker.net.http:make_site"}
+LISTENERS = "hoofbeat.listeners"
 
 
 class CannotStart(Exception):
@@ -263,10 +260,12 @@ class BrokerService(Service):
             SecureStream if is_secure else Stream,
         )
         factory: IProtocolFactory = house
-        if listener.protocol == "http":
-            from broker.net.http import make_site  # few brokers speak it
-
-            factory = make_site(house, self._reactor.callLater, self.options.max_body)
+        if listener.protocol != "stomp":
+            try:
+                make = find(listener.protocol, PROTOCOLS, LISTENERS, "protocol")
+            except Unknown as error:
+                raise CannotStart(f"[[listener]]: {error}, and stomp") from None
+            factory = make(house, self._reactor, self.options)
         if is_secure:
             factory = secured(factory, listener)
         try:
@@ -416,7 +415,9 @@ def url_of(port: IListeningPort, listener: Listener) -> str:
     address = port.getHost()
     assert isinstance(address, IPv4Address | IPv6Address)
     host = f"[{address.host}]" if ":" in address.host else address.host
-    scheme = SCHEMES[listener.protocol, bool(listener.tls_certificate)]
+    scheme = listener.protocol
+    if listener.tls_certificate:
+        scheme = "https" if scheme == "http" else f"{scheme}+ssl"
     return f"{scheme}://{host}:{address.port}"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from broker.net.plugged import Unknown, find
 from broker.net.stream import House, Stream
 from broker.peering.peers import Peer
 
@@ -91,23 +91,11 @@ class Watched:
 def dial(peer: Peer, house: House, reactor: Any) -> Service:
     """Return the service that keeps a link to a peer, by the scheme of its URL. Raises `CannotDial`."""
     scheme = urlsplit(peer.settings.url).scheme
-    if scheme in TRANSPORTS:
-        module, _, function = TRANSPORTS[scheme].partition(":")
-        dial_so: Dial = getattr(import_module(module), function)
-    else:
-        dial_so = _find_transport(scheme)
+    try:
+        dial_so: Dial = find(scheme, TRANSPORTS, GROUP, "transport")
+    except Unknown as error:
+        raise CannotDial(f"[peer.{peer.name}]: {error}") from None
     return dial_so(peer, house, reactor)
-
-
-def _find_transport(scheme: str) -> Dial:
-    from importlib.metadata import entry_points
-
-    others = {point.name: point for point in entry_points(group=GROUP)}
-    if scheme not in others:
-        names = ", ".join(sorted({*TRANSPORTS, *others}))
-        raise CannotDial(f"unknown transport {scheme!r}: there are {names}")
-    found: Dial = others[scheme].load()
-    return found
 
 
 def dial_stomp(peer: Peer, house: House, reactor: Any) -> Service:

@@ -29,6 +29,7 @@ from broker.stomp.parser import Parser
 
 if TYPE_CHECKING:
     from broker.net.stream import House
+    from broker.options import Options
 
 PIECE = 1024 * 1024  # bytes of a link that one request or answer carries
 LONGEST_WAIT = 20.0  # seconds that a GET waits for something to say: less than proxies do
@@ -280,8 +281,9 @@ def refuse(request: Request, status: int, text: str) -> bytes:
     return f"{text}\n".encode()
 
 
-def make_site(house: House, later: Callable[..., IDelayedCall], max_body: int) -> Site:
+def make_site(house: House, reactor: Any, options: Options) -> Site:
     """Return what a listener for HTTP serves."""
+    max_body = options.max_body
 
     class Bounded(Request):
         """A request that ends its connection when it is too long: else it would fill the disk."""
@@ -305,4 +307,4 @@ def make_site(house: House, later: Callable[..., IDelayedCall], max_body: int) -
             else:
                 super().handleContentChunk(data)
 
-    return Site(Door(house, later, max_body), requestFactory=Bounded)
+    return Site(Door(house, reactor.callLater, max_body), requestFactory=Bounded)
