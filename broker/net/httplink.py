@@ -92,7 +92,7 @@ class HttpLink(Service):
 
     def _ended(self, why: str) -> None:
         if why:
-            self._peer.failed(why)
+            self._peer.trouble = why  # that it failed, the connection has told
         if self.running:
             delay = self._wait(self._peer.failures)
             self._again = self._reactor.callLater(delay, self._dial)
