@@ -161,6 +161,37 @@ class Sending:
         """
         self._send_uncommon(frame, self._find(frame.headers), told)
 
+    def send_again(self, frame: Frame) -> bool:
+        """Do what `pass_on` did of a frame like this one, if it is known how; False if it is not. Raises `Refusal`."""
+        template = frame.template
+        if template not in self._plans or self._changes != self._broker.routes.changes:
+            return False
+        self.send(frame)
+        return True
+
+    def plan_on(
+        self, template: Template, headers: Mapping[str, str], told: Mapping[str, str]
+    ) -> None:
+        """Remember what was passed on of a template's frame, of which only values differ that decide nothing.
+
+        `headers` are as they were given to `pass_on`.
+        """
+        route = self._find(dict(headers))
+        only = UNCOMMON.isdisjoint(name for name in headers if name != EXPIRES)
+        if not (only and route.common and self._is_plain()) or route.policy.ttl_max:
+            return
+        if EXPIRES in headers and EXPIRES not in template.holes:
+            return
+        changed = self._changed_headers(dict(headers)) | dict(told)
+        if "reply-to" in headers:
+            changed["reply-to"] = headers["reply-to"]
+        durable = route.durable and self._is_persistent(dict(headers))
+        expiry = template.holes.index(EXPIRES) if EXPIRES in template.holes else -1
+        put = route.put_from(self._client)
+        form = middle_form(template, changed)
+        self._changes = self._broker.routes.changes
+        self._plans[template] = put, form, durable, False, -1, expiry
+
     def _admit(self, route: Route, durable: bool, size: int) -> None:
         """Raise `Refusal` if there is no room for a message that is to be kept. Who asks how full it is, is heard."""
         if durable or not isinstance(route, Service):

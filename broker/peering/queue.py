@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from broker.core.message import Message
 from broker.core.names import HIDDEN, PEER
 from broker.core.queue import Queue
-from broker.peering.address import TARGET
-from broker.tail import annotate, read_headers
+from broker.peering.address import TARGET, is_report
+from broker.stomp.frame import header_lines
+from broker.tail import TAIL_VERSION, annotate, read_headers
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from broker.core.policy import Policy
 
 STORED_AS = HIDDEN + "peer "  # begins the names of the stored queues
+ADDRESSED = f"\n{TARGET}:".encode()  # in a tail that says where it goes
 
 
 class PeerQueue(Queue):
@@ -45,7 +47,6 @@ class PeerRoute:
     """A destination at a peer."""
 
     durable = True
-    common = False
     copies = 1
     attended = True
 
@@ -53,9 +54,12 @@ class PeerRoute:
         """`target` is what the peer calls it."""
         self.destination = queue.destination + target
         self.policy = queue.policy
+        # Brokers report to each other; of a client it is to be asked more.
+        self.common = not (queue.limits() or is_report(target))
         self._queue = queue
         self._target = target
-        self._is_plain = target.isprintable() and ":" not in target and "\\" not in target
+        self._line = header_lines([(TARGET, target)], TAIL_VERSION)
+        self._is_plain = self._line == f"{TARGET}:{target}\n".encode()
 
     def put(self, message: Message) -> None:
         """Take a message."""
@@ -74,7 +78,12 @@ class PeerRoute:
         return self._queue.limits()
 
     def _address(self, message: Message) -> Message:
-        message.tail = annotate(message.tail, {TARGET: self._target})
+        tail = message.tail
+        first = tail.index(b"\n") + 1
+        if tail.find(ADDRESSED, first - 1, tail.index(b"\n\n")) < 0:
+            message.tail = b"".join((tail[:first], self._line, memoryview(tail)[first:]))
+        else:  # it was meant for another one before
+            message.tail = annotate(tail, {TARGET: self._target})
         if not self._is_plain:
             message.plain, message.special = False, True
         return message

@@ -20,7 +20,7 @@ from broker.peering.address import (
     way_back,
 )
 from broker.reporting import REPORT_ID, REPORT_TO, REPORTS
-from broker.sending import Sending
+from broker.sending import INTERPRETED, Sending
 from broker.stomp.frame import Frame
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ NOT_PASSED_ON = LINK_HEADERS | {
     *("ack", "content-length", "destination", "message-id", "receipt", "subscription"),
     "redelivered",
 }
+#: Headers whose value decides what becomes of a message that a peer sends; the rest may differ from one to the next.
+VARIED = LINK_HEADERS | INTERPRETED - {"expires", "message-id", "timestamp"} | {"JMSXUserID"}
 USER = "JMSXUserID"  # who sent it there: a peer is trusted to know
 
 
@@ -57,7 +59,8 @@ class Receiving:
                 raise Refusal(why)
             return
         try:
-            self._send(frame)
+            if not self._sending.send_again(frame):
+                self._send(frame)
         except Full:
             raise
         except Refusal as error:
@@ -97,6 +100,8 @@ class Receiving:
             frame.plain and is_plain(told.values()) and is_plain(passed.get("reply-to", ""))
         )
         self._sending.pass_on(sent, told)
+        if frame.template is not None and VARIED.isdisjoint(frame.template.holes):
+            self._sending.plan_on(frame.template, sent.headers, told)
 
 
 def read_key(key: str) -> tuple[int, int]:
