@@ -15,12 +15,13 @@ costs disk alone:
 The record is that of a message: its `returns` are the status, its `expires` is when that was reached (milliseconds
 since 1970), its group is who ended it and why; its tail is a line of JSON that never changes:
 
-    [1, id, owner, destination, message-id, reply-to, kinds, sent, durable]
+    [1, id, owner, destination, message-id, reply-to, kinds, sent, durable, alone]
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import OrderedDict
 from hashlib import blake2b
 from heapq import merge
@@ -46,6 +47,7 @@ HASH_BITS, ORDINAL_BITS = 50, 10
 MOST_PARTS = 1 << ORDINAL_BITS  # of one id
 SAID_BYTES = 200  # of who ended it and why: a record's meta has 255
 ONE_GO = 200  # ends looked at before others get their turn
+PLACES = 1000  # of which is remembered how far they are taken
 FEW, MANY = 2, 64  # parts read at first, for mostly there is one, and then
 
 
@@ -53,6 +55,7 @@ class Part:
     """One copy of a tracked message."""
 
     __slots__ = (
+        "alone",
         "destination",
         "durable",
         "id",
@@ -79,6 +82,7 @@ class Part:
             self.kinds,  # of reports that are wanted
             self.sent,  # milliseconds since 1970
             self.durable,  # the message is stored
+            self.alone,  # there are no other copies of it
         ) = json.loads(record.tail)
 
     @property
@@ -129,6 +133,7 @@ class Tracking:
         self._queue = self._ends = 0  # name the stored queues; 0: not there yet
         self._ended = 0  # records in the second
         self._place = -1  # up to where these were looked at
+        self._taken: dict[int, int] = {}  # place → the first number behind all that were ever taken
         #: What the store may not show yet, by place and number. None: it is forgotten.
         self._fresh: dict[int, dict[int, Part | None]] = {}
         self._stamps: OrderedDict[int, int] = (
@@ -136,7 +141,7 @@ class Tracking:
         )  # number → when `committed` has reached it
 
     def load(self, ended: int, read: Read) -> None:
-        """Take over what the store holds: so many ends."""
+        """Take over what the store holds: so many ends. `read` asks it, from now on and at any time."""
         self._read = read
         self._ended = ended
         self._queue = self._broker.routes.known_hidden(STORED_AS)
@@ -150,26 +155,21 @@ class Tracking:
         message_id: str,
         reply_to: str,
         kinds: Sequence[str],
+        sent: int,
         durable: bool,
+        alone: bool,
     ) -> Part | None:
         """Begin to track a copy of a message; None if there are too many of its id."""
         broker = self._broker
-        number = self._last_of(id) + 1
-        if place_with(number) != place_of(id):
+        free = self._free(id, 1)
+        if not free:
             return None
+        [number] = free
         if not self._queue:
             self._queue = broker.routes.hidden(STORED_AS)
-        fixed = [
-            FORMAT,
-            id,
-            owner,
-            destination,
-            message_id,
-            reply_to,
-            kinds,
-            broker.now,
-            durable,
-        ]
+        fixed = (FORMAT, id, owner, destination, message_id, reply_to, kinds, sent, durable, alone)
+        place = place_with(number)
+        self._taken[place] = max(self._taken[place], number + 1)
         part = Part(Message(number, json.dumps(fixed).encode(), durable=True))
         part.become(QUEUED, broker.now)
         broker.journal.put(self._queue, part.record)
@@ -180,20 +180,32 @@ class Tracking:
 
     def has_room(self, id: str, copies: int) -> bool:
         """Tell whether so many more messages of an id can be tracked."""
-        return self._last_of(id) + copies < place_of(id) + MOST_PARTS
+        return len(self._free(id, copies)) == copies
 
     def find(self, id: str) -> list[Part]:
-        """Return the parts of an id, oldest first."""
+        """Return the parts of an id, oldest first unless there were very many."""
         return [part for part in self._around(place_of(id)) if part.id == id]
+
+    def copies_of(self, part: Part) -> list[Part]:
+        """Return the parts of all copies of a message, of which one is given as it is now."""
+        if part.alone:
+            return [part]
+        return [each for each in self.find(part.id) if each.message_id == part.message_id]
 
     def get(self, number: int) -> Part | None:
         """Return the part of a number."""
         fresh = self._fresh.get(place_with(number), {})
-        return next(self._merge(number, number + 1, fresh), None)
+        if number in fresh:
+            return fresh[number]
+        return next(self._stored(number, number + 1), None)
 
     def change(self, part: Part, status: str, by: str = "", cause: str = "") -> bool:
-        """Give a part another status; False if it has ended already, or has it."""
-        if part.ended or part.status == status:
+        """Give a part another status; False if it has ended already, or has it, or is forgotten.
+
+        What is stored decides, for another broker may have told more of it than its message remembers.
+        """
+        known = self._current(part)
+        if known is None or known.ended or known.status == status:
             return False
         part.become(status, self._broker.now, by, cause)
         self._broker.journal.update(self._queue, part.record)
@@ -204,8 +216,9 @@ class Tracking:
 
     def forget(self, part: Part) -> None:
         """Keep a part no longer."""
-        self._broker.journal.delete(self._queue, part.record)
-        self._note(part.number, None)
+        if self._current(part) is not None:
+            self._broker.journal.delete(self._queue, part.record)
+            self._note(part.number, None)
 
     def page(self, after: int, count: int) -> list[Part]:
         """Return the next parts behind a number, in the order of numbers, which means nothing."""
@@ -216,46 +229,60 @@ class Tracking:
 
     def sweep(self) -> None:
         """Forget what has ended long ago."""
+        self._leave_to_store()
         if self._ends:
             self._broker.again[self] = None
 
     def go_on(self, read: Read) -> None:
         """Look at some more of what has ended."""
         broker = self._broker
-        keep, most = broker.track_for, broker.track_most
         rows = read(self._ends, DEFAULT_PRIORITY, self._place, ONE_GO, WINDOW_BYTES)
         for seq, meta, tail in rows:
             end = Message.from_record(seq, DEFAULT_PRIORITY, meta, tail)
-            crowded = self._ended > most
+            crowded = self._ended > broker.track_most
             if end.expires > broker.now and not crowded:
                 return
             self._place = seq
             self._ended -= 1
             broker.journal.delete(self._ends, end)
             part = self.get(int(tail))
-            if part is None:
-                continue
-            if crowded or (part.changed + keep <= broker.now and self._all_ended(part)):
-                self.forget(part)
-            else:
-                self._note_end(part)
+            # It may be another's number by now: one that is not over.
+            if part is not None and (part.ended or not part.durable):
+                if crowded:
+                    self.forget(part)
+                else:
+                    self._forget_all_with(part)
             if broker.late:
                 break
         if rows:
             broker.again[self] = None
 
-    def _all_ended(self, part: Part) -> bool:
-        """Tell whether none of a message's copies can still be processed: the state is that of all."""
-        return not part.durable or all(each.ended for each in self.find(part.id))
+    def _forget_all_with(self, part: Part) -> None:
+        """Forget all copies of a message, if they are over; else look at this one again later."""
+        parts = self.copies_of(part)
+        if any(each.durable and not each.ended for each in parts):
+            self._note_end(part)
+            return
+        over = max(each.changed for each in parts) + self._broker.track_for
+        if over > self._broker.now:
+            self._note_end(part, over)
+            return
+        for each in parts:
+            self.forget(each)
 
-    def _note_end(self, part: Part) -> None:
-        """Note that a part is to be forgotten after a while."""
+    def _current(self, part: Part) -> Part | None:
+        """Return a part as it is now, None if it is forgotten; its number may be another's by now."""
+        known = self.get(part.number)
+        return known if known is not None and known.record.tail == part.record.tail else None
+
+    def _note_end(self, part: Part, moment: int = 0) -> None:
+        """Note that a part is to be forgotten at a moment, or else after a while."""
         broker = self._broker
         if not self._ends:
             self._ends = broker.routes.hidden(ENDED_AS)
         end = Message(broker.next_seq, b"%d" % part.number, durable=True)
         broker.next_seq += 1
-        end.expires = broker.now + broker.track_for
+        end.expires = moment or broker.now + broker.track_for
         broker.journal.put(self._ends, end)
         self._ended += 1
 
@@ -263,22 +290,57 @@ class Tracking:
 
     def _note(self, number: int, part: Part | None) -> None:
         """Remember what becomes of a part until the store shows it."""
-        broker, fresh, stamps = self._broker, self._fresh, self._stamps
-        while stamps and next(iter(stamps.values())) <= broker.committed:
+        broker = self._broker
+        self._leave_to_store()
+        self._fresh.setdefault(place_with(number), {})[number] = part
+        self._stamps[number] = broker.next_seq
+        self._stamps.move_to_end(number)
+        broker.next_seq += 1
+
+    def _leave_to_store(self) -> None:
+        """Remember no longer what the store shows."""
+        fresh, stamps = self._fresh, self._stamps
+        while stamps and next(iter(stamps.values())) <= self._broker.committed:
             written, _ = stamps.popitem(last=False)
             place = place_with(written)
             del fresh[place][written]
             if not fresh[place]:
                 del fresh[place]
-        fresh.setdefault(place_with(number), {})[number] = part
-        stamps[number] = broker.next_seq
-        stamps.move_to_end(number)
-        broker.next_seq += 1
 
-    def _last_of(self, id: str) -> int:
-        """Return the last number that is taken at the place of an id, or the one before it."""
-        place = place_of(id)
-        return max((part.number for part in self._around(place)), default=place - 1)
+    def _free(self, id: str, count: int) -> Sequence[int]:
+        """Return so many numbers that an id may have, or fewer: behind all that are taken, then between them.
+
+        Those of parts that are forgotten are free once the store has heard of it.
+        """
+        place, end = place_of(id), place_of(id) + MOST_PARTS
+        behind = self._behind(place, end)
+        if behind + count <= end:
+            return range(behind, behind + count)
+        self._leave_to_store()
+        fresh = self._fresh.get(place, {})
+        taken = fresh.keys() | {part.number for part in self._stored(place, end)}
+        return [number for number in range(place, end) if number not in taken][:count]
+
+    def _behind(self, place: int, end: int) -> int:
+        """Return the first number of a place behind all that are taken."""
+        behind = self._taken.get(place)
+        if behind is None:
+            self._leave_to_store()
+            behind = max(self._fresh.get(place, ()), default=place - 1) + 1
+            if self._has_from(behind, end):
+                rest = range(behind, end)
+                behind += bisect_left(rest, True, key=lambda each: not self._has_from(each, end))
+            if len(self._taken) >= PLACES:
+                self._taken.clear()
+            self._taken[place] = behind
+        return behind
+
+    def _has_from(self, number: int, end: int) -> bool:
+        """Tell whether the store shows a part from a number to before another."""
+        if not self._queue or self._read is None:
+            return False
+        rows = self._read(self._queue, DEFAULT_PRIORITY, number - 1, 1, 0)
+        return bool(rows) and rows[0][0] < end
 
     def _around(self, place: int) -> Iterator[Part]:
         """Return what lies at a place, oldest first."""
@@ -286,9 +348,9 @@ class Tracking:
 
     def _merge(self, first: int, end: int, fresh: Mapping[int, Part | None]) -> Iterator[Part]:
         """Return the parts from a number to before another; `fresh` is all that the store may not show yet."""
-        new = sorted((part for part in fresh.values() if part is not None), key=by_number)
+        here = (part for part in fresh.values() if part and first <= part.number < end)
         stored = (part for part in self._stored(first, end) if part.number not in fresh)
-        return merge((part for part in new if first <= part.number < end), stored, key=by_number)
+        return merge(sorted(here, key=by_number), stored, key=by_number)
 
     def _stored(self, first: int, end: int) -> Iterator[Part]:
         """Return the same as far as the store shows them."""

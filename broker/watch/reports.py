@@ -7,17 +7,19 @@
 A report is a message to the sender's `reply-to`, stored if the message was, and nobody is handed it before its
 batch is on disk: what it says is true, whatever happens next (`Queue.put_when_stored`).
 
-Reports are not admitted as messages are: where a message has ended there is room for what tells so. In memory they
-take what the limit leaves; beyond it only the status tells.
+Reports are not admitted as messages are: where a message has ended there is mostly room for what tells so. On disk they
+may take a little beyond the limit, for whoever makes room is to hear of it; in memory, what the limit leaves. Else only
+the status tells.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from broker.core.broker import Broker
-from broker.core.later import Later
-from broker.core.message import WANTED, Message
+from broker.core.lane import Read
+from broker.core.message import WANTED, WANTED_OF_SEVERAL, Message
 from broker.core.names import PEER
 from broker.core.queue import Queue
 from broker.core.reports import PROCESSED, SENT
@@ -43,6 +45,8 @@ from broker.tail import message_id, read_headers
 from broker.watch.author import Author
 from broker.watch.presence import Presence
 
+BEYOND = 16 * 1024 * 1024  # bytes that reports may take on disk though the store is full
+
 
 class Away:
     """A message that came from another broker, which keeps its status: reports go there."""
@@ -62,20 +66,24 @@ class Reporter:
         self._broker = broker
         self._author = author
         self._presence = presence
+        #: Reports that are not stored: what must be on disk before each, where it goes, and itself.
+        self._waiting: deque[tuple[int, str, Message]] = deque()
 
     # broker.core.reports.Reports
 
     def arrived(self, queue: Queue, message: Message) -> None:
         """Begin to track a message, unless it only comes again."""
-        known = self._known(queue, message)
+        wanted = message.mark().report
+        is_new = wanted in (WANTED, WANTED_OF_SEVERAL) and not message.redelivered
+        known = self._known(queue, message, is_new)
         on_its_way = isinstance(queue, PeerQueue)
         if isinstance(known, Away):
-            if ARRIVED in known.kinds and not (on_its_way or message.redelivered):
+            if ARRIVED in known.kinds and is_new and not on_its_way:
                 self._tell_home(known, queue, message, ARRIVED)
             return
         if known is not None and known.destination == queue.destination_of(message):
             return
-        part = self._add(queue, message, known)
+        part = self._add(queue, message, known, wanted is WANTED)
         message.mark().report = part
         if part is None:
             return
@@ -138,7 +146,7 @@ class Reporter:
             return
         pending = 0
         if status == PROCESSED:
-            pending = sum(each.status != PROCESSED for each in tracking.find(part.id))
+            pending = sum(each.status != PROCESSED for each in tracking.copies_of(part))
             if pending and PARTIAL not in part.kinds:
                 return
         self._write(part, kind, pending)
@@ -151,16 +159,16 @@ class Reporter:
         message.mark().report = None
         twin.mark().report = known
 
-    def _known(self, queue: Queue, message: Message) -> Part | Away | None:
-        """Return what is known of a message, None if nothing is yet."""
+    def _known(self, queue: Queue, message: Message, is_new: bool = False) -> Part | Away | None:
+        """Return what is known of a message, None if nothing is yet. `is_new`: it cannot have a part."""
         extra = message.mark()
-        if extra.report is WANTED:
+        if extra.report in (WANTED, WANTED_OF_SEVERAL):
             headers = read_headers(message.tail)
             found: Part | Away | None
             if headers.get(REPORT_TO, REPORTS) != REPORTS:
                 found = Away(headers)
             else:
-                found = self._find(headers, queue.destination_of(message))
+                found = None if is_new else self._find(headers, queue.destination_of(message))
             if found is not None:
                 extra.report = found
             return found
@@ -173,7 +181,7 @@ class Reporter:
                 return part
         return None
 
-    def _add(self, queue: Queue, message: Message, moved: Part | None) -> Part | None:
+    def _add(self, queue: Queue, message: Message, moved: Part | None, alone: bool) -> Part | None:
         tracking, destination = self._broker.tracking, queue.destination_of(message)
         if moved is not None:
             return tracking.add(
@@ -183,7 +191,9 @@ class Reporter:
                 moved.message_id,
                 moved.reply_to,
                 moved.kinds,
+                moved.sent,
                 message.durable,
+                moved.alone,
             )
         headers = read_headers(message.tail)
         return tracking.add(
@@ -193,7 +203,9 @@ class Reporter:
             headers["message-id"],
             headers.get("reply-to", ""),
             sorted(kinds_of(headers[REPORT])),
+            self._broker.now,
             message.durable,
+            alone,
         )
 
     def _name(self, by: Subscription | None) -> str:
@@ -252,17 +264,34 @@ class Reporter:
         except Refusal:
             return  # a temporary queue that has gone
         report.durable = durable and route.durable
-        if report.durable and isinstance(route, Queue | PeerRoute):
+        if not (report.durable and isinstance(route, Queue | PeerRoute)):
+            self._waiting.append((broker.next_seq, destination, report))
+            broker.next_seq += 1
+            broker.starving[self] = None
+        elif broker.journal.room + BEYOND >= len(report.tail):
             broker.fit(report, route.policy)
             route.put_when_stored(report)
-        else:
-            Later(broker, lambda: self._put_if_room(destination, report))
+
+    def go_on(self, read: Read) -> None:
+        """Something is on disk: put the reports that have waited for it, in their order."""
+        broker, waiting = self._broker, self._waiting
+        while waiting and waiting[0][0] <= broker.committed:
+            _, destination, report = waiting.popleft()
+            self._put_if_room(destination, report)
+            if broker.late:
+                break
+        if waiting:
+            is_on_disk = waiting[0][0] <= broker.committed
+            (broker.again if is_on_disk else broker.starving)[self] = None
 
     def _put_if_room(self, destination: str, report: Message) -> None:
-        """Put what nobody waits for."""
+        """Put what nobody waits for, behind what has come meanwhile."""
+        broker = self._broker
         try:
-            route = self._broker.routes.find(destination)
-            self._broker.admit(report.durable, len(report.tail))
+            route = broker.routes.find(destination)
+            broker.admit(report.durable, len(report.tail))
+            report.seq = broker.next_seq
+            broker.next_seq += 1
             route.put(report)
         except Refusal:
             return
