@@ -30,8 +30,8 @@ def make_node(tmp_path: Path) -> Iterator[MakeNode]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
     """Return A, which dials B, for stories that leave nothing behind but queues of their own."""
     a, b = make_pair(tmp_path_factory.mktemp("pair"))
-    a.start()
     b.start()
+    a.start()
     a.await_linked(b)
     b.await_linked(a)
     yield a, b
@@ -48,8 +48,21 @@ def ab(shared: tuple[Node, Node]) -> Iterator[tuple[Node, Node]]:
 
 
 def make_pair(directory: Path) -> tuple[Node, Node]:
-    """Return A, which dials B, not started."""
-    a, b = Node("A", directory), Node("B", directory)
+    """Return A, which dials B, not started. A allows everything, B some; B is full soon."""
+    full = {"max_messages": 5}
+    a = Node(
+        "A",
+        directory,
+        sweep_every=0.2,
+        composite={"/queue/ring": {"forward_to": ["/peer/B/queue/ring"]}},
+    )
+    b = Node(
+        "B",
+        directory,
+        max_body=21_000_000,
+        destination={"q.block": full, "q.error": {**full, "at_limit": "error"}},
+        composite={"/queue/ring": {"forward_to": ["/peer/A/queue/ring"]}},
+    )
     a.know(b, dial=True)
-    b.know(a)
+    b.know(a, accept="q.>,/queue/ring,/queue/rpc.>,/peer/>", send="q.>,ring,/queue/ActiveMQ.DLQ")
     return a, b

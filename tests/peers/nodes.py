@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.stomp import Frame
 from tests.harness import DEADLINE, BrokerProcess, Client
 from tests.peers.proxy import Proxy
 from tests.scenarios.administrator import Administrator
 from tests.scenarios.steps import let_pass
+
+Found = TypeVar("Found")
 
 STORES = {"lmdb": "lmdb:{}/data", "sqlite": "sqlite:{}/hoof.db"}
 SECRET = "the secret of both"
@@ -20,9 +22,7 @@ SECRET = "the secret of both"
 class Node:
     """One broker with a name."""
 
-    def __init__(
-        self, name: str, directory: Path, store: str = "lmdb", **settings: object
-    ) -> None:
+    def __init__(self, name: str, directory: Path, store: str = "lmdb", **settings: object) -> None:
         """Its store, configuration and log lie in a directory of its own."""
         self.name = name
         self.directory = directory / name
@@ -33,7 +33,7 @@ class Node:
         self._clients: list[Client] = []
         self._broker: BrokerProcess | None = None
 
-    def know(self, other: Node, *, dial: bool = False, **settings: object) -> None:
+    def know(self, other: Node, dial: bool = False, **settings: Any) -> None:
         """Name a peer."""
         section: dict[str, object] = {"passcode": SECRET, **settings}
         if dial:
@@ -99,7 +99,7 @@ class Node:
 
     def await_peer(self, other: Node, **wanted: object) -> dict[str, Any]:
         """Wait until a peer fares so."""
-        return wait_for(lambda: self.peer(other), lambda peer: wanted.items() <= peer.items(), self)
+        return wait_for(self, lambda: self.peer(other), lambda peer: wanted.items() <= peer.items())
 
     def await_linked(self, other: Node) -> None:
         """Wait for the link."""
@@ -111,10 +111,10 @@ class Node:
 
     def await_log(self, *texts: str) -> str:
         """Wait until all these have been said."""
-        return wait_for(self.log, lambda log: all(text in log for text in texts), self)
+        return wait_for(self, self.log, lambda log: all(text in log for text in texts))
 
 
-def wait_for(look: Callable[[], Any], wanted: Callable[[Any], bool], node: Node) -> Any:
+def wait_for(node: Node, look: Callable[[], Found], wanted: Callable[[Found], bool]) -> Found:
     """Look again and again until it is as wanted, and return that. The clock is the broker's heart-beat."""
     end = time.monotonic() + DEADLINE
     while not wanted(found := look()):
@@ -131,5 +131,3 @@ def numbered(first: int, last: int) -> list[bytes]:
 def status(frame: Frame) -> tuple[str, str]:
     """Return which message a report is about, and what it says."""
     return frame.headers["correlation-id"], frame.headers["report"]
-
-
