@@ -54,8 +54,13 @@ class Dialled(Connection):
     def _connect(self, frame: Frame) -> None:
         """The peer has answered."""
         peer, headers = self.peer, frame.headers
+        if frame.command == "ERROR":
+            self.give_up(f"the peer said: {headers.get('message', '')}")
+            return
         try:
             self._ours.accept(frame)
+            if self._ours.version != "1.2":
+                raise HandshakeError("Peers speak STOMP 1.2")
             largest = largest_of(headers)
             if headers.get(PEER_NAME) != peer.name:
                 raise HandshakeError(f"The broker there calls itself {headers.get(PEER_NAME)}")
@@ -100,6 +105,11 @@ class Dialled(Connection):
             self._why = why
             self._leave()
             self.transport.abort()
+
+    def explain(self, why: str) -> None:
+        """Whoever carries the link knows why it ends."""
+        if not self.closing:
+            self._why = why
 
     def lost(self) -> None:
         """The link is gone."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NODE, LARGEST = "hoofbeat-node", "hoofbeat-max-body"
 
 LONGEST = 500  # characters of a trouble
+MOST_SAID = 20  # troubles that the operator hears of before there is a link again
 RUN = 1 << 42  # numbers that belong to one run of a broker: at 50,000 a second they last for years
 
 
@@ -61,7 +62,7 @@ class Peer:
         self.refused_there = 0  # the same, by the peer
         self._broker = broker
         self._say = say
-        self._said = ""  # about this trouble the operator has heard
+        self._said: set[str] = set()  # the troubles of which the operator has heard
         self._forwarding: Forwarding | None = None
         self._let_go: Callable[[str], None] = lambda why: None
 
@@ -78,7 +79,7 @@ class Peer:
             before.end()
         self._forwarding, self._let_go = forwarding, let_go
         self.linked_since = self._broker.now
-        self._said = ""
+        self._said.clear()
         self._say(f"linked to the peer {self.name}")
         forwarding.begin()
 
@@ -110,8 +111,8 @@ class Peer:
         self.trouble = "".join(
             char if char.isprintable() else " " for char in why[:LONGEST]
         ).strip()
-        if self.trouble != self._said:
-            self._said = self.trouble
+        if self.trouble not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(self.trouble)
             self._say(f"no link to the peer {self.name}: {self.trouble}")
 
 
@@ -128,8 +129,8 @@ class Peers:
         self._all = {
             section.name: Peer(broker, section, options.name, say) for section in options.peers
         }
+        broker.routes.services[PEER] = self._route
         if self._all:
-            broker.routes.services[PEER] = self._route
             # Peers may have seen numbers of the last run that never came to the disk.
             broker.next_seq = max(broker.next_seq, boot * RUN)
         #: Peers that are not named any more, and how many messages wait for each.

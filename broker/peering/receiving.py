@@ -97,11 +97,9 @@ class Receiving:
                     f"With the way back it is longer than {self._longest} bytes: reply-to"
                 )
         told = {VIA: ",".join(via)}
-        if USER in headers:
-            told[USER] = headers[USER]
+        told |= {name: headers[name] for name in (USER, REPORT_ID) if name in headers}
         if REPORT_TO in headers:
             told[REPORT_TO] = way_back(headers[REPORT_TO], peer.name)
-            told[REPORT_ID] = headers.get(REPORT_ID, "")
         sent = Frame("SEND", passed, frame.body)
         sent.plain = (
             frame.plain and is_plain(told.values()) and is_plain(passed.get("reply-to", ""))

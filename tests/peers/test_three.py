@@ -44,7 +44,7 @@ def abc(nodes: Three) -> Iterator[Three]:
 
 def test_a_chain(abc: Three) -> None:
     """The message, the reply and the reports find their way through the broker between."""
-    a, b, c = abc
+    a, _, c = abc
     asker, worker = a.connect(), c.connect(client_id="worker")
     subscribe(asker, "/queue/answers", id="answers")
     subscribe(asker, "/queue/reports", id="reports")
@@ -68,7 +68,7 @@ def test_a_chain(abc: Three) -> None:
 
 def test_it_expires_at_the_broker_between(abc: Three) -> None:
     """Also then its sender hears of it."""
-    a, b, c = abc
+    a, b, _ = abc
     b.call("pause_peer", "C")
     asker = a.connect()
     subscribe(asker, "/queue/late")
