@@ -6,84 +6,65 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from broker.net.dialling import CHANCE, FIRST, MOST, CannotDial, dial, read_place
 from broker.net.stream import House
 from tests.peering.sites import Site
 
 HOUR = 3600
+SLOW = 1.0  # seconds that a call takes with this clock, which goes in quarters of a second
 
 
-class Resolver:
-    """Every name is this machine's."""
-
-    def resolveHostName(  # noqa: N802  # Twisted's name for it
-        self, receiver: Any, name: str, port: int = 0, *rest: object
-    ) -> object:
-        receiver.resolutionBegan(self)
-        receiver.addressResolved(IPv4Address("TCP", "127.0.0.1", port))
-        receiver.resolutionComplete()
-        return self
-
-
-@implementer(IReactorPluggableNameResolver)
 class Nowhere(MemoryReactorClock):
     """A reactor whose time passes as it is told, and in whose world nobody takes a call."""
 
-    nameResolver = Resolver()  # noqa: N815
-
     def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[float] = []  # when somebody was called
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dialled: list[float] = []  # when somebody was called
 
-    def installNameResolver(self, resolver: object) -> object:  # noqa: N802
-        return resolver
-
-    def connectTCP(self, host: str, port: int, factory: Any, *rest: Any, **more: Any) -> None:  # noqa: N802
-        self.calls.append(self.seconds())
-        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+    def connectTCP(self, host: str, port: int, factory: Any, *rest: Any, **more: Any) -> Any:  # noqa: N802
+        self.dialled.append(self.seconds())
+        refused = Failure(ConnectionRefusedError())  # type: ignore[no-untyped-call]
+        factory.clientConnectionFailed(None, refused)
 
 
 @pytest.fixture
 def site() -> Site:
-    return Site("A", "B", "stomp://b.example:61613")
+    return Site("A", "B", "stomp://127.0.0.1")
 
 
 def test_an_outage(site: Site) -> None:
     """Quickly at first, then every few seconds, for hours; what is sent meanwhile waits."""
     reactor = Nowhere()
     service = dial(site.peer, cast(House, None), reactor)
-    service.startService()
+    service.startService()  # type: ignore[no-untyped-call]
     for _ in range(4 * HOUR):
         reactor.advance(0.25)
-    gaps = [after - before for before, after in pairwise(reactor.calls)]
-    assert all(FIRST <= gap <= MOST + CHANCE + 0.5 for gap in gaps)
+    gaps = [after - before for before, after in pairwise(reactor.dialled)]
+    assert all(FIRST <= gap <= MOST + CHANCE + SLOW for gap in gaps)
     assert gaps[0] < gaps[3] < gaps[6]
     assert min(gaps[10:]) >= MOST
     assert site.told == ["no link to the peer B: Connection was refused by other side."]
     site.peer.failures = 1_000_000  # weeks later
-    before = len(reactor.calls)
+    before = len(reactor.dialled)
     for _ in range(40):
         reactor.advance(1)
-    assert 4 <= len(reactor.calls) - before <= 8
+    assert 4 <= len(reactor.dialled) - before <= 8
     site.peer.works()
     reactor.advance(10)
-    before = len(reactor.calls)
+    before = len(reactor.dialled)
     reactor.advance(1)
-    assert len(reactor.calls) > before
+    assert len(reactor.dialled) > before
     for number in range(2000):
         site.send("/peer/B/queue/x", b"%d" % number)
     assert site.peer.queue.waiting == 2000
-    service.stopService()
-    before = len(reactor.calls)
+    service.stopService()  # type: ignore[no-untyped-call]
+    before = len(reactor.dialled)
     reactor.advance(HOUR)
-    assert len(reactor.calls) == before
+    assert len(reactor.dialled) == before
 
 
 def test_places() -> None:
@@ -92,5 +73,5 @@ def test_places() -> None:
 
 
 def test_no_transport() -> None:
-    with pytest.raises(CannotDial, match="unknown transport 'pigeon': there are .*stomp"):
+    with pytest.raises(CannotDial, match="unknown transport 'pigeon'"):
         dial(Site("A", "B", "pigeon://b").peer, cast(House, None), Nowhere())

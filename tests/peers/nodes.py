@@ -58,6 +58,7 @@ class Node:
 
     def stop(self) -> None:
         """End it as an operator would."""
+        self.hang_up()  # else it gives clients time to do so
         self.door.target = 0
         assert self.broker.stop() == 0
 
