@@ -1,11 +1,13 @@
 """Three brokers that send to each other, any of which is killed at any time; every link is cut at any time.
 
-Every message arrives once and is processed, every report comes home once, and nothing is left over.
+Every message arrives once and is processed, every report comes home once, every status ends right, and nothing is
+left over.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,7 @@ def run(directory: Path, store: str, kills: int, most: int) -> None:
             assert not producer.is_alive()
         await_nothing_left([stage.node for stage in stages])
         print(tell(ledger, stages))
+        statuses = dict(status for stage in stages for status in statuses_of(stage.node))
     finally:
         for stage in stages:
             stage.over.set()
@@ -67,6 +70,8 @@ def run(directory: Path, store: str, kills: int, most: int) -> None:
             stage.node.end()
     assert [member.failure for member in members if member.failure is not None] == []
     faults = judge(ledger, {stage.node.name: stage.life for stage in stages})
+    faults += [f"{id} is {status}" for id, status in statuses.items() if status != "PROCESSED"]
+    faults += [f"{id} was confirmed and is not tracked" for id in ledger.confirmed - {*statuses}]
     if faults:
         pytest.fail("\n".join([f"{len(faults)} faults; HOOFBEAT_SEED={seed}", *faults[:20]]))
 
@@ -106,6 +111,17 @@ def left_and_passed(node: Node) -> tuple[int, int]:
     held = [*peers, *node.call("queues")]
     left = sum(each["waiting"] + each["in_flight"] for each in held)
     return left, sum(peer["came"] + peer["forwarded"] for peer in peers)
+
+
+def statuses_of(node: Node) -> Iterator[tuple[str, str]]:
+    """Yield what became of each message that was sent there, by its id."""
+    after = None
+    while True:
+        page = node.call("tracked_messages", None, 1000, after)
+        yield from ((each["id"], each["status"]) for each in page["messages"])
+        after = page["next"]
+        if after is None:
+            return
 
 
 def tell(ledger: Ledger, stages: list[Stage]) -> str:
