@@ -187,7 +187,7 @@ class BrokerService(Service):
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
         self.broker.load(stored, self._read)
-        self.peers = Peers(self.broker, options, stored.node)
+        self.peers = Peers(self.broker, options, stored.node, stored.boot, self._say)
         Desk(
             House(
                 self.broker,
@@ -218,6 +218,10 @@ class BrokerService(Service):
             self._store_failed,
         )
         self._links = self._make_links()
+
+    def _say(self, text: str) -> None:
+        """Tell the operator."""
+        self.log.info("{text}", text=text)
 
     def _make_links(self) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""

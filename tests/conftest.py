@@ -16,6 +16,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 StartBroker = Callable[..., BrokerProcess]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "long: takes minutes or gigabytes; only with -m long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long unless it is asked for."""
+    if "long" not in config.getoption("markexpr"):
+        short = [item for item in items if item.get_closest_marker("long") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in short])
+        items[:] = short
+
+
 @pytest.fixture
 def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
     """Return a function that starts a broker on a free port, in a directory of the test's own.

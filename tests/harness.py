@@ -34,8 +34,7 @@ class BrokerProcess:
         arguments = ["--store", store]
         if settings:
             config = directory / "hoofbeat.toml"
-            lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
-            config.write_text("".join(lines))
+            config.write_text(to_toml(settings))
             arguments += ["--config", str(config)]
         code, rest = program((*COMMAND[1:], *arguments))
         out, stdout = os.pipe()
@@ -81,6 +80,18 @@ class BrokerProcess:
         found = re.search(rf"{kind}:\s+(\d+) kB", text)
         assert found
         return int(found[1]) * 1024
+
+
+def to_toml(settings: dict[str, object]) -> str:
+    """Return settings as a configuration file; a dict is a kind of section, with a dict for each of them."""
+    plain, sections = [], []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            for each, table in value.items():
+                sections += [f"[{name}.{json.dumps(each)}]\n", to_toml(table)]
+        else:
+            plain.append(f"{name} = {json.dumps(value)}\n")
+    return "".join(plain + sections)
 
 
 def read_line(output: IO[str] | None, deadline: float = DEADLINE) -> str:

@@ -259,7 +259,7 @@ class Broker:
         if letters is queue:
             return
         letter = self.twin(message, durable=True)
-        origin, extra = queue.destination, letter.extra
+        origin, extra = queue.destination_of(message), letter.extra
         if extra is not None:
             origin = extra.destination or origin
             extra.destination = ""

@@ -18,13 +18,16 @@ from twisted.application.internet import ClientService, backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broker.net.plugged import Unknown, find
+from broker.net.secure import SecureStream
 from broker.net.stream import House, Stream
+from broker.peering.dialled import Dialled
 from broker.peering.peers import Peer
 
 DEFAULT_PORT = 61613
@@ -71,6 +74,25 @@ class Links(Factory):
         return self._make_stream(self._house, LINGER)
 
 
+class SecureLink(SecureStream):
+    """One link over TLS: the peer is told why it did not come about, which TCP does not know."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted: it is over."""
+        error = reason.value
+        if isinstance(self._connection, Dialled) and not isinstance(error, ConnectionClosed):
+            self._connection.explain(f"TLS: {told(error)}")
+        super().connectionLost(reason)
+
+
+def told(error: BaseException | None) -> str:
+    """Return why TLS failed: OpenSSL's reasons, where it is its error."""
+    found = error.args[0] if error is not None and error.args else None
+    if isinstance(found, list) and all(isinstance(each, tuple) for each in found):
+        return "; ".join(str(each[-1]) for each in found)
+    return str(error)
+
+
 @implementer(IStreamClientEndpoint)
 class Watched:
     """An endpoint that tells the peer why it could not be reached."""
@@ -105,13 +127,12 @@ def dial_stomp(peer: Peer, house: House, reactor: Any) -> Service:
     factory: IProtocolFactory
     if place.is_secure:
         from broker.net import tls  # brings OpenSSL, which few brokers need
-        from broker.net.secure import SecureStream
 
         try:
             context = tls.client_context(place.host, peer.settings.tls_authorities)
         except tls.CannotSecure as error:
             raise CannotDial(f"[peer.{peer.name}]: {error}") from None
-        factory = tls.dialling(Links(SecureStream, house), context)
+        factory = tls.dialling(Links(SecureLink, house), context)
     else:
         factory = Links(Stream, house)
     wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311  # no secret

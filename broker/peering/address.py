@@ -63,11 +63,11 @@ def way_back(reply_to: str, name: str) -> str:
 def make_test(patterns: str) -> Callable[[str], bool]:
     """Return what tells whether a destination is among those of a list of patterns, with commas between them.
 
-    A pattern may begin with `/queue/` or `/topic/`, and then means only these.
+    A pattern may begin with `/queue/`, `/topic/` or `/peer/`, and then means only these.
     """
     tests = []
     for text in filter(None, (each.strip() for each in patterns.split(","))):
-        kind = next((each for each in (QUEUE, TOPIC) if text.startswith(each)), "")
+        kind = next((each for each in (QUEUE, TOPIC, PEER) if text.startswith(each)), "")
         tests.append((kind, text.removeprefix(kind), compile_pattern(text.removeprefix(kind))))
 
     def matches(destination: str) -> bool:

@@ -4,6 +4,7 @@
     MESSAGE ack:LANE.NUMBER          ─▶ taken like any of the peer's    ─▶ ACK once it is on disk; NACK: never
 
 An ERROR with `retry`, or one that is about none of our messages, ends the link; it is dialled again after a while.
+What we cannot read ends it too, after a NACK without an id: the peer knows what comes next for us.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Dialled(Connection):
         session = ClientSession((beat, beat))
         session.heard = session.spoke = self._turn.now
         self.session = self._ours = session
-        self._why = "the link was lost"
+        self._why = "the broker there did not answer"
         request = session.request(
             "/",
             peers.own_name,
@@ -53,14 +54,20 @@ class Dialled(Connection):
     def _connect(self, frame: Frame) -> None:
         """The peer has answered."""
         peer, headers = self.peer, frame.headers
+        if frame.command == "ERROR":
+            self.give_up(f"the peer said: {headers.get('message', '')}")
+            return
         try:
             self._ours.accept(frame)
+            if self._ours.version != "1.2":
+                raise HandshakeError("Peers speak STOMP 1.2")
+            largest = largest_of(headers)
             if headers.get(PEER_NAME) != peer.name:
                 raise HandshakeError(f"The broker there calls itself {headers.get(PEER_NAME)}")
-            largest = largest_of(headers)
         except StompError as error:
             self._error(error)
             return
+        self._why = "the link was lost"
         self._parser.version = "1.2"
         self._parser.limits = for_peers(self._options)
         client = Client(
@@ -83,17 +90,26 @@ class Dialled(Connection):
         """A fault of the peer's: one of its messages is refused, or the link ends."""
         key = "" if frame is None else frame.headers.get("ack", "")
         if key and not error.fatal and not isinstance(error, Full):
-            lines = header_lines((("id", key), ("reason", error.text)), "1.2")
-            self._turn.promise(self, b"NACK\n%b\n\0\n" % lines)
+            self._turn.promise(self, refusal(error.text, key))
             return
-        self.give_up(". ".join(filter(None, (error.text, error.hint))))
+        why = error.hint if error.hint.startswith(error.text) else f"{error.text}. {error.hint}"
+        if frame is None and self._conversation is not None:
+            self._why = why
+            self._end(refusal(error.text))
+        else:
+            self.give_up(why)
 
-    def give_up(self, why: str, died: bool = False) -> None:
+    def give_up(self, why: str) -> None:
         """End the link, to dial again after a while."""
         if not self.closing:
             self._why = why
-            self._leave(died)
+            self._leave()
             self.transport.abort()
+
+    def explain(self, why: str) -> None:
+        """Whoever carries the link knows why it ends."""
+        if not self.closing:
+            self._why = why
 
     def lost(self) -> None:
         """The link is gone."""
@@ -111,6 +127,7 @@ class Dialogue:
     def __init__(self, link: Dialled, client: Client, node: str, largest: int) -> None:
         self._link = link
         self._peer = link.peer
+        self._could_not_bear = False  # the peer, what it was sent
         self._client = client
         self._receiving = Receiving(link.peer, client, link._id_prefix)
         self.verbs: dict[str, Verb] = {
@@ -137,10 +154,13 @@ class Dialogue:
         self._forwarding.stop(paused)
 
     def leave(self, died: bool) -> None:
-        """The link is gone: what was not confirmed waits for the next one."""
+        """The link is gone: what was not confirmed waits for the next one.
+
+        That it `died` says nothing about what it carried.
+        """
         if self.verbs:
             self.verbs = {}
-            self._peer.detach(self._forwarding, self._link.why(), died)
+            self._peer.detach(self._forwarding, self._link.why(), self._could_not_bear)
 
     def _receipt(self, frame: Frame) -> None:
         if self._forwarding.confirm(frame.headers.get("receipt-id", "")):
@@ -159,7 +179,14 @@ class Dialogue:
             return  # it dials us as well, and what waits for us comes over that link
         if "retry" not in headers and self._forwarding.refuse(key, text):
             return
-        self._link.give_up(f"the peer said: {text}", died=not key)
+        self._could_not_bear = not key and "retry" not in headers
+        self._link.give_up(f"the peer said: {text}")
+
+
+def refusal(why: str, key: str = "") -> bytes:
+    """Return the NACK of a message; without a key it is the oldest that was not confirmed."""
+    headers = [("id", key)] if key else []
+    return b"NACK\n%b\n\0\n" % header_lines([*headers, ("reason", why)], "1.2")
 
 
 def send_head(key: str) -> bytes:

@@ -61,6 +61,11 @@ class Forwarding:
         self.subscription.nack(key, requeue=False, reason=f"refused by {self._peer.name}: {why}")
         return True
 
+    @property
+    def oldest(self) -> str:
+        """What is called the message that was sent first of those the peer has not confirmed; "": there is none."""
+        return next(iter(self.subscription.in_flight), "")
+
     def stop(self, stopped: bool) -> None:
         """The link cannot take more just now, or can again."""
         self._stopped = stopped

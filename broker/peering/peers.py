@@ -30,11 +30,18 @@ if TYPE_CHECKING:
 #: Headers of CONNECT and CONNECTED between brokers, beside that of the name.
 NODE, LARGEST = "hoofbeat-node", "hoofbeat-max-body"
 
+LONGEST = 500  # characters of a trouble
+MOST_SAID = 20  # troubles that the operator hears of before there is a link again
+RUN = 1 << 42  # numbers that belong to one run of a broker: at 50,000 a second they last for years
+
 
 class Peer:
     """One other broker."""
 
-    def __init__(self, broker: Broker, settings: PeerSection, own_name: str) -> None:
+    def __init__(
+        self, broker: Broker, settings: PeerSection, own_name: str, say: Callable[[str], None]
+    ) -> None:
+        """`say` tells the operator."""
         self.name = settings.name
         self.own_name = own_name
         self.settings = settings
@@ -54,6 +61,8 @@ class Peer:
         self.refused_here = 0  # that were refused for good
         self.refused_there = 0  # the same, by the peer
         self._broker = broker
+        self._say = say
+        self._said: set[str] = set()  # the troubles of which the operator has heard
         self._forwarding: Forwarding | None = None
         self._let_go: Callable[[str], None] = lambda why: None
 
@@ -70,6 +79,8 @@ class Peer:
             before.end()
         self._forwarding, self._let_go = forwarding, let_go
         self.linked_since = self._broker.now
+        self._said.clear()
+        self._say(f"linked to the peer {self.name}")
         forwarding.begin()
 
     def detach(self, forwarding: Forwarding, why: str, died: bool = False) -> None:
@@ -77,7 +88,7 @@ class Peer:
         if self._forwarding is forwarding:
             self._forwarding, self._let_go = None, lambda why: None
             self.linked_since = 0
-            self.trouble = why
+            self._tell(why)
         forwarding.end(died)
 
     def pause(self, paused: bool) -> None:
@@ -89,24 +100,39 @@ class Peer:
     def failed(self, why: str) -> None:
         """A link was lost, or did not come about."""
         self.failures += 1
-        self.trouble = why
+        self._tell(why)
 
     def works(self) -> None:
         """Something came or went over the link."""
         self.failures = 0
 
+    def _tell(self, why: str) -> None:
+        """Note a trouble, and tell of it once: links are dialled again and again. It may be in the peer's words."""
+        self.trouble = "".join(
+            char if char.isprintable() else " " for char in why[:LONGEST]
+        ).strip()
+        if self.trouble not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(self.trouble)
+            self._say(f"no link to the peer {self.name}: {self.trouble}")
+
 
 class Peers:
     """All of them."""
 
-    def __init__(self, broker: Broker, options: Options, node: str) -> None:
-        """`node` names our store for ever."""
+    def __init__(
+        self, broker: Broker, options: Options, node: str, boot: int, say: Callable[[str], None]
+    ) -> None:
+        """`node` names our store for ever, `boot` counts its runs; `say` tells the operator."""
         self.own_name = options.name
         self._node = node
         self._largest = options.max_body
-        self._all = {section.name: Peer(broker, section, options.name) for section in options.peers}
+        self._all = {
+            section.name: Peer(broker, section, options.name, say) for section in options.peers
+        }
+        broker.routes.services[PEER] = self._route
         if self._all:
-            broker.routes.services[PEER] = self._route
+            # Peers may have seen numbers of the last run that never came to the disk.
+            broker.next_seq = max(broker.next_seq, boot * RUN)
         #: Peers that are not named any more, and how many messages wait for each.
         self.forgotten = {
             name.removeprefix(STORED_AS): sum(lanes.values())

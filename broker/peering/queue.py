@@ -27,6 +27,8 @@ ADDRESSED = f"\n{TARGET}:".encode()  # in a tail that says where it goes
 class PeerQueue(Queue):
     """Messages for one peer, in the order of their priorities and of their coming."""
 
+    grouping = False  # the one consumer gets them all; who has a group is for the peer to say
+
     def __init__(self, broker: Broker, name: str, policy: Policy) -> None:
         """`name` is the peer's."""
         stored_as = STORED_AS + name
@@ -37,6 +39,12 @@ class PeerQueue(Queue):
     def destination(self) -> str:
         """What an administrator calls it."""
         return PEER + self.name
+
+    def give_back(self, messages: list[Message]) -> None:
+        """A link is gone. The peer may have these, and then it is the peer that sees to their expiry."""
+        for message in messages:
+            message.expires = 0  # the header still says when
+        super().give_back(messages)
 
     def destination_of(self, message: Message) -> str:
         """Return where one of its messages was sent."""
@@ -78,6 +86,10 @@ class PeerRoute:
         return self._queue.limits()
 
     def _address(self, message: Message) -> Message:
+        """Say where it goes, and number it: to the peer, what comes with a lower number than the last is an old one."""
+        broker = self._queue.broker
+        message.seq = broker.next_seq
+        broker.next_seq += 1
         tail = message.tail
         first = tail.index(b"\n") + 1
         if tail.find(ADDRESSED, first - 1, tail.index(b"\n\n")) < 0:

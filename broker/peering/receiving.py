@@ -44,6 +44,7 @@ class Receiving:
         self._peer = peer
         self._broker = client.broker
         self._sending = Sending(client, id_prefix, no_replies)
+        self._longest = client.options.max_header_line
 
     def take(self, key: str, frame: Frame) -> None:
         """Take a message, unless it has come before; `key` is what the peer calls it.
@@ -77,6 +78,8 @@ class Receiving:
         if target == REPORTS:
             self._broker.reports.came_home(peer.name, headers)
             return
+        if "," in target or "?" in target or target != target.strip():
+            raise Refusal(f"Not a destination by its plain name: {target}")
         via = [*filter(None, headers.get(VIA, "").split(",")), peer.name]
         check_way(via, peer.own_name)
         is_allowed = is_report(target) or peer.may_send_here(target)
@@ -88,13 +91,15 @@ class Receiving:
         passed = {name: value for name, value in headers.items() if name not in NOT_PASSED_ON}
         passed["destination"] = target
         if "reply-to" in passed:
-            passed["reply-to"] = way_back(passed["reply-to"], peer.name)
+            passed["reply-to"] = reply_to = way_back(passed["reply-to"], peer.name)
+            if len(reply_to.encode()) > self._longest:
+                raise Refusal(
+                    f"With the way back it is longer than {self._longest} bytes: reply-to"
+                )
         told = {VIA: ",".join(via)}
-        if USER in headers:
-            told[USER] = headers[USER]
+        told |= {name: headers[name] for name in (USER, REPORT_ID) if name in headers}
         if REPORT_TO in headers:
             told[REPORT_TO] = way_back(headers[REPORT_TO], peer.name)
-            told[REPORT_ID] = headers.get(REPORT_ID, "")
         sent = Frame("SEND", passed, frame.body)
         sent.plain = (
             frame.plain and is_plain(told.values()) and is_plain(passed.get("reply-to", ""))

@@ -2,7 +2,7 @@
 
     SEND           a message of the peer's, called LANE.NUMBER by its receipt ─▶ RECEIPT once it is on disk
     SUBSCRIBE      to /peer/ITS-NAME: what waits here for it comes as MESSAGE, called LANE.NUMBER by its ack
-    ACK, NACK      what it has taken, and what it never will
+    ACK, NACK      what it has taken, and what it never will; without an id: the oldest, which it cannot read
     DISCONNECT     as ever
 
 What there is no room for ends the link: what comes behind it must not be taken before it. The peer dials again.
@@ -17,7 +17,7 @@ from broker.answers import receipt_frame
 from broker.client import Client
 from broker.core.event import Event
 from broker.core.names import PEER
-from broker.errors import Full, ProtocolError, Refusal, StompError
+from broker.errors import Full, Refusal, StompError
 from broker.peering.forwarding import Forwarding
 from broker.peering.receiving import Receiving
 from broker.stomp.frame import Frame
@@ -116,6 +116,8 @@ class Visit:
     def _nack(self, frame: Frame) -> None:
         key = frame.headers.get("id", "")
         why = frame.headers.get("reason", "")
+        if not key and self._forwarding is not None:
+            key = self._forwarding.oldest
         if self._forwarding is None or not self._forwarding.refuse(key, why):
             raise Refusal(f"Nothing is in flight that is called {key}")
 
@@ -124,4 +126,4 @@ class Visit:
         self._end(b"" if receipt is None else receipt_frame(receipt, self._client.version))
 
     def _let_go(self, why: str) -> None:
-        self._dismiss(ProtocolError(f"This link ends: {why}"))
+        self._dismiss(Full(f"This link ends: {why}", "It may be made again."))

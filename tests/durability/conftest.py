@@ -17,19 +17,6 @@ ROOT = Path(__file__).parents[2]
 Connect = Callable[..., Client]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line("markers", "long: takes minutes or gigabytes; only with -m long")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is long unless it is asked for."""
-    if "long" not in config.getoption("markexpr"):
-        short = [item for item in items if item.get_closest_marker("long") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item not in short])
-        items[:] = short
-
-
 class Trouble:
     """Orders to the store `trouble:URL` of brokers started by the same test; see plugin.py."""
 
