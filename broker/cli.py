@@ -5,8 +5,8 @@
                         the broker as a daemon: `broker.angel`
     hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
     hoofbeat bench      how fast is it, or any other STOMP broker
-    hoofbeat call, services, describe, worker, completion
-                        remote calls: `broker.commands`
+    hoofbeat call, services, describe, track, worker, completion
+                        remote calls, to the broker for one: `broker.commands`
 
 Exit status: 0 it ended as asked, 1 it failed while running, 2 it could not start as asked.
 """
@@ -47,6 +47,7 @@ MODULES = {
     "call": ("broker.commands.call", "call a remote function"),
     "services": ("broker.commands.services", "list the services of a broker"),
     "describe": ("broker.commands.describe", "tell what a service offers"),
+    "track": ("broker.commands.track", "tell what became of a message that was sent with report"),
     "worker": ("broker.commands.worker", "serve remote calls with the functions of a program"),
     "completion": ("broker.commands.completion", "print what makes a shell complete all this"),
 }

@@ -9,13 +9,20 @@ The headers are:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from broker.core.names import PEER, QUEUE, TEMP_QUEUE, TOPIC, elements_of, split
+from broker.core.fanout import Fanout, Route, Service
+from broker.core.names import PEER, QUEUE, TEMP_QUEUE, TOPIC, check_name, elements_of, split
 from broker.core.pattern import is_pattern
 from broker.core.reports import EXPIRED, FAILED, PROCESSED
-from broker.core.tracking import MOST_PARTS, Tracking
+from broker.core.topic import Topic
+from broker.core.tracking import MOST_PARTS
 from broker.errors import Refusal
+
+if TYPE_CHECKING:
+    from broker.core.broker import Broker
 
 REPORT = "report"
 REPORT_TO = "report-to"  # where reports go of a message that came from another broker
@@ -29,6 +36,8 @@ KIND_OF = {PROCESSED: "processed", FAILED: "failed", EXPIRED: "expired"}
 STATUS_OF = {kind: status for status, kind in KIND_OF.items()}
 KINDS = (ARRIVED, *KIND_OF.values(), PARTIAL)
 ID_BYTES = 1024  # of a correlation-id that is tracked
+TO_PEERS = re.compile(r"^(/peer/[^/]+)+")
+COST = 1500  # bytes that a copy takes on disk beside the message: part, note of its end, reports
 
 
 def kinds_of(text: str) -> frozenset[str]:
@@ -37,32 +46,40 @@ def kinds_of(text: str) -> frozenset[str]:
 
 
 def check_report(
-    headers: Mapping[str, str], destination: str, reply_to: str, tracking: Tracking, copies: int
+    headers: Mapping[str, str], destination: str, reply_to: str, broker: Broker
 ) -> None:
     """Check what a SEND asks of reports. Raises `Refusal`.
 
-    `reply_to` is as everybody knows it. `copies`: of the message, each of which is tracked.
+    `destination` and `reply_to` are as everybody knows them.
     """
     text = headers[REPORT]
     kinds = kinds_of(text)
     if not kinds or not kinds <= set(KINDS) or kinds == {PARTIAL}:
         raise Refusal(f"Invalid report: {text}", f"report is a list of: {', '.join(KINDS)}.")
     for element in elements_of(destination):
-        if element.startswith(TOPIC):
+        there = TO_PEERS.sub("", element)
+        if there.startswith(TOPIC) or not is_heard_of(broker.routes.find(element)):
             raise Refusal(
-                f"No reports of a topic: {element}",
-                "Whoever is there gets its messages. Name queues, several with commas between them.",
+                f"No reports of {element}",
+                "They are of messages in queues; name those, several with commas between them.",
             )
     id = headers.get("correlation-id", "")
     if len(id.encode()) > ID_BYTES:
         raise Refusal(f"The correlation-id is longer than {ID_BYTES} bytes", "Use a shorter one.")
     if reply_to.strip():
         _check_reply_to(reply_to)
-    if id and not tracking.has_room(id, copies):
+    if id and not broker.tracking.has_room(id, broker.routes.find(destination).copies):
         raise Refusal(
             f"Too many messages are tracked as {id}",
             f"{MOST_PARTS} messages may have the same correlation-id; use a new one.",
         )
+
+
+def is_heard_of(route: Route) -> bool:
+    """Tell whether anybody hears what becomes of a message there: it, or a copy of it, comes to a queue."""
+    if isinstance(route, Fanout):
+        return any(map(is_heard_of, route.routes))
+    return not isinstance(route, Topic | Service)
 
 
 def _check_reply_to(reply_to: str) -> None:
@@ -70,3 +87,4 @@ def _check_reply_to(reply_to: str) -> None:
     prefix, name = split(elements[0])
     if len(elements) > 1 or prefix not in (QUEUE, TEMP_QUEUE, PEER) or is_pattern(name):
         raise Refusal(f"Reports cannot go to {reply_to}", "They go to one queue: /queue/NAME.")
+    check_name(name)

@@ -24,7 +24,15 @@ from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import STEP
 from broker.cron import next_cron
 from broker.errors import Full, Refusal
-from broker.reporting import OWNER, REPORT, REPORT_TO, REPORTS, check_report
+from broker.reporting import (
+    COST,
+    OWNER,
+    REPORT,
+    REPORT_TO,
+    REPORTS,
+    check_report,
+    is_heard_of,
+)
 from broker.stomp.frame import Frame
 from broker.stomp.template import Template
 from broker.tail import END, ID, middle, middle_form
@@ -292,18 +300,18 @@ class Sending:
         reports = REPORT in headers
         if told is not None:
             changed |= told
-            reports = reports and REPORT_TO in told
+            reports = reports and REPORT_TO in told and is_heard_of(route)
         elif REPORTS in destination:
             raise Refusal(f"{destination} is where brokers report to each other")
         elif reports:
             reply_to = changed.get("reply-to") or headers.get("reply-to", "")
-            check_report(headers, destination, reply_to, broker.tracking, route.copies)
+            check_report(headers, destination, reply_to, broker)
             if client.login:
                 changed[OWNER] = client.login
         lines, stamp = middle(frame, changed), self._stamp.line
         if "timestamp" in headers:
             stamp = b"\n"
-        size = (len(frame.body) + len(lines)) * route.copies
+        size = (len(frame.body) + len(lines) + COST * reports) * route.copies
 
         def is_stored(route: Route) -> bool:
             if timing is not None and not isinstance(route, TempQueue | TempTopic):
@@ -399,7 +407,10 @@ class Sending:
         lines = middle(frame, told)
         durable = route.durable and self._is_persistent(frame.headers)
         broker.admit(durable, len(frame.body) + len(lines))
-        route.put(self._message(frame, lines, changed, stamp, durable, expires))
+        message = self._message(frame, lines, changed, stamp, durable, expires)
+        if REPORT in frame.headers:  # whoever reads reports there must not take it for one
+            message.tail = broker.annotate(message.tail, {REPORT: None, OWNER: None})
+        route.put(message)
 
     def _respect_limits_of(self, destination: str) -> None:
         self._respect_limits(self._broker.routes.find_left(destination))

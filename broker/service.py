@@ -181,7 +181,7 @@ class BrokerService(Service):
         )
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
-        self.broker.load(stored, self._store.read)
+        self.broker.load(stored, self._read)
         self.peers = Peers(self.broker, options, stored.node)
         Desk(
             House(
@@ -376,6 +376,16 @@ class BrokerService(Service):
     def _sweep(self, now: float) -> float:
         self.broker.sweep()
         return now + self.options.sweep_every
+
+    def _read(
+        self, queue: int, priority: int, after: int, count: int, size: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        """Read records for whoever does so in the middle of a turn."""
+        try:
+            return self._store.read(queue, priority, after, count, size)
+        except Exception as error:
+            self._store_failed(error)
+            raise
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from broker.admin.errand import Errand, durable, turn
 from broker.admin.faults import refused
+from broker.admin.inquiries import Asker, Inquiries
 from broker.admin.inspection import Inspection
 from broker.admin.links import Links
 from broker.admin.outside import House
@@ -44,8 +45,8 @@ CHANGES = frozenset(
         *("pause_peer", "resume_peer"),
     )
 )
-#: Methods that everybody may call.
-OPEN = frozenset(("rpc.ping", "rpc.describe"))
+#: Methods that everybody may call; `tracked` shows everybody his own.
+OPEN = frozenset(("rpc.ping", "rpc.describe", "tracked"))
 
 
 class Office:
@@ -62,7 +63,9 @@ class Office:
         self._tallies = Tallies()  # by method; "" for what was no request of one
         self._described: list[dict[str, Any]] = []  # once it was asked for
         self._methods = Methods()
-        for methods in (Inspection(house), Shelves(house), Upkeep(house), Links(house)):
+        self._inquiries = Inquiries(house)
+        groups = (Inspection(house), Shelves(house), Upkeep(house), Links(house), self._inquiries)
+        for methods in groups:
             self._methods.register(methods)
         for own in (self._ping, self._describe, self._stats, self._cancel):
             self._methods.add_own(own, f"rpc.{own.__name__.removeprefix('_')}")
@@ -86,7 +89,8 @@ class Office:
         else:
             self._size += size
             allowed = not self._administrators or login in self._administrators
-            errand = Errand(self._broker, self._serve(wanted, codec, body, size, allowed))
+            asker = Asker(login, allowed)
+            errand = Errand(self._broker, self._serve(wanted, codec, body, size, asker))
             if "correlation-id" in wanted:
                 self._by_id[wanted["correlation-id"]] = errand
 
@@ -96,7 +100,7 @@ class Office:
         self._reply(wanted, codec, codec.error_body(None, error))
 
     async def _serve(
-        self, wanted: Mapping[str, str], codec: Codec, body: bytes, size: int, allowed: bool
+        self, wanted: Mapping[str, str], codec: Codec, body: bytes, size: int, asker: Asker
     ) -> None:
         """Carry out a request. Raises what is nobody's fault but ours, after the answer."""
         failures: list[Exception] = []
@@ -106,7 +110,7 @@ class Office:
             left = MOST_TOLD
             for asked in request.asked:
                 if left > 0:
-                    response = await self._run(asked, allowed, failures)
+                    response = await self._run(asked, asker, failures)
                 else:
                     response = self._refuse_more(asked)
                 responses.append(response)
@@ -137,17 +141,18 @@ class Office:
         if body is not None:
             self._reply(wanted, codec, body)
 
-    async def _run(self, asked: Asked, allowed: bool, failures: list[Exception]) -> bytes | None:
+    async def _run(self, asked: Asked, asker: Asker, failures: list[Exception]) -> bytes | None:
         """Carry out one request; return the response."""
         await turn()
         elapsed = self._broker.outside.elapsed
         began, result = elapsed(), None
         failure = asked.fault
         name = asked.method.name if asked.method is not None else ""
-        if name and not (allowed or name in OPEN):
+        if name and not (asker.allowed or name in OPEN):
             failure = Forbidden(f"{name} is for administrators")
         if failure is None:
             try:
+                self._inquiries.asker = asker
                 result = asked.call()
                 if asked.method is not None and asked.method.is_async:
                     result = await result

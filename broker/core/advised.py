@@ -14,6 +14,8 @@ from broker.core.event import Event
 from broker.core.message import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker.core.queue import Queue
     from broker.core.subscription import Subscription
 
@@ -26,13 +28,16 @@ def advise(queue: Queue) -> None:
         _tell_of_consumed(queue)
     # What is sent to a topic is told once, by the topic.
     if queue.policy.advise_delivered and not queue.destination.startswith("/topic/"):
-        put_silently = queue.put
+        ways = {"put": queue.put, "put_when_stored": queue.put_when_stored}
+        vars(queue).update({name: _telling(queue, put) for name, put in ways.items()})
 
-        def put(message: Message) -> None:
-            queue.broker.tell(Event(DELIVERED, queue, message))
-            put_silently(message)
 
-        vars(queue).update(put=put)
+def _telling(queue: Queue, put_silently: Callable[[Message], None]) -> Callable[[Message], None]:
+    def put(message: Message) -> None:
+        queue.broker.tell(Event(DELIVERED, queue, message))
+        put_silently(message)
+
+    return put
 
 
 def _tell_of_consumed(queue: Queue) -> None:

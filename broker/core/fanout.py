@@ -88,6 +88,11 @@ class Fanout:
         ]
 
     @property
+    def routes(self) -> Sequence[Route]:
+        """Where the copies go."""
+        return [member.route for member in self._members]
+
+    @property
     def durable(self) -> bool:
         """True when one of them stores messages."""
         return any(member.route.durable for member in self._members)

@@ -15,18 +15,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from broker.core.advised import advise
 from broker.core.lane import Lane, Read
-from broker.core.later import Later
 from broker.core.message import Message
 from broker.core.picking import Picker
 from broker.core.reports import DISCARDED, FAILED, PROCESSED, wants_reports
 from broker.core.shelf import sequence
 from broker.core.subscription import Subscription
-from broker.errors import Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -146,26 +143,18 @@ class Queue:
             subscription.in_line = False
 
     def put_when_stored(self, message: Message) -> None:
-        """Take a message that nobody is to see before it is on disk with all that was done before it.
+        """Take a stored message that nobody is to see before it is on disk with all that was done before it.
 
-        It goes behind the window, from where it is read back. What is not stored comes when that is on disk. Raises
-        nothing, for nobody waits for it any more.
+        It goes behind the window, from where it is read back. Nobody waits for it any more, so that no limit refuses it.
         """
-        if not message.durable:
-            Later(self.broker, lambda: self._put_if_there(message))
-            return
         self.enqueued += 1
         self._journal.put(self.number, message)
         self.waiting += 1
         self._lane(message.priority).put_behind(message)
         if self._line or self._picker is not None:
             self.broker.starving[self] = None
-        if self._most:
-            self._make_room(message)
-
-    def _put_if_there(self, message: Message) -> None:
-        with suppress(Refusal):  # a temporary one has gone
-            self.put(message)
+        if self._most:  # not at once: what is given up may have a report that comes here
+            self.ask()
 
     def destination_of(self, message: Message) -> str:
         """Return where one of its messages was sent."""
@@ -447,6 +436,9 @@ class Queue:
         if extra is not None:
             if extra.report is not None:
                 self.broker.reports.arrived(self, message)
+                # What says so may lie in this very queue already, and older than the message.
+                message.seq = self.broker.next_seq
+                self.broker.next_seq += 1
             if extra.group and self.grouping and self._picker is None:
                 self._choose()
         lane = self._lane(message.priority)

@@ -21,6 +21,7 @@ since 1970), its group is who ended it and why; its tail is a line of JSON that 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import OrderedDict
 from hashlib import blake2b
 from heapq import merge
@@ -136,7 +137,7 @@ class Tracking:
         )  # number → when `committed` has reached it
 
     def load(self, ended: int, read: Read) -> None:
-        """Take over what the store holds: so many ends."""
+        """Take over what the store holds: so many ends. `read` asks it, from now on and at any time."""
         self._read = read
         self._ended = ended
         self._queue = self._broker.routes.known_hidden(STORED_AS)
@@ -150,13 +151,15 @@ class Tracking:
         message_id: str,
         reply_to: str,
         kinds: Sequence[str],
+        sent: int,
         durable: bool,
     ) -> Part | None:
         """Begin to track a copy of a message; None if there are too many of its id."""
         broker = self._broker
-        number = self._last_of(id) + 1
-        if place_with(number) != place_of(id):
+        free = self._free(id, 1)
+        if not free:
             return None
+        [number] = free
         if not self._queue:
             self._queue = broker.routes.hidden(STORED_AS)
         fixed = [
@@ -167,7 +170,7 @@ class Tracking:
             message_id,
             reply_to,
             kinds,
-            broker.now,
+            sent,
             durable,
         ]
         part = Part(Message(number, json.dumps(fixed).encode(), durable=True))
@@ -180,20 +183,26 @@ class Tracking:
 
     def has_room(self, id: str, copies: int) -> bool:
         """Tell whether so many more messages of an id can be tracked."""
-        return self._last_of(id) + copies < place_of(id) + MOST_PARTS
+        return len(self._free(id, copies)) == copies
 
     def find(self, id: str) -> list[Part]:
-        """Return the parts of an id, oldest first."""
+        """Return the parts of an id, oldest first unless there were very many."""
         return [part for part in self._around(place_of(id)) if part.id == id]
 
     def get(self, number: int) -> Part | None:
         """Return the part of a number."""
         fresh = self._fresh.get(place_with(number), {})
-        return next(self._merge(number, number + 1, fresh), None)
+        if number in fresh:
+            return fresh[number]
+        return next(self._stored(number, number + 1), None)
 
     def change(self, part: Part, status: str, by: str = "", cause: str = "") -> bool:
-        """Give a part another status; False if it has ended already, or has it."""
-        if part.ended or part.status == status:
+        """Give a part another status; False if it has ended already, or has it, or is forgotten.
+
+        What is stored decides, for another broker may have told more of it than its message remembers.
+        """
+        known = self._current(part)
+        if known is None or known.ended or known.status == status:
             return False
         part.become(status, self._broker.now, by, cause)
         self._broker.journal.update(self._queue, part.record)
@@ -204,8 +213,9 @@ class Tracking:
 
     def forget(self, part: Part) -> None:
         """Keep a part no longer."""
-        self._broker.journal.delete(self._queue, part.record)
-        self._note(part.number, None)
+        if self._current(part) is not None:
+            self._broker.journal.delete(self._queue, part.record)
+            self._note(part.number, None)
 
     def page(self, after: int, count: int) -> list[Part]:
         """Return the next parts behind a number, in the order of numbers, which means nothing."""
@@ -216,46 +226,60 @@ class Tracking:
 
     def sweep(self) -> None:
         """Forget what has ended long ago."""
+        self._leave_to_store()
         if self._ends:
             self._broker.again[self] = None
 
     def go_on(self, read: Read) -> None:
         """Look at some more of what has ended."""
         broker = self._broker
-        keep, most = broker.track_for, broker.track_most
         rows = read(self._ends, DEFAULT_PRIORITY, self._place, ONE_GO, WINDOW_BYTES)
         for seq, meta, tail in rows:
             end = Message.from_record(seq, DEFAULT_PRIORITY, meta, tail)
-            crowded = self._ended > most
+            crowded = self._ended > broker.track_most
             if end.expires > broker.now and not crowded:
                 return
             self._place = seq
             self._ended -= 1
             broker.journal.delete(self._ends, end)
             part = self.get(int(tail))
-            if part is None:
-                continue
-            if crowded or (part.changed + keep <= broker.now and self._all_ended(part)):
-                self.forget(part)
-            else:
-                self._note_end(part)
+            # It may be another's number by now: one that is not over.
+            if part is not None and (part.ended or not part.durable):
+                if crowded:
+                    self.forget(part)
+                else:
+                    self._forget_all_with(part)
             if broker.late:
                 break
         if rows:
             broker.again[self] = None
 
-    def _all_ended(self, part: Part) -> bool:
-        """Tell whether none of a message's copies can still be processed: the state is that of all."""
-        return not part.durable or all(each.ended for each in self.find(part.id))
+    def _forget_all_with(self, part: Part) -> None:
+        """Forget all copies of a message, if they are over; else look at this one again later."""
+        parts = [each for each in self.find(part.id) if each.message_id == part.message_id]
+        if any(each.durable and not each.ended for each in parts):
+            self._note_end(part)
+            return
+        over = max(each.changed for each in parts) + self._broker.track_for
+        if over > self._broker.now:
+            self._note_end(part, over)
+            return
+        for each in parts:
+            self.forget(each)
 
-    def _note_end(self, part: Part) -> None:
-        """Note that a part is to be forgotten after a while."""
+    def _current(self, part: Part) -> Part | None:
+        """Return a part as it is now, None if it is forgotten; its number may be another's by now."""
+        known = self.get(part.number)
+        return known if known is not None and known.record.tail == part.record.tail else None
+
+    def _note_end(self, part: Part, moment: int = 0) -> None:
+        """Note that a part is to be forgotten at a moment, or else after a while."""
         broker = self._broker
         if not self._ends:
             self._ends = broker.routes.hidden(ENDED_AS)
         end = Message(broker.next_seq, b"%d" % part.number, durable=True)
         broker.next_seq += 1
-        end.expires = broker.now + broker.track_for
+        end.expires = moment or broker.now + broker.track_for
         broker.journal.put(self._ends, end)
         self._ended += 1
 
@@ -263,22 +287,46 @@ class Tracking:
 
     def _note(self, number: int, part: Part | None) -> None:
         """Remember what becomes of a part until the store shows it."""
-        broker, fresh, stamps = self._broker, self._fresh, self._stamps
-        while stamps and next(iter(stamps.values())) <= broker.committed:
+        broker = self._broker
+        self._leave_to_store()
+        self._fresh.setdefault(place_with(number), {})[number] = part
+        self._stamps[number] = broker.next_seq
+        self._stamps.move_to_end(number)
+        broker.next_seq += 1
+
+    def _leave_to_store(self) -> None:
+        """Remember no longer what the store shows."""
+        fresh, stamps = self._fresh, self._stamps
+        while stamps and next(iter(stamps.values())) <= self._broker.committed:
             written, _ = stamps.popitem(last=False)
             place = place_with(written)
             del fresh[place][written]
             if not fresh[place]:
                 del fresh[place]
-        fresh.setdefault(place_with(number), {})[number] = part
-        stamps[number] = broker.next_seq
-        stamps.move_to_end(number)
-        broker.next_seq += 1
 
-    def _last_of(self, id: str) -> int:
-        """Return the last number that is taken at the place of an id, or the one before it."""
-        place = place_of(id)
-        return max((part.number for part in self._around(place)), default=place - 1)
+    def _free(self, id: str, count: int) -> Sequence[int]:
+        """Return so many numbers that an id may have, or fewer: behind all that are taken, then between them.
+
+        Those of parts that are forgotten are free once the store has heard of it.
+        """
+        self._leave_to_store()
+        place, end = place_of(id), place_of(id) + MOST_PARTS
+        fresh = self._fresh.get(place, {})
+        behind = max(fresh, default=place - 1) + 1
+        if self._has_from(behind, end):
+            rest = range(behind, end)
+            behind += bisect_left(rest, True, key=lambda each: not self._has_from(each, end))
+        if behind + count <= end:
+            return range(behind, behind + count)
+        taken = fresh.keys() | {part.number for part in self._stored(place, end)}
+        return [number for number in range(place, end) if number not in taken][:count]
+
+    def _has_from(self, number: int, end: int) -> bool:
+        """Tell whether the store shows a part from a number to before another."""
+        if not self._queue or self._read is None:
+            return False
+        rows = self._read(self._queue, DEFAULT_PRIORITY, number - 1, 1, 0)
+        return bool(rows) and rows[0][0] < end
 
     def _around(self, place: int) -> Iterator[Part]:
         """Return what lies at a place, oldest first."""
@@ -286,9 +334,9 @@ class Tracking:
 
     def _merge(self, first: int, end: int, fresh: Mapping[int, Part | None]) -> Iterator[Part]:
         """Return the parts from a number to before another; `fresh` is all that the store may not show yet."""
-        new = sorted((part for part in fresh.values() if part is not None), key=by_number)
+        here = (part for part in fresh.values() if part and first <= part.number < end)
         stored = (part for part in self._stored(first, end) if part.number not in fresh)
-        return merge((part for part in new if first <= part.number < end), stored, key=by_number)
+        return merge(sorted(here, key=by_number), stored, key=by_number)
 
     def _stored(self, first: int, end: int) -> Iterator[Part]:
         """Return the same as far as the store shows them."""

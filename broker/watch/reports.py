@@ -7,8 +7,9 @@
 A report is a message to the sender's `reply-to`, stored if the message was, and nobody is handed it before its
 batch is on disk: what it says is true, whatever happens next (`Queue.put_when_stored`).
 
-Reports are not admitted as messages are: where a message has ended there is room for what tells so. In memory they
-take what the limit leaves; beyond it only the status tells.
+Reports are not admitted as messages are: where a message has ended there is mostly room for what tells so. On disk they
+may take a little beyond the limit, for whoever makes room is to hear of it; in memory, what the limit leaves. Else only
+the status tells.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from broker.tail import message_id, read_headers
 from broker.watch.author import Author
 from broker.watch.presence import Presence
 
+BEYOND = 16 * 1024 * 1024  # bytes that reports may take on disk though the store is full
+
 
 class Away:
     """A message that came from another broker, which keeps its status: reports go there."""
@@ -67,10 +70,11 @@ class Reporter:
 
     def arrived(self, queue: Queue, message: Message) -> None:
         """Begin to track a message, unless it only comes again."""
-        known = self._known(queue, message)
+        is_new = message.mark().report is WANTED and not message.redelivered
+        known = self._known(queue, message, is_new)
         on_its_way = isinstance(queue, PeerQueue)
         if isinstance(known, Away):
-            if ARRIVED in known.kinds and not (on_its_way or message.redelivered):
+            if ARRIVED in known.kinds and is_new and not on_its_way:
                 self._tell_home(known, queue, message, ARRIVED)
             return
         if known is not None and known.destination == queue.destination_of(message):
@@ -138,7 +142,10 @@ class Reporter:
             return
         pending = 0
         if status == PROCESSED:
-            pending = sum(each.status != PROCESSED for each in tracking.find(part.id))
+            pending = sum(
+                each.message_id == part.message_id and each.status != PROCESSED
+                for each in tracking.find(part.id)
+            )
             if pending and PARTIAL not in part.kinds:
                 return
         self._write(part, kind, pending)
@@ -151,8 +158,8 @@ class Reporter:
         message.mark().report = None
         twin.mark().report = known
 
-    def _known(self, queue: Queue, message: Message) -> Part | Away | None:
-        """Return what is known of a message, None if nothing is yet."""
+    def _known(self, queue: Queue, message: Message, is_new: bool = False) -> Part | Away | None:
+        """Return what is known of a message, None if nothing is yet. `is_new`: it cannot have a part."""
         extra = message.mark()
         if extra.report is WANTED:
             headers = read_headers(message.tail)
@@ -160,7 +167,7 @@ class Reporter:
             if headers.get(REPORT_TO, REPORTS) != REPORTS:
                 found = Away(headers)
             else:
-                found = self._find(headers, queue.destination_of(message))
+                found = None if is_new else self._find(headers, queue.destination_of(message))
             if found is not None:
                 extra.report = found
             return found
@@ -183,6 +190,7 @@ class Reporter:
                 moved.message_id,
                 moved.reply_to,
                 moved.kinds,
+                moved.sent,
                 message.durable,
             )
         headers = read_headers(message.tail)
@@ -193,6 +201,7 @@ class Reporter:
             headers["message-id"],
             headers.get("reply-to", ""),
             sorted(kinds_of(headers[REPORT])),
+            self._broker.now,
             message.durable,
         )
 
@@ -252,17 +261,20 @@ class Reporter:
         except Refusal:
             return  # a temporary queue that has gone
         report.durable = durable and route.durable
-        if report.durable and isinstance(route, Queue | PeerRoute):
+        if not (report.durable and isinstance(route, Queue | PeerRoute)):
+            Later(broker, lambda: self._put_if_room(destination, report))
+        elif broker.journal.room + BEYOND >= len(report.tail):
             broker.fit(report, route.policy)
             route.put_when_stored(report)
-        else:
-            Later(broker, lambda: self._put_if_room(destination, report))
 
     def _put_if_room(self, destination: str, report: Message) -> None:
-        """Put what nobody waits for."""
+        """Put what nobody waits for, behind what has come meanwhile."""
+        broker = self._broker
         try:
-            route = self._broker.routes.find(destination)
-            self._broker.admit(report.durable, len(report.tail))
+            route = broker.routes.find(destination)
+            broker.admit(report.durable, len(report.tail))
+            report.seq = broker.next_seq
+            broker.next_seq += 1
             route.put(report)
         except Refusal:
             return

@@ -12,6 +12,7 @@ from broker.core.message import Message
 from broker.core.queue import Queue
 from broker.errors import StompError
 from broker.options import Options
+from broker.peering.peers import Peers
 from broker.tail import END, annotate, new_tail
 from broker.watch.author import Author
 from broker.watch.presence import Presence
@@ -39,8 +40,10 @@ class Staffed(House):
         def dismiss(session: str, error: StompError) -> None:
             self.dismissed.append(session)
 
+        options = options or Options()
+        peers = Peers(self.broker, options, "node")
         surroundings = Surroundings(
-            self.broker, presence, statistics, options or Options(), 0, dict, dismiss
+            self.broker, presence, statistics, options, peers, 0, dict, dismiss
         )
         Desk(surroundings, author)
         self._answers = self.consume(of=self.queue("replies"))

@@ -6,7 +6,7 @@ import pytest
 
 from broker.core import lane as lane_module
 from broker.core import queue as queue_module
-from broker.core.policy import DEAD_LETTERS
+from broker.core.policy import DEAD_LETTERS, Policies
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL
 from tests.core.house import House, key
 
@@ -554,3 +554,110 @@ def test_who_holds_a_message_may_finish_it_after_its_time(house: House) -> None:
     house.broker.sweep()
     consumer.ack(key(1))
     assert not house.journal
+
+
+# --- what nobody is to see before it is on disk ---------------------------------------------------
+
+
+def put_when_stored(house: House, *bodies: str, priority: int = 4) -> None:
+    """Put messages that wait for what was done before them."""
+    for body in bodies:
+        house.queue().put_when_stored(house.message(body, priority=priority))
+
+
+@pytest.mark.parametrize("mode", [AUTO, CLIENT])
+@pytest.mark.parametrize("chooses", [False, True])
+def test_nobody_is_handed_it_before_it_is_on_disk(house: House, mode: str, chooses: bool) -> None:
+    consumer = house.consume(mode, wants=(lambda message: True) if chooses else None)
+    put_when_stored(house, "one")
+    house.go_on()
+    house.begin_write()
+    house.go_on()
+    assert consumer.bodies() == []
+    house.end_write()
+    house.go_on()
+    assert consumer.bodies() == ["one"]
+    consumer.ack_all()
+    house.settle()
+    assert house.on_disk(house.queue()) == []
+
+
+def test_a_consumer_that_comes_meanwhile_waits_too(house: House) -> None:
+    put_when_stored(house, "one")
+    house.begin_write()
+    consumer = house.consume()
+    house.go_on()
+    assert consumer.bodies() == []
+    house.end_write()
+    house.go_on()
+    assert consumer.bodies() == ["one"]
+
+
+@pytest.mark.parametrize("chooses", [False, True])
+@pytest.mark.parametrize("consumes", [False, True])
+def test_it_keeps_its_place_among_others(
+    house: House, window: int, chooses: bool, consumes: bool
+) -> None:
+    """Also where more waits than is kept in memory, and where a consumer takes a few at a time."""
+    wants = (lambda message: True) if chooses else None
+    consumer = house.consume(CLIENT, 3, wants=wants) if consumes else None
+    expected = []
+    for begin in range(0, 60, 6):
+        bodies = numbers(begin, begin + 5)
+        house.put(*bodies[:2])
+        put_when_stored(house, bodies[2])
+        house.put(bodies[3], durable=False)
+        put_when_stored(house, bodies[4])
+        house.put(bodies[5])
+        expected += bodies
+        if begin % 24 == 0:
+            house.settle()
+    consumer = consumer or house.consume(CLIENT, 3, wants=wants)
+    house.settle()
+    found = consumer.bodies()
+    while consumer.in_flight:
+        consumer.ack_all()
+        house.settle()
+        found += consumer.bodies()
+    assert found == expected
+    assert house.on_disk(house.queue()) == []
+    assert house.in_memory() == 0
+
+
+def test_what_is_more_urgent_comes_first_once_it_is_there(house: House) -> None:
+    put_when_stored(house, "low", priority=1)
+    put_when_stored(house, "high", priority=8)
+    house.settle()
+    consumer = house.consume()
+    house.settle()
+    assert consumer.bodies() == ["high", "low"]
+
+
+def test_what_was_given_back_comes_before_it(house: House) -> None:
+    consumer = house.consume(CLIENT, 1)
+    house.put("one")
+    put_when_stored(house, "two")
+    consumer.close()
+    house.settle()
+    again = house.consume()
+    house.settle()
+    assert again.bodies() == ["one", "two"]
+
+
+def test_it_is_there_after_a_restart(house: House) -> None:
+    put_when_stored(house, "one")
+    house.put("two")
+    house.settle()
+    consumer = (again := House(house.store)).consume()
+    again.settle()
+    assert consumer.bodies() == ["one", "two"]
+
+
+def test_no_limit_refuses_it_and_the_oldest_give_way() -> None:
+    house = House(policies=Policies([("a", {"max_messages": 2, "at_limit": "drop-oldest"})]))
+    put_when_stored(house, *numbers(1, 5))
+    assert house.queue().waiting == 5
+    house.settle()
+    consumer = house.consume()
+    house.settle()
+    assert consumer.bodies() == ["4", "5"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from broker.core.tracking import MOST_PARTS
 from broker.stomp import Frame
 from tests.conftest import StartBroker
 from tests.harness import Client
+from tests.scenarios.administrator import Administrator
 from tests.scenarios.conftest import Connect
 from tests.scenarios.steps import (
     accepted,
@@ -324,8 +328,8 @@ def test_a_message_that_comes_again_later_is_still_one(
         ({"report": "processed", "reply-to": "/queue/a,/queue/b"}, "Reports cannot go to"),
         ({"report": "processed", "reply-to": "/queue/a.>"}, "Reports cannot go to"),
         ({"report": "processed", "correlation-id": "c" * 1025}, "longer than 1024 bytes"),
-        ({"report": "processed", "destination": "/topic/x"}, "No reports of a topic: /topic/x"),
-        ({"report": "processed", "destination": "/queue/a,/topic/x"}, "No reports of a topic"),
+        ({"report": "processed", "destination": "/topic/x"}, "No reports of /topic/x"),
+        ({"report": "processed", "destination": "/queue/a,/topic/x"}, "No reports of /topic/x"),
     ],
 )
 def test_what_cannot_be_reported_is_refused(
@@ -335,3 +339,299 @@ def test_what_cannot_be_reported_is_refused(
     client = connect()
     expect_error(client.ask("SEND", **{"destination": queue, **headers}), text)
     assert is_served(client)
+
+
+def test_nothing_but_queues_is_reported(connect: Connect) -> None:
+    """Who listens to a topic is nobody in particular, and a service keeps nothing."""
+    client = connect()
+    subscribe(client, "/temp-topic/mine")
+    for destination in ("/temp-topic/mine", "/queue/rpc.broker", "/queue/a,/queue/rpc.broker"):
+        answer = client.ask("SEND", destination=destination, report="processed")
+        expect_error(answer, "No reports of")
+    for reply_to in ("/queue/", f"/queue/{'n' * 256}"):
+        expect_error(client.ask("SEND", destination=JOBS, report="failed", reply_to=reply_to), "")
+    assert is_served(client)
+
+
+# --- who else is in the way -----------------------------------------------------------------------
+
+
+def test_jobs_and_reports_may_share_a_queue(connect: Connect, queue: str) -> None:
+    """Then a report comes where a job comes, and in its order; it has no report of its own."""
+    client = connect()
+    for number in range(3):
+        order(client, queue, queue, correlation_id=f"c-{number}")
+    subscribe(client, queue, ack="client-individual")
+    told = []
+    for frame in take(client, 6):
+        told.append((frame.headers["correlation-id"], "original-message-id" in frame.headers))
+        client.send("ACK", **acknowledgement(client, frame))
+    assert told == [(f"c-{number}", report) for number in range(3) for report in (True, False)]
+    assert kinds(take(client, 3)) == ["processed"] * 3
+
+
+@pytest.mark.parametrize("receiver", ["/temp-queue/reports", ""])
+def test_reports_come_in_order_among_others(connect: Connect, queue: str, receiver: str) -> None:
+    """Those in memory wait for the disk, and others that came meanwhile are before them."""
+    client, reports = connect(), receiver or f"{queue}.reports"
+    for number in range(20):
+        order(client, queue, reports, correlation_id=f"c-{number}", report="arrived")
+        client.send("SEND", b"other", destination=reports, persistent="false")
+    subscribe(client, reports, ack="client-individual", prefetch_count="1")
+    [first] = take(client, 1)
+    client.send("NACK", **acknowledgement(client, first), requeue="true")
+    seen = []
+    for _ in range(40):
+        [frame] = take(client, 1)
+        seen.append(frame.headers.get("correlation-id", ""))
+        client.send("ACK", **acknowledgement(client, frame))
+    assert [each for each in seen if each] == [f"c-{number}" for number in range(20)]
+
+
+def test_messages_with_one_correlation_id_are_reported_apart(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    """One that has failed, or still waits, keeps nothing back of the next one."""
+    sender, worker = connect(), connect()
+    for _ in range(3):
+        order(sender, queue, reports, report="processed,failed")
+    subscribe(worker, queue, ack="client-individual")
+    first, second, _ = take(worker, 3)
+    accepted(nack(worker, first))
+    accepted(ack(worker, second))
+    subscribe(sender, reports)
+    assert kinds(take(sender, 2)) == ["failed", "processed"]
+    assert is_served(sender)
+
+
+def test_a_message_that_nobody_takes_comes_back_and_reads_like_no_report(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    client = connect()
+    order(client, queue, reports, mandatory="true")
+    subscribe(client, reports)
+    [back] = take(client, 1)
+    assert back.headers["returned"] == "no-consumer"
+    assert "report" not in back.headers
+    assert is_served(client)
+
+
+def test_a_message_sent_again_under_its_dedup_id_is_reported_once(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    sender, worker = connect(), connect()
+    for _ in range(2):
+        order(sender, queue, reports, dedup_id="d-1")
+    [job] = consume(worker, queue)
+    accepted(ack(worker, job))
+    subscribe(sender, reports)
+    assert kinds(take(sender, 2)) == ["arrived", "processed"]
+    assert is_served(sender)
+    assert is_served(worker)
+
+
+def test_what_is_sent_in_a_transaction_is_reported_after_its_commit(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    sender = connect()
+    subscribe(sender, reports)
+    for end in ("ABORT", "COMMIT"):
+        accepted(sender.ask("BEGIN", transaction=end))
+        order(sender, queue, reports, transaction=end, correlation_id=end)
+        assert is_served(sender)
+        accepted(sender.ask(end, transaction=end))
+    [report] = take(sender, 1)
+    assert report.headers["report"] == "arrived"
+    assert report.headers["correlation-id"] == "COMMIT"
+    assert is_served(sender)
+
+
+def test_what_is_not_stored_is_reported_too(connect: Connect, queue: str, reports: str) -> None:
+    """Its reports are as durable as it is."""
+    sender, worker = connect(), connect()
+    order(sender, queue, reports, persistent="false")
+    [job] = consume(worker, queue)
+    accepted(ack(worker, job))
+    subscribe(sender, reports)
+    assert kinds(take(sender, 2)) == ["arrived", "processed"]
+
+
+def test_of_a_composite_the_queues_report(connect: Connect, start_broker: StartBroker) -> None:
+    """Whoever listens to its topics gets a copy that nobody reports."""
+    settings = {"forward_to": ["/queue/a", "/topic/t", "/queue/b"], "forward_only": False}
+    named = {f'composite."/queue/all".{name}': value for name, value in settings.items()}
+    broker = start_broker("memory:", **named)
+    sender, worker, listener = connect(to=broker), connect(to=broker), connect(to=broker)
+    subscribe(listener, "/topic/t")
+    subscribe(sender, REPORTS)
+    order(sender, "/queue/all", REPORTS, report="processed")
+    assert bodies(take(listener, 1)) == [b"job"]
+    jobs = consume(worker, "/queue/a", "/queue/b", "/queue/all")
+    for job in jobs:
+        assert is_served(sender)
+        accepted(ack(worker, job))
+    [report] = take(sender, 1)
+    assert report.headers["report-pending"] == "0"
+    assert is_served(sender)
+
+
+def test_a_composite_of_topics_has_no_reports(connect: Connect, start_broker: StartBroker) -> None:
+    settings = {"forward_to": ["/topic/a", "/topic/b"], "forward_only": True}
+    named = {f'composite."/queue/all".{name}': value for name, value in settings.items()}
+    client = connect(to=start_broker("memory:", **named))
+    answer = client.ask("SEND", destination="/queue/all", report="processed")
+    expect_error(answer, "No reports of /queue/all")
+
+
+def test_what_gives_way_at_a_limit_has_failed(connect: Connect, start_broker: StartBroker) -> None:
+    """And its report, which comes to the same queue, is not lost with it."""
+    limits = {"max_messages": 2, "at_limit": "drop-oldest"}
+    named = {f"destination.jobs.{name}": value for name, value in limits.items()}
+    client = connect(to=start_broker(**named))
+    for number in range(4):
+        order(client, JOBS, REPORTS, report="failed", correlation_id=f"c-{number}")
+    subscribe(client, REPORTS)
+    told = [
+        (each.headers["correlation-id"], each.headers["report-cause"]) for each in take(client, 2)
+    ]
+    assert told == [(f"c-{n}", "discarded, because too many were waiting") for n in range(2)]
+    for number in range(4, 40):
+        order(client, JOBS, JOBS, report="failed", correlation_id=f"c-{number}")
+    take(client, 2)  # the last two of those before
+    assert is_served(client)
+
+
+def test_no_limit_refuses_a_report(connect: Connect, start_broker: StartBroker) -> None:
+    """Where a message has ended there is room for what tells so; nobody could be told to wait."""
+    limits = {"max_messages": 1, "at_limit": "error"}
+    named = {f"destination.reports.{name}": value for name, value in limits.items()}
+    client = connect(to=start_broker(**named))
+    for _ in range(3):
+        order(client, JOBS, REPORTS, report="arrived")
+    subscribe(client, REPORTS)
+    assert kinds(take(client, 3)) == ["arrived"] * 3
+
+
+def test_what_waits_in_a_temporary_queue_that_goes_has_failed(
+    connect: Connect, reports: str
+) -> None:
+    """So has what its owner had not acknowledged."""
+    owner, sender, told_in = connect(), connect(), f"{reports}.address"
+    subscribe(owner, "/temp-queue/mine", ack="client-individual", prefetch_count="1")
+    owner.send("SEND", destination=told_in, reply_to="/temp-queue/mine")
+    subscribe(sender, told_in, id="address")
+    [address] = take(sender, 1)
+    for number in range(3):
+        destination = address.headers["reply-to"]
+        order(sender, destination, reports, report="failed", correlation_id=f"c-{number}")
+    take(owner, 1)
+    accepted(owner.ask("DISCONNECT"))
+    subscribe(sender, reports, id="reports")
+    told = take(sender, 3)
+    assert sorted(each.headers["correlation-id"] for each in told) == ["c-0", "c-1", "c-2"]
+    assert {each.headers["report-cause"] for each in told} == {"its temporary queue has gone"}
+
+
+def test_so_many_messages_have_one_correlation_id(
+    connect: Connect, start_broker: StartBroker
+) -> None:
+    """One more is refused; nobody else is in their way."""
+    client = connect(to=start_broker("memory:"))
+    for _ in range(MOST_PARTS - 1):
+        order(client, JOBS, REPORTS, report="processed")
+    client.send("SEND", destination="/queue/a,/queue/b", report="processed", correlation_id="c-1")
+    expect_error(client.frame(), "Too many messages are tracked as c-1")
+    answer = client.ask("SEND", destination=JOBS, report="processed", correlation_id="c-1")
+    accepted(answer)
+    accepted(client.ask("SEND", destination=JOBS, report="processed", correlation_id="c-2"))
+
+
+# --- what an administrator does -------------------------------------------------------------------
+
+
+def test_what_is_moved_is_reported_where_it_ends(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    """That it has arrived is not said twice, and its status begins anew there."""
+    sender, worker, admin = connect(), connect(), Administrator(connect())
+    id = f"moved from {queue}"
+    order(sender, queue, reports, correlation_id=id)
+    sent = admin.call("tracked", id)["sent"]
+    for source, target in ((queue, f"{queue}.b"), (f"{queue}.b", f"{queue}.c")):
+        assert admin.call("move", source, target) == {"moved": 1}
+        [part] = admin.call("tracked", id)["parts"]
+        assert (part["destination"], part["status"]) == (target, "QUEUED")
+    assert admin.call("tracked", id)["sent"] == sent
+    [job] = consume(worker, f"{queue}.c")
+    accepted(ack(worker, job))
+    subscribe(sender, reports)
+    told = take(sender, 2)
+    assert kinds(told) == ["arrived", "processed"]
+    assert told[1].headers["original-destination"] == f"{queue}.c"
+    assert is_served(sender)
+
+
+def test_what_is_copied_is_reported_of_the_original_only(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    sender, worker, admin = connect(), connect(), Administrator(connect())
+    order(sender, queue, reports, report="processed")
+    assert admin.call("copy", queue, f"{queue}.b") == {"copied": 1}
+    copy, original = consume(worker, f"{queue}.b", queue)
+    subscribe(sender, reports)
+    accepted(ack(worker, copy))
+    assert is_served(sender)
+    accepted(ack(worker, original))
+    assert kinds(take(sender, 1)) == ["processed"]
+
+
+def test_what_is_moved_to_a_topic_is_not_heard_of_again(
+    connect: Connect, queue: str, topic: str, reports: str
+) -> None:
+    """It is gone from the queue, and nobody can say who processes it."""
+    sender, admin = connect(), Administrator(connect())
+    order(sender, queue, reports, report="processed,failed", correlation_id=queue)
+    assert admin.call("move", queue, topic) == {"moved": 1}
+    subscribe(sender, reports)
+    [report] = take(sender, 1)
+    assert report.headers["report-cause"] == "removed by an administrator"
+    assert admin.call("tracked", queue)["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("method", ["purge", "remove", "delete_queue"])
+def test_what_is_removed_has_failed(
+    connect: Connect, queue: str, reports: str, method: str
+) -> None:
+    sender, admin = connect(), Administrator(connect())
+    order(sender, queue, reports)
+    subscribe(sender, reports)
+    [arrived] = take(sender, 1)
+    id = arrived.headers["original-message-id"]
+    params: dict[str, list[Any]] = {
+        "purge": [queue],
+        "remove": [queue, id],
+        "delete_queue": [queue, True],
+    }
+    admin.call(method, *params[method])
+    [report] = take(sender, 1)
+    assert report.headers["report"] == "failed"
+    assert report.headers["report-cause"] == "removed by an administrator"
+    assert is_served(sender)
+
+
+def test_a_dead_letter_that_is_tried_again_is_a_message_without_reports(
+    connect: Connect, queue: str, reports: str
+) -> None:
+    """Its sender has heard that it failed; nothing follows."""
+    sender, worker, admin = connect(), connect(), Administrator(connect())
+    order(sender, queue, reports, correlation_id=queue, report="processed,failed")
+    [job] = consume(worker, queue)
+    accepted(nack(worker, job))
+    subscribe(sender, reports)
+    assert kinds(take(sender, 1)) == ["failed"]
+    id = job.headers["message-id"]
+    assert admin.call("retry", id=id) == {"retried": 1, "skipped": 0}
+    [again] = take(worker, 1)
+    accepted(ack(worker, again))
+    assert is_served(sender)
+    assert admin.call("tracked", queue)["status"] == "FAILED"
