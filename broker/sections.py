@@ -29,9 +29,7 @@ PolicySection = tuple[str, dict[str, Any]]
 TEMPORARY = ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/")
 WILDCARDS = ("*", ">")
 PEER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-PEER_URL = re.compile(
-    r"stomp(\+ssl)?://[^/:@\s]+(:\d{1,5})?|stomp(\+ssl)?://\[[0-9a-fA-F:.]+\](:\d{1,5})?"
-)
+PEER_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/:@\s\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,12 @@ class Listener:
         "", "PEM file", "its certificate, and those it is signed with; empty: no TLS"
     )
     tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
+    protocol: str = setting(
+        "stomp",
+        "",
+        "stomp; http: messages put by web programs, and links of peers (docs/peers.md); or what a package brings",
+        least=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,9 @@ class PeerSection:
 
     name: str  # what it calls itself, and is called here
     url: str = setting(
-        "", "URL", "stomp://HOST:PORT or stomp+ssl://HOST:PORT to dial; empty: it dials us"
+        "",
+        "URL",
+        "to dial: stomp://HOST:PORT, stomp+ssl://…, http://…, https://…; empty: it dials us",
     )
     passcode: str = setting("", "", "the same in the configurations of both brokers")
     tls_authorities: str = setting(
@@ -270,7 +276,7 @@ def read_peers(value: Any, source: str) -> tuple[PeerSection, ...]:
             raise OptionsError(f"{where}: passcode is missing: both brokers must know it")
         url = settings.get("url", "")
         if url and not PEER_URL.fullmatch(url):
-            raise OptionsError(f"{where}: url reads stomp://HOST:PORT or stomp+ssl://HOST:PORT")
+            raise OptionsError(f"{where}: url reads stomp://HOST:PORT, or stomp+ssl, http, https")
         peers.append(PeerSection(name, **settings))
     return tuple(peers)
 

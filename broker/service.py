@@ -18,7 +18,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from twisted.application.internet import ClientService
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -37,8 +36,9 @@ from broker.cron import next_cron
 from broker.dialect import Dialect
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
+from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
-from broker.net.stream import Intake, Stream
+from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options
 from broker.peering.dialled import Dialled
 from broker.peering.peers import Peer, Peers
@@ -58,6 +58,11 @@ OURS: list[tuple[str, dict[str, Any]]] = [
     # Replies to remote calls that nobody waits for any more are nobody's to look at.
     ("/queue/rpc.reply.>", {"expired": "discard"}),
 ]
+
+
+#: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
+PROTOCOLS = {"http": "broker.net.http:make_site"}
+LISTENERS = "hoofbeat.listeners"
 
 
 class CannotStart(Exception):
@@ -83,11 +88,11 @@ class StompFactory(Factory):
 
     # broker.net.stream.House
 
-    def open_connection(self, stream: Stream) -> Connection:
+    def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
         return self._service.open_connection(stream, self._dialect)
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: Guest) -> None:
         """A client has gone."""
         self._service.forget(stream)
 
@@ -107,11 +112,11 @@ class PeerHouse:
 
     # broker.net.stream.House
 
-    def open_connection(self, stream: Stream) -> Connection:
+    def open_connection(self, stream: Guest) -> Connection:
         """The peer has answered."""
         return self._service.open_link(stream, self._peer)
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: Guest) -> None:
         """The link has gone."""
         self._service.forget(stream)
 
@@ -131,7 +136,7 @@ class BrokerService(Service):
         `reactor` is Twisted's: it listens, tells the time and takes calls from threads.
         """
         self.options = options
-        self.streams: dict[Stream, str] = {}  # and the session of each
+        self.streams: dict[Guest, str] = {}  # and the session of each
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
@@ -215,16 +220,15 @@ class BrokerService(Service):
         )
         self._links = self._make_links()
 
-    def _make_links(self) -> list[ClientService]:
+    def _make_links(self) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""
         dialled = [peer for peer in self.peers if peer.is_dialled]
         if not dialled:
             return []
         from broker.net.dialling import CannotDial, dial  # few brokers have peers
 
-        linger = self.options.linger
         try:
-            return [dial(peer, PeerHouse(self, peer), linger, self._reactor) for peer in dialled]
+            return [dial(peer, PeerHouse(self, peer), self._reactor) for peer in dialled]
         except CannotDial as error:
             self._store.close()
             raise CannotStart(str(error)) from None
@@ -240,7 +244,7 @@ class BrokerService(Service):
             self._store.close()
             raise
         for link in self._links:
-            link.startService()
+            link.startService()  # type: ignore[no-untyped-call]
         for name, left in self.peers.forgotten.items():
             self.log.warn("{n} messages wait for {peer}, which is no peer now", n=left, peer=name)
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
@@ -251,11 +255,18 @@ class BrokerService(Service):
     def _open(self, listener: Listener) -> IListeningPort:
         """Return the port of a listener. Raises `CannotStart`."""
         is_secure = bool(listener.tls_certificate)
-        factory: IProtocolFactory = StompFactory(
+        house = StompFactory(
             self,
             self.options.dialect_named(listener.dialect),
             SecureStream if is_secure else Stream,
         )
+        factory: IProtocolFactory = house
+        if listener.protocol != "stomp":
+            try:
+                make = find(listener.protocol, PROTOCOLS, LISTENERS, "protocol")
+            except Unknown as error:
+                raise CannotStart(f"[[listener]]: {error}, and stomp") from None
+            factory = make(house, self._reactor, self.options)
         if is_secure:
             factory = secured(factory, listener)
         try:
@@ -284,7 +295,7 @@ class BrokerService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_listening()
         for link in self._links:
-            link.stopService()
+            link.stopService()  # type: ignore[no-untyped-call]
         self.turn.begin(time.monotonic(), time.time())
         for stream in list(self.streams):
             stream.say_goodbye()
@@ -308,7 +319,7 @@ class BrokerService(Service):
 
     # What the listeners' doors ask for.
 
-    def open_connection(self, stream: Stream, dialect: Dialect) -> Connection:
+    def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
         """A client has come, to a listener of this dialect."""
         session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
         return Connection(
@@ -323,7 +334,7 @@ class BrokerService(Service):
             self.peers,
         )
 
-    def open_link(self, stream: Stream, peer: Peer) -> Connection:
+    def open_link(self, stream: Guest, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""
         session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
         return Dialled(
@@ -338,7 +349,7 @@ class BrokerService(Service):
             stream,
         )
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: Guest) -> None:
         """A client has gone."""
         self.streams.pop(stream, None)
         if self._all_gone is not None and not self.streams:
@@ -419,7 +430,9 @@ def url_of(port: IListeningPort, listener: Listener) -> str:
     address = port.getHost()
     assert isinstance(address, IPv4Address | IPv6Address)
     host = f"[{address.host}]" if ":" in address.host else address.host
-    scheme = "stomp+ssl" if listener.tls_certificate else "stomp"
+    scheme = listener.protocol
+    if listener.tls_certificate:
+        scheme = "https" if scheme == "http" else f"{scheme}+ssl"
     return f"{scheme}://{host}:{address.port}"
 
 

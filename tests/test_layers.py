@@ -54,7 +54,7 @@ HOUSE = [
             f"broker.commands.{name}"
             for name in (
                 *("arguments", "asking", "call", "completion", "describe", "loading"),
-                *("running", "services", "supervision", "worker"),
+                *("running", "services", "supervision", "track", "worker"),
             )
         ),
         may=("command line", "rpc faces", "rpc calling", "rpc working", "rpc", "name"),
@@ -81,7 +81,18 @@ HOUSE = [
     Room(
         "admin",
         ("broker.admin.*",),
-        may=("rpc working", "rpc", "watch", "peering", "joins", "options", "stomp", "core", "errors", "name"),
+        may=(
+            "rpc working",
+            "rpc",
+            "watch",
+            "peering",
+            "joins",
+            "options",
+            "stomp",
+            "core",
+            "errors",
+            "name",
+        ),
         never=PURE,
     ),
     # Next door: of the broker only STOMP.
@@ -119,7 +130,9 @@ HOUSE = [
         never=PURE,
     ),
     # 3: Twisted
-    Room("net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")),
+    Room(
+        "net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")
+    ),
     # ══ the street line: nothing below imports Twisted, opens a socket, reads a clock ══
     # 2: joins
     Room(

@@ -343,6 +343,13 @@ def converse(broker: BrokerProcess) -> list[Frame]:
             destination = f"/queue/ActiveMQ.Statistics.{kind}"
             client.send("SEND", destination=destination, reply_to="/temp-queue/answers")
             client.hear(subscription="answers")
+        for number, verb in enumerate(("ACK", "NACK")):
+            jobs, reports = f"/queue/jobs.{number}", f"/queue/reports.{number}"
+            put(producer, jobs, b"", report="processed,failed", reply_to=reports)
+            client.send("SUBSCRIBE", destination=jobs, id=jobs, ack="client")
+            client.send(verb, id_=client.hear(subscription=jobs).headers["ack"])
+            client.send("SUBSCRIBE", destination=reports, id=reports)
+            client.hear(subscription=reports)
         return client.told
 
 

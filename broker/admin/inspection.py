@@ -284,8 +284,17 @@ class Inspection:
                 for rule in options.composites
             ],
             "listener": [
-                {"host": each.host, "port": each.port, "dialect": each.dialect}
+                {
+                    "host": each.host,
+                    "port": each.port,
+                    "protocol": each.protocol,
+                    "dialect": each.dialect,
+                }
                 for each in options.listeners
+            ],
+            "peer": [
+                {"name": peer.name, "url": peer.url, "send": peer.send, "accept": peer.accept}
+                for peer in options.peers
             ],
         }
 

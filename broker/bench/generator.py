@@ -20,6 +20,7 @@ from typing import Any
 from broker.bench.checks import MeasurementError, Unsupported
 from broker.bench.durables import durable_topic
 from broker.bench.held import hold
+from broker.bench.linked import carry
 from broker.bench.order import Order, measure
 from broker.bench.queues import queues
 from broker.bench.remote import call_remotely
@@ -100,6 +101,11 @@ def remote(order: Order, results: list[Result]) -> None:
     call_remotely(order, results[0])
 
 
+def link(order: Order, results: list[Result]) -> None:
+    """Measure a link between two brokers."""
+    carry(order, results[0])
+
+
 KINDS: dict[str, Callable[[Order, list[Result]], None]] = {
     "reqrep": reqrep,
     "stream": stream,
@@ -111,6 +117,7 @@ KINDS: dict[str, Callable[[Order, list[Result]], None]] = {
     "durable-topic": durable_topic,
     "schedule": schedule,
     "queues": queues,
+    "link": link,
 }
 
 

@@ -154,6 +154,13 @@ ROWS = (
     ),
     Row("queues", "10,000 queues in use", "queues", settings={"queues": 10_000}),
     Row("held", "connections held", "held", "connections", ceiling=False),
+    Row(
+        "link",
+        "link to a peer, 50 ms round trip",
+        "link",
+        settings={"round_trip": 0.05},
+        ceiling=False,
+    ),
     remote("rpc-one", "one at a time", "threads", flight=1),
     remote("rpc", "64 threads", "threads"),
     remote("rpc-submit", "submit, 64 in flight", "submit"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from broker.core.message import Message
+from broker.core.message import WANTED_OF_SEVERAL, Message
 from broker.core.policy import DEFAULT, Policy
 from broker.core.queue import Queue
 from broker.core.subscription import Wants
@@ -130,8 +130,9 @@ class Fanout:
             if is_told:
                 told = told or tell_origin(broker, message.tail, self.destination)
                 copy.tail = told
-            if isinstance(route, Topic) and copy.extra is not None:
-                copy.extra.report = None  # it has none, or many who process it
+            if copy.extra is not None and copy.extra.report is not None:
+                # A topic has nobody, or many, who process it.
+                copy.extra.report = None if isinstance(route, Topic) else WANTED_OF_SEVERAL
             broker.fit(copy, route.policy)
             put(copy)
 

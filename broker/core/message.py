@@ -30,9 +30,8 @@ MOST_RETURNS = 255  # that a record can count
 BULKY = 256 * 1024  # bytes of a tail that is handled with care
 DEFAULT_PRIORITY = 4  # of 0 to 9, as in JMS
 
-WANTED = (
-    object()
-)  # somebody wants reports; who has read the headers puts what they say in its place
+#: Somebody wants reports; who has read the headers puts what they say in its place. The second: and other queues have copies.
+WANTED, WANTED_OF_SEVERAL = object(), object()
 
 
 class UnknownFormat(Exception):
@@ -59,9 +58,8 @@ class Extra:
         self.first_of_group = False  # its consumer gets the group with this message
         self.destination = ""  # what its consumer is told, if not what it subscribed to
         self.reply = False  # its reply-to is a temporary destination
-        self.report: object | None = (
-            None  # its sender wants to know what becomes of it: WANTED, or more
-        )
+        #: Its sender wants to know what becomes of it: WANTED, or more.
+        self.report: object | None = None
         self.retain = 0  # RETAIN: its topic keeps it for those who come later; FORGET: or none
         self.retained = False  # was sent before its consumer subscribed
 

@@ -15,7 +15,7 @@ costs disk alone:
 The record is that of a message: its `returns` are the status, its `expires` is when that was reached (milliseconds
 since 1970), its group is who ended it and why; its tail is a line of JSON that never changes:
 
-    [1, id, owner, destination, message-id, reply-to, kinds, sent, durable]
+    [1, id, owner, destination, message-id, reply-to, kinds, sent, durable, alone]
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ HASH_BITS, ORDINAL_BITS = 50, 10
 MOST_PARTS = 1 << ORDINAL_BITS  # of one id
 SAID_BYTES = 200  # of who ended it and why: a record's meta has 255
 ONE_GO = 200  # ends looked at before others get their turn
+PLACES = 1000  # of which is remembered how far they are taken
 FEW, MANY = 2, 64  # parts read at first, for mostly there is one, and then
 
 
@@ -54,6 +55,7 @@ class Part:
     """One copy of a tracked message."""
 
     __slots__ = (
+        "alone",
         "destination",
         "durable",
         "id",
@@ -80,6 +82,7 @@ class Part:
             self.kinds,  # of reports that are wanted
             self.sent,  # milliseconds since 1970
             self.durable,  # the message is stored
+            self.alone,  # there are no other copies of it
         ) = json.loads(record.tail)
 
     @property
@@ -131,6 +134,7 @@ class Tracking:
         self._queue = self._ends = 0  # name the stored queues; 0: not there yet
         self._ended = 0  # records in the second
         self._place = -1  # up to where these were looked at
+        self._taken: dict[int, int] = {}  # place → the first number behind all that were ever taken
         #: What the store may not show yet, by place and number. None: it is forgotten.
         self._fresh: dict[int, dict[int, Part | None]] = {}
         self._stamps: OrderedDict[int, int] = (
@@ -154,6 +158,7 @@ class Tracking:
         kinds: Sequence[str],
         sent: int,
         durable: bool,
+        alone: bool,
     ) -> Part | None:
         """Begin to track a copy of a message; None if there are too many of its id."""
         broker = self._broker
@@ -163,17 +168,9 @@ class Tracking:
         [number] = free
         if not self._queue:
             self._queue = broker.routes.hidden(STORED_AS)
-        fixed = [
-            FORMAT,
-            id,
-            owner,
-            destination,
-            message_id,
-            reply_to,
-            kinds,
-            sent,
-            durable,
-        ]
+        fixed = (FORMAT, id, owner, destination, message_id, reply_to, kinds, sent, durable, alone)
+        place = place_with(number)
+        self._taken[place] = max(self._taken[place], number + 1)
         part = Part(Message(number, json.dumps(fixed).encode(), durable=True))
         part.become(QUEUED, broker.now)
         broker.journal.put(self._queue, part.record)
@@ -189,6 +186,12 @@ class Tracking:
     def find(self, id: str) -> list[Part]:
         """Return the parts of an id, oldest first unless there were very many."""
         return [part for part in self._around(place_of(id)) if part.id == id]
+
+    def copies_of(self, part: Part) -> list[Part]:
+        """Return the parts of all copies of a message, of which one is given as it is now."""
+        if part.alone:
+            return [part]
+        return [each for each in self.find(part.id) if each.message_id == part.message_id]
 
     def get(self, number: int) -> Part | None:
         """Return the part of a number."""
@@ -259,7 +262,7 @@ class Tracking:
 
     def _forget_all_with(self, part: Part) -> None:
         """Forget all copies of a message, if they are over; else look at this one again later."""
-        parts = [each for each in self.find(part.id) if each.message_id == part.message_id]
+        parts = self.copies_of(part)
         if any(each.durable and not each.ended for each in parts):
             self._note_end(part)
             return
@@ -312,17 +315,28 @@ class Tracking:
 
         Those of parts that are forgotten are free once the store has heard of it.
         """
-        self._leave_to_store()
         place, end = place_of(id), place_of(id) + MOST_PARTS
-        fresh = self._fresh.get(place, {})
-        behind = max(fresh, default=place - 1) + 1
-        if self._has_from(behind, end):
-            rest = range(behind, end)
-            behind += bisect_left(rest, True, key=lambda each: not self._has_from(each, end))
+        behind = self._behind(place, end)
         if behind + count <= end:
             return range(behind, behind + count)
+        self._leave_to_store()
+        fresh = self._fresh.get(place, {})
         taken = fresh.keys() | {part.number for part in self._stored(place, end)}
         return [number for number in range(place, end) if number not in taken][:count]
+
+    def _behind(self, place: int, end: int) -> int:
+        """Return the first number of a place behind all that are taken."""
+        behind = self._taken.get(place)
+        if behind is None:
+            self._leave_to_store()
+            behind = max(self._fresh.get(place, ()), default=place - 1) + 1
+            if self._has_from(behind, end):
+                rest = range(behind, end)
+                behind += bisect_left(rest, True, key=lambda each: not self._has_from(each, end))
+            if len(self._taken) >= PLACES:
+                self._taken.clear()
+            self._taken[place] = behind
+        return behind
 
     def _has_from(self, number: int, end: int) -> bool:
         """Tell whether the store shows a part from a number to before another."""

@@ -1,4 +1,7 @@
-"""Links to other brokers, dialled as long as the broker runs: Twisted's `ClientService` for each.
+"""Links to other brokers, dialled as long as the broker runs, over the transport that the URL of each names.
+
+Those here are known by name; others are found among the entry points of the group `hoofbeat.transports`, so that any
+package can bring one: docs/write-a-transport.md. STOMP over TCP and TLS is here: Twisted's `ClientService` for each.
 
 A link that was lost, or did not come about, is dialled again after a while that doubles up to a few seconds, and is
 cut by chance, so that peers do not come back to a restarted broker all at once.
@@ -12,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from twisted.application.internet import ClientService, backoffPolicy
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -19,11 +23,26 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from broker.net.plugged import Unknown, find
 from broker.net.stream import House, Stream
 from broker.peering.peers import Peer
 
 DEFAULT_PORT = 61613
+LINGER = 2.0  # seconds that a peer has to hang up after the last word
 FIRST, MOST, CHANCE = 0.1, 5.0, 0.2  # seconds until a link is dialled again, and what chance adds
+
+
+#: Makes what keeps a link: of a peer, of what a connection needs of the broker, and of Twisted's reactor.
+Dial = Callable[[Peer, House, Any], Service]
+
+#: What comes with the broker: scheme of the URL → module:function.
+TRANSPORTS = {
+    "stomp": "broker.net.dialling:dial_stomp",
+    "stomp+ssl": "broker.net.dialling:dial_stomp",
+    "http": "broker.net.httplink:dial_http",
+    "https": "broker.net.httplink:dial_http",
+}
+GROUP = "hoofbeat.transports"  # of entry points: scheme = module:function(peer, house, reactor)
 
 
 class CannotDial(Exception):
@@ -43,14 +62,13 @@ class Links(Factory):
 
     noisy = False
 
-    def __init__(self, make_stream: Callable[[House, float], Stream], house: House, linger: float):
+    def __init__(self, make_stream: Callable[[House, float], Stream], house: House) -> None:
         self._make_stream = make_stream
         self._house = house
-        self._linger = linger
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: the peer has answered the phone."""
-        return self._make_stream(self._house, self._linger)
+        return self._make_stream(self._house, LINGER)
 
 
 @implementer(IStreamClientEndpoint)
@@ -70,8 +88,18 @@ class Watched:
         return failure
 
 
-def dial(peer: Peer, house: House, linger: float, reactor: Any) -> ClientService:
-    """Return the service that keeps a link to a peer. Raises `CannotDial`."""
+def dial(peer: Peer, house: House, reactor: Any) -> Service:
+    """Return the service that keeps a link to a peer, by the scheme of its URL. Raises `CannotDial`."""
+    scheme = urlsplit(peer.settings.url).scheme
+    try:
+        dial_so: Dial = find(scheme, TRANSPORTS, GROUP, "transport")
+    except Unknown as error:
+        raise CannotDial(f"[peer.{peer.name}]: {error}") from None
+    return dial_so(peer, house, reactor)
+
+
+def dial_stomp(peer: Peer, house: House, reactor: Any) -> Service:
+    """Return the service that keeps a link to a peer over TCP, or TLS. Raises `CannotDial`."""
     place = read_place(peer.settings.url)
     endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, place.host, place.port)
     factory: IProtocolFactory
@@ -83,9 +111,9 @@ def dial(peer: Peer, house: House, linger: float, reactor: Any) -> ClientService
             context = tls.client_context(place.host, peer.settings.tls_authorities)
         except tls.CannotSecure as error:
             raise CannotDial(f"[peer.{peer.name}]: {error}") from None
-        factory = tls.dialling(Links(SecureStream, house, linger), context)
+        factory = tls.dialling(Links(SecureStream, house), context)
     else:
-        factory = Links(Stream, house, linger)
+        factory = Links(Stream, house)
     wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311  # no secret
     return ClientService(
         Watched(endpoint, peer), factory, lambda _: wait(peer.failures), clock=reactor

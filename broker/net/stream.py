@@ -35,7 +35,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broker.connection import Connection
+from broker.connection import Connection, Transport
 from broker.errors import StompError
 from broker.turn import Turn
 
@@ -57,16 +57,30 @@ class Intake(Interface):
         """Call it no more."""
 
 
+class Guest(Transport, Interface):
+    """One connection of the broker, whoever carries its bytes."""
+
+    @property
+    def address(self) -> str:
+        """Of the other end, HOST:PORT."""
+
+    def say_goodbye(self) -> None:
+        """The broker stops: hear no more, say what is owed."""
+
+    def dismiss(self, error: StompError) -> None:
+        """End the link with an ERROR."""
+
+
 class House(Interface):
     """What a stream needs of the broker it belongs to."""
 
     turn: Turn
     intake: Intake | None
 
-    def open_connection(self, stream: Stream) -> Connection:
+    def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: Guest) -> None:
         """A client has gone."""
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:

@@ -43,9 +43,10 @@ ESCAPE = re.compile(r"\\.?", re.DOTALL)
 BLANKS = " \t"  # what 1.0 trims; any other white space, U+00A0 for one, belongs to the value
 BETWEEN = b"\n\r\0"  # what may stand between two frames
 BACKSLASH, CR, NUL, SPACE, TAB = b"\\\r\0 \t"  # numbers: `in` is four times as fast with them
-#: The usual content-lengths, without a conversion, as headers have them and as templates do.
+USUAL = 1024  # bytes that most bodies are shorter than
+#: Their content-lengths, without a conversion, as headers have them and as templates do.
 LENGTHS: dict[str | bytes, int] = {
-    text: n for n in range(1024) for text in (str(n), str(n).encode())
+    text: n for n in range(USUAL) for text in (str(n), str(n).encode())
 }
 NO_VALUES: tuple[bytes, ...] = ()
 LENGTH_DIGITS = 10  # no honest content-length is longer; "9" * 1000 is not worth converting
@@ -128,7 +129,7 @@ class Parser:
         self._short = min(limits.header_line, limits.header_block, limits.headers)
         # So many bytes hold a command that is not too long, and the CR LF after it.
         self._first_line = min(limits.command, limits.header_block) + 2
-        self._lengths = LENGTHS if limits.body > max(LENGTHS.values()) else {}
+        self._lengths = LENGTHS if limits.body >= USUAL else {}
         self._head = b""  # the same bytes may be too large now
 
     def feed(self, data: bytes) -> list[Frame]:

@@ -14,11 +14,12 @@ the status tells.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from broker.core.broker import Broker
-from broker.core.later import Later
-from broker.core.message import WANTED, Message
+from broker.core.lane import Read
+from broker.core.message import WANTED, WANTED_OF_SEVERAL, Message
 from broker.core.names import PEER
 from broker.core.queue import Queue
 from broker.core.reports import PROCESSED, SENT
@@ -65,12 +66,15 @@ class Reporter:
         self._broker = broker
         self._author = author
         self._presence = presence
+        #: Reports that are not stored: what must be on disk before each, where it goes, and itself.
+        self._waiting: deque[tuple[int, str, Message]] = deque()
 
     # broker.core.reports.Reports
 
     def arrived(self, queue: Queue, message: Message) -> None:
         """Begin to track a message, unless it only comes again."""
-        is_new = message.mark().report is WANTED and not message.redelivered
+        wanted = message.mark().report
+        is_new = wanted in (WANTED, WANTED_OF_SEVERAL) and not message.redelivered
         known = self._known(queue, message, is_new)
         on_its_way = isinstance(queue, PeerQueue)
         if isinstance(known, Away):
@@ -79,7 +83,7 @@ class Reporter:
             return
         if known is not None and known.destination == queue.destination_of(message):
             return
-        part = self._add(queue, message, known)
+        part = self._add(queue, message, known, wanted is WANTED)
         message.mark().report = part
         if part is None:
             return
@@ -142,10 +146,7 @@ class Reporter:
             return
         pending = 0
         if status == PROCESSED:
-            pending = sum(
-                each.message_id == part.message_id and each.status != PROCESSED
-                for each in tracking.find(part.id)
-            )
+            pending = sum(each.status != PROCESSED for each in tracking.copies_of(part))
             if pending and PARTIAL not in part.kinds:
                 return
         self._write(part, kind, pending)
@@ -161,7 +162,7 @@ class Reporter:
     def _known(self, queue: Queue, message: Message, is_new: bool = False) -> Part | Away | None:
         """Return what is known of a message, None if nothing is yet. `is_new`: it cannot have a part."""
         extra = message.mark()
-        if extra.report is WANTED:
+        if extra.report in (WANTED, WANTED_OF_SEVERAL):
             headers = read_headers(message.tail)
             found: Part | Away | None
             if headers.get(REPORT_TO, REPORTS) != REPORTS:
@@ -180,7 +181,7 @@ class Reporter:
                 return part
         return None
 
-    def _add(self, queue: Queue, message: Message, moved: Part | None) -> Part | None:
+    def _add(self, queue: Queue, message: Message, moved: Part | None, alone: bool) -> Part | None:
         tracking, destination = self._broker.tracking, queue.destination_of(message)
         if moved is not None:
             return tracking.add(
@@ -192,6 +193,7 @@ class Reporter:
                 moved.kinds,
                 moved.sent,
                 message.durable,
+                moved.alone,
             )
         headers = read_headers(message.tail)
         return tracking.add(
@@ -203,6 +205,7 @@ class Reporter:
             sorted(kinds_of(headers[REPORT])),
             self._broker.now,
             message.durable,
+            alone,
         )
 
     def _name(self, by: Subscription | None) -> str:
@@ -262,10 +265,24 @@ class Reporter:
             return  # a temporary queue that has gone
         report.durable = durable and route.durable
         if not (report.durable and isinstance(route, Queue | PeerRoute)):
-            Later(broker, lambda: self._put_if_room(destination, report))
+            self._waiting.append((broker.next_seq, destination, report))
+            broker.next_seq += 1
+            broker.starving[self] = None
         elif broker.journal.room + BEYOND >= len(report.tail):
             broker.fit(report, route.policy)
             route.put_when_stored(report)
+
+    def go_on(self, read: Read) -> None:
+        """Something is on disk: put the reports that have waited for it, in their order."""
+        broker, waiting = self._broker, self._waiting
+        while waiting and waiting[0][0] <= broker.committed:
+            _, destination, report = waiting.popleft()
+            self._put_if_room(destination, report)
+            if broker.late:
+                break
+        if waiting:
+            is_on_disk = waiting[0][0] <= broker.committed
+            (broker.again if is_on_disk else broker.starving)[self] = None
 
     def _put_if_room(self, destination: str, report: Message) -> None:
         """Put what nobody waits for, behind what has come meanwhile."""

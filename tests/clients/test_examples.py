@@ -60,3 +60,11 @@ def test_the_request_gets_its_reply(server: BrokerProcess) -> None:
     with example("request_reply.py", server) as program:
         program.wait_for_line("^answer to question-1: HELLO$")
         assert program.wait() == 0
+
+
+def test_the_sender_hears_what_became_of_its_jobs(server: BrokerProcess) -> None:
+    with example("job_done.py", server) as program:
+        assert program.wait() == 0
+        program.wait_for_line("^job-2: failed by example.worker: no such customer$")
+    for line in ("job-1: arrived", "job-2: arrived", "job-1: processed by example.worker"):
+        assert line in program.lines

@@ -27,6 +27,7 @@ from tests.scenarios.steps import (
 
 JOBS, REPORTS = "/queue/jobs", "/queue/reports"
 ALL = "arrived,processed,failed,expired"
+WANTED = {"report": "processed", "reply-to": REPORTS}
 
 
 @pytest.fixture
@@ -635,3 +636,37 @@ def test_a_dead_letter_that_is_tried_again_is_a_message_without_reports(
     accepted(ack(worker, again))
     assert is_served(sender)
     assert admin.call("tracked", queue)["status"] == "FAILED"
+
+
+def test_no_topic_of_another_broker_is_reported(
+    connect: Connect, start_broker: StartBroker
+) -> None:
+    peers = {"name": "a", "peer.b.url": "stomp://127.0.0.1:1", "peer.b.passcode": "secret"}
+    client = connect(to=start_broker("memory:", **peers))
+    for destination in ("/peer/b/topic/t", "/peer/b/peer/c/topic/t"):
+        answer = client.ask("SEND", destination=destination, report="processed")
+        expect_error(answer, f"No reports of {destination}")
+    accepted(client.ask("SEND", destination="/peer/b/queue/topic", report="processed"))
+
+
+def test_whoever_makes_room_in_a_full_store_is_reported(
+    connect: Connect, start_broker: StartBroker
+) -> None:
+    """Nothing more is taken, acknowledgements are, and their reports are stored beyond the limit."""
+    broker = start_broker(map_size=2_000_000)
+    sender, worker = connect(to=broker), connect(to=broker)
+    sent = 0
+    while sender.ask("SEND", bytes(3000), **{**WANTED, "destination": JOBS}).command == "RECEIPT":
+        sent += 1
+    assert sent > 50
+    expect_error(
+        sender.ask("SEND", bytes(3000), **{**WANTED, "destination": JOBS}), "store is full"
+    )
+    subscribe(worker, JOBS, ack="client-individual", prefetch_count="1")
+    for _ in range(sent):
+        worker.send("ACK", **acknowledgement(worker, worker.expect("MESSAGE")))
+    subscribe(sender, REPORTS, ack="client-individual")
+    for report in take(sender, sent):
+        sender.send("ACK", **acknowledgement(sender, report))
+    client = connect(to=broker)
+    accepted(client.ask("SEND", bytes(3000), **{**WANTED, "destination": JOBS}))

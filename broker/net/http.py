@@ -1,0 +1,310 @@
+"""HTTP in front of the broker: messages put by any web program, and links of other brokers that come through proxies.
+
+    PUT  /queue/NAME/ID     a message, at most once however often it is put (by `dedup-id`)   201, 4xx, 503
+    POST /queue/NAME        a message                                                          201, 4xx, 503
+
+    POST /link              begin a link: STOMP's bytes, as on TCP                             201, Location, bytes
+    POST /link/TOKEN        what the other end says                                            204, 410
+    GET  /link/TOKEN        what we say, as soon as there is something                         200 bytes, 410
+
+Behind each is an ordinary `Connection`, so that what may be sent, how large, and what is refused with which words is
+the same for everybody. A 201 is a RECEIPT: it is on disk.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.web.http import Request as HttpRequest
+from twisted.web.http_headers import Headers
+from twisted.web.resource import NoResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from broker.net.carried import Carried
+from broker.stomp.frame import Frame
+from broker.stomp.parser import Parser
+
+if TYPE_CHECKING:
+    from broker.net.stream import House
+    from broker.options import Options
+
+PIECE = 1024 * 1024  # bytes of a link that one request or answer carries
+LONGEST_WAIT = 20.0  # seconds that a GET waits for something to say: less than proxies do
+GONE_AFTER = 60.0  # seconds without a GET after which the other end is gone
+STOMP = b"stomp-"  # begins the HTTP headers that are headers of the message
+KINDS = ("queue", "topic")
+TEXT = b"text/plain; charset=utf-8"
+TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Door(Resource):
+    """The root of everything."""
+
+    def __init__(self, house: House, later: Callable[..., IDelayedCall], max_body: int) -> None:
+        """`later` is the reactor's `callLater`; a message has at most `max_body` bytes."""
+        super().__init__()
+        self.putChild(b"link", LinkDoor(house, later))
+        for kind in KINDS:
+            self.putChild(kind.encode(), Inbox(house, f"/{kind}/", max_body))
+
+
+class Inbox(Resource):
+    """Takes messages for destinations of one kind."""
+
+    isLeaf = True
+
+    def __init__(self, house: House, prefix: str, max_body: int) -> None:
+        super().__init__()
+        self._house = house
+        self._prefix = prefix
+        self._max_body = max_body
+
+    def render_POST(self, request: Request) -> Any:
+        """Twisted: a message, with an id of ours."""
+        return self._take(request, path_of(request), "")
+
+    def render_PUT(self, request: Request) -> Any:
+        """Twisted: a message with an id of the sender's."""
+        path = path_of(request)
+        if len(path) < 2 or not path[-1]:
+            return refuse(request, 400, f"PUT {self._prefix}NAME/ID: the id is missing")
+        return self._take(request, path[:-1], path[-1])
+
+    def _take(self, request: Request, path: list[str], id: str) -> Any:
+        destination = self._prefix + "/".join(path)
+        if "," in destination:
+            return refuse(request, 400, "one destination, without commas")
+        body = request.content.read() if request.content is not None else b""
+        if len(body) > self._max_body:
+            return refuse(request, 413, f"a message has at most {self._max_body} bytes")
+        headers = dict(message_headers(request.requestHeaders))
+        headers |= {"destination": destination, "receipt": "stored"}
+        if id:
+            headers["dedup-id"] = id
+        Delivery(self._house, request, Frame("SEND", headers, body))
+        return NOT_DONE_YET
+
+
+class Delivery:
+    """One message on its way in: a connection that says CONNECT and SEND, and whose answer is HTTP's."""
+
+    def __init__(self, house: House, request: Request, send: Frame) -> None:
+        self._request: Request | None = request
+        self._parser = Parser()
+        self._carried = Carried(house, address_of(request), self._changed)
+        login, passcode = request.getUser().decode(), request.getPassword().decode()
+        named = {"login": login, "passcode": passcode} if login else {}
+        connect = Frame("CONNECT", {"accept-version": "1.2", "host": "/", **named})
+        request.notifyFinish().addErrback(lambda _: self._hung_up())
+        self._carried.feed(connect.encode("1.0"))
+        self._carried.feed(send.encode("1.2"))
+
+    def _changed(self) -> None:
+        data = self._carried.take(PIECE)
+        frames = self._parser.feed(data)
+        if frames and self._parser.version is None:
+            self._parser.version = "1.2"
+            frames += self._parser.feed(b"")
+        for frame in frames:
+            if frame.command != "CONNECTED":
+                self._answer(frame)
+        if self._carried.is_over and self._request is not None:
+            self._finish(503, b"the broker is stopping")
+
+    def _answer(self, frame: Frame) -> None:
+        if frame.command == "RECEIPT":
+            self._finish(201, b"")
+        else:
+            status = 503 if "retry" in frame.headers else 400
+            self._finish(status, frame.body)
+
+    def _finish(self, status: int, body: bytes) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            request.setResponseCode(status)
+            request.setHeader(b"content-type", TEXT)
+            request.write(body)
+            request.finish()
+        self._carried.abort()
+
+    def _hung_up(self) -> None:
+        self._request = None
+        self._carried.abort()
+
+
+class LinkDoor(Resource):
+    """Where links begin, and are found again."""
+
+    def __init__(self, house: House, later: Callable[..., IDelayedCall]) -> None:
+        super().__init__()
+        self._house = house
+        self._later = later
+        self._links: dict[bytes, Link] = {}
+
+    def getChild(self, path: bytes, request: HttpRequest) -> Resource:
+        """Twisted: return a link."""
+        if not path:
+            return self
+        return self._links.get(path) or NoResource("This link is over")
+
+    def render_POST(self, request: Request) -> Any:
+        """Twisted: begin a link."""
+        token = secrets.token_urlsafe(18).encode()
+        link = Link(self._house, self._later, address_of(request), lambda: self._forget(token))
+        self._links[token] = link
+        request.setResponseCode(201)
+        request.setHeader(b"location", b"/link/" + token)
+        return link.render_POST(request, begins=True)
+
+    def _forget(self, token: bytes) -> None:
+        self._links.pop(token, None)
+
+
+class Link(Resource):
+    """One link: what comes in POSTs goes to the connection, what it says goes out with GETs."""
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        house: House,
+        later: Callable[..., IDelayedCall],
+        address: str,
+        forget: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._later = later
+        self._forget = forget
+        self._saying: Request | None = None  # a POST that waits until the connection takes more
+        self._hearing: Request | None = None  # a GET that waits for something to say
+        self._wait: IDelayedCall | None = None
+        self._carried = Carried(house, address, self._changed)
+        self._gone = later(GONE_AFTER, self._carried.end)
+
+    def render_POST(self, request: Request, begins: bool = False) -> Any:
+        """Twisted: the other end says something."""
+        if self._carried.is_over or self._saying is not None:
+            return refuse(request, 410, "this link is over")
+        data = request.content.read() if request.content is not None else b""
+        if not begins:
+            request.setResponseCode(204)
+        self._saying = request
+        request.notifyFinish().addErrback(lambda _: self._stopped_saying())
+        self._carried.feed(data)
+        self._changed()
+        return NOT_DONE_YET
+
+    def render_GET(self, request: Request) -> Any:
+        """Twisted: the other end listens."""
+        if self._carried.is_over or self._hearing is not None:
+            return refuse(request, 410, "this link is over")
+        self._stay()
+        self._hearing = request
+        self._wait = self._later(LONGEST_WAIT, self._say)
+        request.notifyFinish().addErrback(lambda _: self._stopped_hearing())
+        if self._carried.has_output:
+            self._say()
+        return NOT_DONE_YET
+
+    def _changed(self) -> None:
+        """There is something to say, or more can be taken, or all is over."""
+        over = self._carried.is_over
+        if self._saying is not None and (over or self._carried.is_open_to_more):
+            saying, self._saying = self._saying, None
+            saying.finish()
+        if self._hearing is not None and (over or self._carried.has_output):
+            self._say()
+        if over:
+            self._forget()
+            self._stay()
+
+    def _say(self) -> None:
+        request, self._hearing = self._hearing, None
+        if self._wait is not None and self._wait.active():
+            self._wait.cancel()
+        if request is None:
+            return
+        request.setHeader(b"content-type", b"application/octet-stream")
+        data = self._carried.take(PIECE)
+        if not data and self._carried.is_over:
+            request.setResponseCode(410)
+        request.write(data)
+        request.finish()
+        if not self._carried.is_over:
+            self._gone = self._later(GONE_AFTER, self._carried.end)
+
+    def _stay(self) -> None:
+        """The other end is there, or nobody need wait for it any more."""
+        if self._gone.active():
+            self._gone.cancel()
+
+    def _stopped_saying(self) -> None:
+        self._saying = None
+        self._carried.end()
+
+    def _stopped_hearing(self) -> None:
+        """Nobody knows what has been heard of what was said last."""
+        self._hearing = None
+        self._carried.end()
+
+
+def path_of(request: Request) -> list[str]:
+    """Return what stands behind the kind of destination, between slashes; what is no UTF-8 is no name."""
+    return [part.decode(errors="replace") for part in request.postpath or ()]
+
+
+def address_of(request: Request) -> str:
+    """Return who asks, HOST:PORT."""
+    client = request.getClientAddress()
+    return f"{getattr(client, 'host', '')}:{getattr(client, 'port', '')}"
+
+
+def message_headers(headers: Headers) -> list[tuple[str, str]]:
+    """Return the headers of the message: `content-type`, and all that begin with `Stomp-`."""
+    found = []
+    for name, values in headers.getAllRawHeaders():
+        lower = name.lower()
+        if lower == b"content-type":
+            found.append(("content-type", values[0].decode("latin-1")))
+        elif lower.startswith(STOMP):
+            found.append((lower[len(STOMP) :].decode("latin-1"), values[0].decode("latin-1")))
+    return found
+
+
+def refuse(request: Request, status: int, text: str) -> bytes:
+    """Answer with an error in one line."""
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", TEXT)
+    return f"{text}\n".encode()
+
+
+def make_site(house: House, reactor: Any, options: Options) -> Site:
+    """Return what a listener for HTTP serves."""
+    max_body = options.max_body
+
+    class Bounded(Request):
+        """A request that ends its connection when it is too long: else it would fill the disk."""
+
+        came = 0  # bytes
+
+        def gotLength(self, length: int | None) -> None:
+            """Twisted: the headers are read."""
+            if length is not None and length > max_body:
+                wire: Any = self.channel.transport
+                wire.write(TOO_LONG)
+                wire.loseConnection()
+                length = 0
+            super().gotLength(length)
+
+        def handleContentChunk(self, data: bytes) -> None:
+            """Twisted: some of the body has come."""
+            self.came += len(data)
+            if self.came > max_body:
+                self.channel.forceAbortClient()
+            else:
+                super().handleContentChunk(data)
+
+    return Site(Door(house, reactor.callLater, max_body), requestFactory=Bounded)
