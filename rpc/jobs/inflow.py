@@ -131,9 +131,6 @@ class Inflow:
         """The connection is lost; make another, unless it is over."""
         self._ready.clear()
         self._at_work = dict.fromkeys(self._at_work)
-        for key, word in list(self._said.items()):
-            if word.delay is not None:  # it was given back, one way or the other
-                del self._said[key]
         if self.over:
             return False
         refused = error if isinstance(error, BrokerRefused) and not self._served else None
@@ -173,6 +170,8 @@ class Inflow:
         else:
             said = link.nack(frame, delay=word.delay, reason=word.reason, receipt=key)
         self.lifeline.send(said)
+        if word.delay is not None:  # it comes again in any case, perhaps before the RECEIPT
+            del self._said[key]
 
     def _end(self, refused: BrokerRefused | None = None) -> None:
         if self.over:
@@ -183,7 +182,8 @@ class Inflow:
             self._farewell.cancel()
         if self._said:
             log.warning(
-                "%d messages may come again: the broker has not confirmed it", len(self._said)
+                "The broker has not confirmed %d words: their messages may come again",
+                len(self._said),
             )
         self.lifeline.close(ConnectionLost("The inbox was left", sent=True))
         self._host.came()

@@ -24,9 +24,8 @@ class Origin:
         return self.brokers[0] if self.brokers else None
 
     def __str__(self) -> str:
-        """Return both in a few words."""
-        where = self.broker or "here"
-        return f"{self.login} at {where}" if self.login else where
+        """Return both in a few words: `shop at site-a`, `shop`, `site-a`, or `here`."""
+        return " at ".join(filter(None, (self.login, self.broker))) or "here"
 
 
 @dataclass(frozen=True, slots=True)
