@@ -105,7 +105,7 @@ MODULES = [
     "broker.stomp.session",
     *sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for folder in ("", "core", "core/durable", "core/schedule", "watch")
+        for folder in ("", "core", "core/durable", "core/schedule", "peering", "watch")
         for path in (ROOT / "broker" / folder).glob("*.py")
         if path.stem not in ("__init__", "__main__")
     ),

@@ -16,7 +16,7 @@ from broker.connection import Connection
 from broker.net import tls
 from broker.net.reactor import StreamReactor
 from broker.net.secure import SecureStream
-from broker.net.stream import Intake, Stream
+from broker.net.stream import Guest, Intake, Stream
 from broker.options import Options, change_options
 from broker.service import BrokerService, make_service
 from broker.stomp import Frame
@@ -130,10 +130,10 @@ class Dialler(Factory):
     def buildProtocol(self, address: object) -> Dialled:  # noqa: N802
         return Dialled(self, 1.0)
 
-    def open_connection(self, stream: Stream) -> Connection:
-        return cast(Connection, Link(self, stream))
+    def open_connection(self, stream: Guest) -> Connection:
+        return cast(Connection, Link(self, cast(Stream, stream)))
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: Guest) -> None:
         assert isinstance(stream, Dialled)
         self.reason = stream.reason
         self._reactor.stop()
