@@ -195,6 +195,9 @@ class Consumer(LoopHost):
         while not self.inflow.over:
             await self._changed.wait()
             self._changed.clear()
+        if self._dialling is not None and not self._dialling.done():
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling])
 
     def _say(self, message: Message, word: Word) -> None:
         """Tell the broker a word that was said in any thread."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -285,6 +287,26 @@ def test_stop_from_another_thread_ends_all_loops(broker_url: str, queue: str) ->
         pool.submit(inbox.stop)
         assert [each.result(PATIENCE) for each in loops] == [[], []]
     assert list(inbox) == []
+
+
+def test_stop_ends_also_what_tries_to_connect(caplog: pytest.LogCaptureFixture) -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())  # takes no more connections
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        inbox = Inbox(f"stomp://127.0.0.1:{full.getsockname()[1]}")
+        with ThreadPoolExecutor(1) as pool:
+            loop = pool.submit(list, inbox)
+            while not inbox._stops:  # not begun
+                assert not loop.done()
+            inbox.stop()
+            assert loop.result(PATIENCE) == []
+    gc.collect()
+    assert "Task was destroyed" not in caplog.text
 
 
 def test_a_broker_that_refuses_is_no_endless_try(broker_url: str) -> None:
