@@ -198,6 +198,7 @@ class BrokerService(Service):
                 self.broker.now,
                 lambda: {session: stream.address for stream, session in self.streams.items()},
                 self._dismiss,
+                self._later,
             ),
             author,
         )
@@ -367,6 +368,10 @@ class BrokerService(Service):
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Run a callable after a while."""
         self._reactor.callLater(seconds, call)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function in a turn, after a while."""
+        self._agenda.add(time.monotonic() + seconds, lambda now: call())
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None and self._timer.active():

@@ -18,6 +18,7 @@ in any language. The rooms, imports point down only:
 
 - `blocking`, `aio`, `tx`: the faces, `Client` and `Worker` for threads, asyncio and Twisted; the latter two are
   imported by name. `testing`: all of them in memory, for tests. `offer`, `processes`: what their workers share;
+- `jobs`: messages that are no calls, whose senders hear that they were processed; imported by name;
 - `calling`: a client without a socket; `working`: a worker without one;
 - `lifeline`: a connection that is made again, for event loops; `link`: a STOMP conversation without a socket;
 - `message`, `codec`, `context`, `address`, `backoff`, `errors`: what both ends know. Pure.

@@ -108,18 +108,31 @@ class Link:
             named["receipt"] = receipt
         return Frame("ACK", named, b"", message.plain).encode(self.version)
 
-    def nack(self, message: Frame, *, delay: float | None = None) -> bytes:
-        """Return the NACK of a MESSAGE: a dead letter, or to be tried again in `delay` seconds.
+    def nack(
+        self,
+        message: Frame,
+        *,
+        delay: float | None = None,
+        reason: str = "",
+        receipt: str | None = None,
+    ) -> bytes:
+        """Return the NACK of a MESSAGE: a dead letter for a `reason`, or to be tried again in `delay` seconds.
 
-        STOMP 1.0 has no NACK: there a message can only be acknowledged.
+        A delay of 0 is for the queue to choose: its redelivery policy. STOMP 1.0 has no NACK: there a
+        message can only be acknowledged.
         """
         if self.version == "1.0":
-            return self.ack(message)
+            return self.ack(message, receipt=receipt)
         named = self._named(message)
         if delay is None:
             named["requeue"] = "false"  # as RabbitMQ would not have it by itself
         else:
             named |= {"requeue": "true", "delay": str(round(delay * 1000))}
+        if receipt is not None:
+            named["receipt"] = receipt
+        if reason:
+            named["reason"] = reason
+            return Frame("NACK", named).encode(self.version)
         return Frame("NACK", named, b"", message.plain).encode(self.version)
 
     def _named(self, message: Frame) -> dict[str, str]:

@@ -98,8 +98,24 @@ HOUSE = [
     # Next door: of the broker only STOMP.
     Room(
         "rpc faces",
-        ("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.offer", "rpc.processes", "rpc.tx.*"),
-        ("rpc calling", "rpc working", "rpc", "stomp"),
+        (
+            *("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.offer", "rpc.processes", "rpc.tx.*"),
+            *("rpc.jobs", "rpc.jobs.aio", "rpc.jobs.inbox", "rpc.jobs.sender"),
+        ),
+        ("rpc jobs", "rpc calling", "rpc working", "rpc", "stomp"),
+    ),
+    # Messages that are no calls: both ends without a socket.
+    Room(
+        "rpc jobs",
+        tuple(
+            f"rpc.jobs.{name}"
+            for name in (
+                *("asking", "consuming", "destinations", "inflow"),
+                *("message", "sending", "status"),
+            )
+        ),
+        may=("rpc calling", "rpc", "stomp"),
+        never=PURE,
     ),
     # Neither end knows the other.
     Room("rpc calling", ("rpc.calling.*",), may=("rpc", "stomp"), never=PURE),

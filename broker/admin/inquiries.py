@@ -6,17 +6,22 @@ connection than it sent on, and after a restart of the broker.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from broker.admin.errand import turn
+from broker.admin.errand import durable, turn, until
 from broker.admin.faults import wrong
 from broker.admin.finding import check_range
 from broker.admin.outside import House
-from broker.core.reports import STATUSES
+from broker.core.reports import ENDS, STATUSES
 from broker.core.tracking import Part, summary
+from rpc.errors import Overloaded
 
 MOST = 1000  # messages that are shown at once
 ONE_GO = 200  # looked at before others get their turn
+LONGEST = 60.0  # seconds that an answer may be waited for; who waits longer asks again
+MOST_WAITING = 4000  # who wait: a third of what all requests may take
+RETRY_AFTER = 1.0  # seconds, for those who come when there are so many
 
 Object = dict[str, Any]
 
@@ -28,29 +33,85 @@ class Asker(NamedTuple):
     allowed: bool  # an administrator
 
 
+class Waiter:
+    """A request that waits for the end of a message."""
+
+    def __init__(self) -> None:
+        self.time_is_up = False
+        self.resume: Callable[[], None] = lambda: None
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        self.time_is_up = True
+        self.resume()
+
+
 class Inquiries:
     """Answers what is asked."""
 
     def __init__(self, house: House) -> None:
         self.asker = Asker("", allowed=False)  # of the call that begins now
+        self._house = house
         self._tracking = house.broker.tracking
+        self._tracking.tell_end = self._wake
+        self._waiting: dict[str, dict[Waiter, None]] = {}  # by the id of the message
+        self._waiters = 0
 
-    def tracked(self, id: str) -> Object:
+    async def tracked(self, id: str, wait: float = 0.0) -> Object:
         """Tell what became of the messages of an id, which is their correlation-id, else the message-id.
 
         Each destination has a part. The status is that of all: PROCESSED if all are, and no better than the worst.
+        `wait`: so many seconds at most for it to be PROCESSED, FAILED or EXPIRED. What is told is on disk.
         """
-        login, allowed = self.asker
-        parts = [each for each in self._tracking.find(id) if allowed or each.owner == login]
-        if not parts:
-            raise wrong("id", f"nothing is known of a message {id!r} that was sent with report")
-        return {
+        asker = self.asker
+        if not 0 <= wait <= LONGEST:
+            raise wrong("wait", f"0 to {LONGEST:g} seconds, not {wait:g}")
+        if wait and summary(self._parts(id, asker)) not in ENDS:
+            await self._end_of(id, wait, asker)
+        parts = self._parts(id, asker)
+        found = {
             "id": id,
             "status": summary(parts),
             "sent": min(part.sent for part in parts),
             "changed": max(part.changed for part in parts),
             "parts": [show_part(part) for part in parts],
         }
+        await durable(self._house.broker)
+        return found
+
+    def _parts(self, id: str, asker: Asker) -> list[Part]:
+        """Return what somebody may see of the parts of an id. Raises `InvalidParams`: there is nothing."""
+        found = self._tracking.find(id)
+        parts = [each for each in found if asker.allowed or each.owner == asker.login]
+        if not parts:
+            raise wrong("id", f"nothing is known of a message {id!r} that was sent with report")
+        return parts
+
+    async def _end_of(self, id: str, seconds: float, asker: Asker) -> None:
+        """Wait until a message has ended, or for so long."""
+        if self._waiters >= MOST_WAITING:
+            raise Overloaded("Too many wait for the end of messages", retry_after=RETRY_AFTER)
+        waiter = Waiter()
+        self._waiting.setdefault(id, {})[waiter] = None
+        self._waiters += 1
+        self._house.later(seconds, waiter.stop)
+
+        def begin(resume: Callable[[], None]) -> None:
+            waiter.resume = resume
+
+        try:
+            while not waiter.time_is_up and summary(self._parts(id, asker)) not in ENDS:
+                await until(begin)
+        finally:  # also when nobody wants it any more
+            self._waiters -= 1
+            del self._waiting[id][waiter]
+            if not self._waiting[id]:
+                del self._waiting[id]
+
+    def _wake(self, id: str) -> None:
+        """Something of an id has ended."""
+        for waiter in self._waiting.get(id, ()):
+            waiter.resume()
 
     async def tracked_messages(
         self, status: str | None = None, limit: int = 100, after: str | None = None

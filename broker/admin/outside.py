@@ -27,3 +27,5 @@ class House:
     addresses: Callable[[], Mapping[str, str]]
     #: Ends the connection of a session with an ERROR.
     dismiss: Callable[[str, StompError], None]
+    #: Calls a function in a turn, so many seconds from now or a little later.
+    later: Callable[[float, Callable[[], None]], None]

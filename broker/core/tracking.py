@@ -35,7 +35,7 @@ from broker.core.names import HIDDEN
 from broker.core.reports import ENDS, EXPIRED, FAILED, QUEUED, STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from broker.core.broker import Broker
 
@@ -128,6 +128,7 @@ class Tracking:
     """All parts."""
 
     def __init__(self, broker: Broker) -> None:
+        self.tell_end: Callable[[str], None] = lambda id: None  # is told the id of what has ended
         self._broker = broker
         self._read: Read | None = None
         self._queue = self._ends = 0  # name the stored queues; 0: not there yet
@@ -210,8 +211,10 @@ class Tracking:
         part.become(status, self._broker.now, by, cause)
         self._broker.journal.update(self._queue, part.record)
         self._note(part.number, part)
-        if status in ENDS and part.durable:
-            self._note_end(part)
+        if status in ENDS:
+            if part.durable:
+                self._note_end(part)
+            self.tell_end(part.id)
         return True
 
     def forget(self, part: Part) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from typing import Any, Unpack
 
 from rpc.aio.host import LoopHost
+from rpc.aio.signals import stopped_by_signals
 from rpc.errors import ConnectionLost
 from rpc.offer import Offer, WorkerOptions
 from rpc.processes import Processes
@@ -106,16 +106,7 @@ class Worker(Offer):
         host = _Host(self, on_ready)
         worker = self._worker = self._loop_worker(host, runs_here=False)
         host.lifeline = worker.lifeline
-        heeded = (signal.SIGTERM, signal.SIGINT) if signals else ()
-
-        def stop() -> None:
-            for number in heeded:  # a second one ends the process as it would without us
-                host.loop.remove_signal_handler(number)
-            self.stop()
-
-        for number in heeded:
-            host.loop.add_signal_handler(number, stop)
-        try:
+        with stopped_by_signals(self.stop) if signals else nullcontext():
             worker.start()
             if self._stop_asked:
                 worker.drain()
@@ -126,9 +117,6 @@ class Worker(Offer):
                 with suppress(ConnectionLost):
                     await host.ended
                 raise
-        finally:
-            for number in heeded:
-                host.loop.remove_signal_handler(number)
 
     def stop(self) -> None:
         """Ask `run` to return, in the loop's thread; calls that run are finished."""

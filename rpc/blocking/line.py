@@ -37,7 +37,6 @@ from rpc.calling.calls import C, Call, Kind
 from rpc.calling.items import Items
 from rpc.calling.options import CallOptions
 from rpc.errors import ConnectionLost
-from rpc.link import refusal
 
 FRESH = 0.1  # seconds since bytes last came, within which nobody looks whether the link still lives
 GRACE = 0.003  # seconds after which futures that nobody reads for are read for
@@ -362,15 +361,11 @@ class Line(Carrier):
     def _deliver(self, frames: list[Frame]) -> None:
         """Give replies to their calls, and leave the lead if there is nothing more to lead for.
 
-        Raises `BrokerRefused` for an ERROR. It does not tell which call it is about, and none of them
-        may hang, so it ends the connection even if the broker would go on.
+        Raises `BrokerRefused` for an ERROR that does not tell which call it is about: none of them may
+        hang, so it ends the connection even if the broker would go on.
         """
-        refused = None
-        for frame in frames:
-            if frame.command == "ERROR":
-                refused = frame
-                break
         with self._mutex:
+            refused = self.caller.refused(frames)
             self._taken += 1
             told = self._end(self.caller.take(frames))
             leader = self._leader
@@ -379,7 +374,7 @@ class Line(Carrier):
         if told:
             _settle(told)
         if refused is not None:
-            raise refusal(refused)
+            raise refused
 
     def _expire(self) -> None:
         """End the calls whose time is over."""

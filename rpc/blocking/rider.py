@@ -295,13 +295,7 @@ class Rider(Carrier):
         elif not headers.get("receipt-id", "").startswith(self._call_ids):
             return
         with self._mutex:
-            if command == "ERROR":
-                call = self.caller.calls.answer(
-                    headers["receipt-id"], b"", refusal(_frame(command, received))
-                )
-                done = [] if call is None else [call]
-            else:
-                done = self.caller.take([_frame(command, received)])
+            done = self.caller.take([_frame(command, received)])
             told = self._end(done)
         _settle(told)
 

@@ -7,24 +7,22 @@ by `rpc.working.serving`, under `_mutex`.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import random
 import select
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from time import monotonic
-from types import FrameType
 from typing import Any, Unpack
 
 from broker.stomp import Frame
 from rpc.backoff import backoff
 from rpc.blocking.crew import WATCH, Crew, Duties
 from rpc.blocking.runner import Runner
+from rpc.blocking.signals import stopped_by_signals
 from rpc.blocking.stream import Bell
 from rpc.blocking.wire import Wire
 from rpc.context import CURRENT, Context
@@ -97,7 +95,7 @@ class Worker(Offer):
         crew = self._crew
         poll = select.poll()
         poll.register(self._bell, select.POLLIN)
-        with self._signals():
+        with stopped_by_signals(self.stop, self._bell.rope):
             crew.start()
             while not self._stop_asked and crew.failure is None:
                 self._watch(poll)
@@ -330,30 +328,3 @@ class Worker(Offer):
             for frame in wire.pump(until) or ():
                 if frame.command == "RECEIPT" and frame.headers.get("receipt-id") == GOODBYE:
                     return
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT stop us, once; then put back what was."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before: dict[int, Any] = {}
-
-        def restore() -> None:
-            while before:
-                signal.signal(*before.popitem())
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            restore()
-            self.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, stop)
-        # A signal that another thread gets, or that comes when this one is about to poll, interrupts nothing:
-        # `stop` would be called after the poll.
-        woken_before = signal.set_wakeup_fd(self._bell.rope, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(woken_before)
-            restore()

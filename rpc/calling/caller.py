@@ -31,8 +31,8 @@ from rpc.calling.items import Items
 from rpc.calling.options import VERSION, CallOptions, OnLoss, head_name
 from rpc.codec import CODECS, JSON, Codec
 from rpc.context import CURRENT, TRACE, trace_headers
-from rpc.errors import RpcError, ServiceUnavailable
-from rpc.link import Link
+from rpc.errors import BrokerRefused, RpcError, ServiceUnavailable
+from rpc.link import Link, refusal
 from rpc.message import reply_queue, request_headers, request_queue, service_topic
 
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -113,6 +113,7 @@ class Caller:
                 ("topic", topic, self.replies, False),
             )
         }
+        self._heads["post"] = dict.fromkeys(self._heads["queue"], b"SEND\nreceipt:")
         self._template: Template | None = None  # of replies that are results, by one call each
         self._hole = 0  # which of its values says whose
         self._control_head = _head(request_headers(topic, None, durable=False))
@@ -145,9 +146,9 @@ class Caller:
             kind.make,
         )
         call_id = call.call_id.encode()
-        if timeout is not None:
+        if timeout is not None and kind.is_request:
             more += b"expires:%d\n" % int((wall + timeout) * 1000)
-        if call.on_loss is RESEND:
+        if call.on_loss is RESEND and kind.is_request:
             # With any other the broker would keep the second reply from us, too.
             if kind is NOTIFICATION:
                 more += b"dedup-id:%b\n" % call_id
@@ -191,7 +192,7 @@ class Caller:
         return b"%bcontent-length:%d\n\n%b\0\n" % (self._control_head, len(body), body)
 
     def take(self, frames: list[Frame]) -> list[Call]:
-        """Give replies to their calls, and RECEIPTs to theirs; return those that are done now."""
+        """Give replies, RECEIPTs and ERRORs to their calls; return those that are done now."""
         done = []
         for frame in frames:
             if frame.command == "MESSAGE":
@@ -202,12 +203,24 @@ class Caller:
                     call_id, error = self._read(frame)
                 call = self.calls.answer(call_id, frame.body, error, frame)
             elif frame.command == "RECEIPT":
-                call = self.calls.answer(frame.headers.get("receipt-id", ""), b"")
+                call = self.calls.answer(_receipt(frame), b"")
+            elif self.calls.waits(_receipt(frame)):  # an ERROR
+                call = self.calls.answer(_receipt(frame), b"", refusal(frame))
             else:
                 continue
             if call is not None:
                 done.append(call)
         return done
+
+    def refused(self, frames: list[Frame]) -> BrokerRefused | None:
+        """Return what ends every call, if an ERROR is among frames that does not say which it is about.
+
+        To be asked before they are taken.
+        """
+        for frame in frames:
+            if frame.command == "ERROR" and not self.calls.waits(_receipt(frame)):
+                return refusal(frame)
+        return None
 
     def _read(self, reply: Frame) -> tuple[str, RpcError | None]:
         """Return what a MESSAGE says: whose it is, and how the call failed if the broker gave it back."""
@@ -228,6 +241,11 @@ class Caller:
         return ServiceUnavailable(
             f"No worker serves {self.service!r}: start one, or let the call wait (no_worker='wait')"
         )
+
+
+def _receipt(frame: Frame) -> str:
+    """Return what a RECEIPT or an ERROR answers."""
+    return frame.headers.get("receipt-id", "")
 
 
 def _head(headers: Mapping[str, str]) -> bytes:

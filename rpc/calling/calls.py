@@ -106,12 +106,13 @@ Make: TypeAlias = Callable[[str, float | None, str, float | None, OnLoss, Codec]
 class Kind(Generic[C]):
     """What sort of call: which `Call` it is, and how its frame differs."""
 
-    __slots__ = ("head", "is_whole", "lines", "make")
+    __slots__ = ("head", "is_request", "is_whole", "lines", "make")
 
     def __init__(self, make: Make[C], head: str) -> None:
         self.make = make
         self.head = head  # which of the heads prepared
         self.lines = b""  # header lines besides
+        self.is_request = True  # for a worker, who is to heed its deadline and to know it again
         self.is_whole = False  # `params` is the body
 
 
@@ -133,6 +134,10 @@ class Calls:
 
     def __iter__(self) -> Iterator[Call]:
         return iter(self._pending.values())
+
+    def waits(self, call_id: str) -> bool:
+        """Tell whether a call of this id is pending."""
+        return call_id in self._pending
 
     @overload
     def open(

@@ -16,7 +16,7 @@ from rpc.calling.items import Items
 from rpc.calling.options import CallOptions
 from rpc.errors import ConnectionLost
 from rpc.lifeline import Host, Lifeline, Timer
-from rpc.link import Link, refusal
+from rpc.link import Link
 
 TICK = 0.01  # seconds by which a deadline may be missed
 NEVER = float("inf")
@@ -122,12 +122,11 @@ class Engine:
 
     def heard(self, frames: list[Frame]) -> None:
         """Replies have come."""
+        refused = self.caller.refused(frames)
         if done := self.caller.take(frames):
             self._host.settle(done)
-        for frame in frames:
-            if frame.command == "ERROR":  # which call it is about nobody knows: none may hang
-                self.lifeline.drop(refusal(frame))
-                return
+        if refused is not None:
+            self.lifeline.drop(refused)
 
     def ended(self, error: ConnectionLost, was_open: bool, has_left: Callable[[int], bool]) -> bool:
         """End the calls that do not outlive the connection; the others want another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -42,8 +43,17 @@ class Staffed(House):
 
         options = options or Options()
         peers = Peers(self.broker, options, "node")
+        self.timers: list[Callable[[], None]] = []  # whatever their moments
         surroundings = Surroundings(
-            self.broker, presence, statistics, options, peers, 0, dict, dismiss
+            self.broker,
+            presence,
+            statistics,
+            options,
+            peers,
+            0,
+            dict,
+            dismiss,
+            lambda seconds, call: self.timers.append(call),
         )
         Desk(surroundings, author)
         self._answers = self.consume(of=self.queue("replies"))

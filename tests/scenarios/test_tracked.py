@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import count
 from typing import Any
@@ -10,7 +11,13 @@ import pytest
 
 from tests.conftest import StartBroker
 from tests.harness import Client
-from tests.scenarios.administrator import FORBIDDEN, INVALID_PARAMS, Administrator, Fault
+from tests.scenarios.administrator import (
+    FORBIDDEN,
+    INVALID_PARAMS,
+    REPLIES,
+    Administrator,
+    Fault,
+)
 from tests.scenarios.conftest import Connect
 from tests.scenarios.steps import accepted, ack, acknowledgement, nack, put, subscribe, take
 
@@ -228,3 +235,29 @@ def test_what_makes_no_sense_is_refused(
         admin.call("tracked_messages", **named)
     assert caught.value.code == INVALID_PARAMS
     assert admin.call("tracked_messages", after=str(10**18 * 9))["next"] is None
+
+
+def test_who_asks_may_wait_for_the_end(
+    connect: Connect, admin: Administrator, queue: str, id: str
+) -> None:
+    """The answer comes with the acknowledgement, which is on disk then."""
+    client = connect()
+    put(client, queue, b"job", report="processed", correlation_id=id)
+    wait = {"jsonrpc": "2.0", "method": "tracked", "params": {"id": id, "wait": 60}, "id": 1}
+    for _ in range(2):
+        admin.tell(json.dumps(wait).encode(), **{"reply-to": REPLIES})
+    subscribe(client, queue, ack="client-individual")
+    [job] = take(client, 1)
+    accepted(ack(client, job))
+    for answer in take(admin.client, 2):
+        assert json.loads(answer.body)["result"]["status"] == "PROCESSED"
+    assert admin.call("tracked", id, 60)["status"] == "PROCESSED"
+
+
+def test_who_waits_in_vain_is_told_how_far_it_is(
+    connect: Connect, admin: Administrator, queue: str, id: str
+) -> None:
+    put(connect(), queue, b"job", report="processed", correlation_id=id)
+    assert admin.call("tracked", id, 0.01)["status"] == "QUEUED"
+    fails(admin, INVALID_PARAMS, "wait: 0 to 60 seconds, not 61", "tracked", id, 61)
+    fails(admin, INVALID_PARAMS, "wait: 0 to 60 seconds, not -1", "tracked", id, -1)
