@@ -5,10 +5,11 @@ import pickle
 import pytest
 
 import rpc
+import rpc.jobs
 
 PUBLIC = [
     value
-    for value in vars(rpc).values()
+    for value in (vars(rpc) | vars(rpc.jobs)).values()
     if isinstance(value, type) and issubclass(value, rpc.RpcError)
 ]
 
@@ -20,7 +21,7 @@ def family(kind: type[rpc.RpcError]) -> set[type[rpc.RpcError]]:
 def test_all_of_them_are_public() -> None:
     ours = {kind for kind in family(rpc.RpcError) if kind.__module__.startswith("rpc.")}
     assert set(PUBLIC) == ours
-    assert {kind.__name__ for kind in PUBLIC} <= set(rpc.__all__)
+    assert {kind.__name__ for kind in PUBLIC} <= {*rpc.__all__, *rpc.jobs.__all__}
 
 
 @pytest.mark.parametrize("kind", PUBLIC)
