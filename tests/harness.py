@@ -54,6 +54,10 @@ class BrokerProcess:
         assert found, (line, (directory / "broker.log").read_text())
         self.url = found[1]
         self.port = int(found[2])
+        #: The port of each listener, by the scheme of its URL; of several with one scheme, of the last.
+        self.ports = {
+            scheme: int(port) for scheme, port in re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
+        }
 
     def connect(self, version: str = "1.2", **headers: str) -> Client:
         """Return a client that is logged in."""
@@ -83,12 +87,18 @@ class BrokerProcess:
 
 
 def to_toml(settings: dict[str, object]) -> str:
-    """Return settings as a configuration file; a dict is a kind of section, with a dict for each of them."""
+    """Return settings as a configuration file.
+
+    A dict is a kind of section, with a dict for each of them; a list of dicts is a kind without names.
+    """
     plain, sections = [], []
     for name, value in settings.items():
         if isinstance(value, dict):
             for each, table in value.items():
                 sections += [f"[{name}.{json.dumps(each)}]\n", to_toml(table)]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for table in value:
+                sections += [f"[[{name}]]\n", to_toml(table)]
         else:
             plain.append(f"{name} = {json.dumps(value)}\n")
     return "".join(plain + sections)

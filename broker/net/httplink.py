@@ -69,6 +69,9 @@ class HttpLink(Service):
         self._house = house
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
+        self._pool.retryAutomatically = (
+            False  # what an answer said that was lost, the next one does not say
+        )
         self._agent = Agent(reactor, policy, CONNECT_WITHIN, pool=self._pool)
         self._wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311
         self._again: IDelayedCall | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def make_node(tmp_path: Path) -> Iterator[MakeNode]:
     """Return a function that makes a broker, which is not started yet."""
     nodes: list[Node] = []
 
-    def make(name: str, store: str = "lmdb", **settings: object) -> Node:
+    def make(name: str, store: str = "lmdb", **settings: Any) -> Node:
         nodes.append(Node(name, tmp_path, store, **settings))
         return nodes[-1]
 

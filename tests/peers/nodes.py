@@ -22,13 +22,23 @@ SECRET = "the secret of both"
 class Node:
     """One broker with a name."""
 
-    def __init__(self, name: str, directory: Path, store: str = "lmdb", **settings: object) -> None:
-        """Its store, configuration and log lie in a directory of its own."""
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        store: str = "lmdb",
+        transport: str = "stomp",
+        **settings: object,
+    ) -> None:
+        """Its store, configuration and log lie in a directory of its own; `transport` is what it is dialled by."""
         self.name = name
+        self.transport = transport
         self.directory = directory / name
         self.directory.mkdir()
         self.door = Proxy()  # through which others dial it
         self.settings: dict[str, Any] = {"name": name, "peer": {}, **settings}
+        if transport != "stomp":
+            self.settings["listener"] = [{"protocol": transport, "port": 0}]
         self._store = STORES[store].format(self.directory)
         self._clients: list[Client] = []
         self._broker: BrokerProcess | None = None
@@ -37,7 +47,7 @@ class Node:
         """Name a peer."""
         section: dict[str, object] = {"passcode": SECRET, **settings}
         if dial:
-            section.setdefault("url", f"stomp://127.0.0.1:{other.door.port}")
+            section.setdefault("url", f"{other.transport}://127.0.0.1:{other.door.port}")
         self.settings["peer"][other.name] = section
 
     @property
@@ -49,7 +59,7 @@ class Node:
     def start(self) -> None:
         """Start it, or start it again on the same data."""
         self._broker = BrokerProcess(self._store, self.directory, self.settings)
-        self.door.target = self._broker.port
+        self.door.target = self._broker.ports[self.transport]
 
     def kill(self) -> None:
         """Kill -9."""

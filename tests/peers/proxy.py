@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 CHUNK = 1 << 18  # bytes read at once
 MOST = 1 << 22  # bytes on the way, beyond which nothing more is read
@@ -116,7 +117,8 @@ class Proxy:
     def close(self) -> None:
         """Be no more."""
         self._over = True
-        self._bell.send(b"!")
+        with suppress(OSError):  # it has seen that by itself
+            self._bell.send(b"!")
         self._thread.join()
 
     def _do(self, order: Callable[[], None]) -> None:

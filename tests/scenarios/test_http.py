@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import signal
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,21 +11,17 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.harness import DEADLINE, Client
+from tests.harness import DEADLINE, BrokerProcess, Client
 from tests.scenarios.steps import accepted, bodies, is_served, put, subscribe, take
-from tests.scenarios.web import WebBroker
 
-CONFIG = """
-max_body = 100000
-[[listener]]
-protocol = "http"
-port = 0
-[destination.small]
-max_messages = 1
-[destination.full]
-max_messages = 1
-at_limit = "error"
-"""
+SETTINGS: dict[str, object] = {
+    "max_body": 100_000,
+    "listener": [{"protocol": "http", "port": 0}],
+    "destination": {
+        "small": {"max_messages": 1},
+        "full": {"max_messages": 1, "at_limit": "error"},
+    },
+}
 
 
 class Answer(NamedTuple):
@@ -37,14 +32,14 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebBroker]:
-    broker = WebBroker(tmp_path_factory.mktemp("web"), CONFIG)
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    broker = BrokerProcess("memory:", tmp_path_factory.mktemp("web"), SETTINGS)
     yield broker
     broker.kill()
 
 
-def ask(web: WebBroker, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", web.http_port, timeout=DEADLINE)
+def ask(web: BrokerProcess, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", web.ports["http"], timeout=DEADLINE)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, named)
@@ -61,12 +56,12 @@ def send_chunks(connection: http.client.HTTPConnection, pieces: Iterator[bytes])
 
 
 @pytest.fixture
-def client(web: WebBroker) -> Iterator[Client]:
+def client(web: BrokerProcess) -> Iterator[Client]:
     with Client(web.port) as client:
         yield client
 
 
-def test_a_message_is_put_into_a_queue(web: WebBroker, client: Client) -> None:
+def test_a_message_is_put_into_a_queue(web: BrokerProcess, client: Client) -> None:
     """POST to the destination: the body is the body, `Stomp-` headers are headers."""
     answer = ask(
         web,
@@ -86,7 +81,7 @@ def test_a_message_is_put_into_a_queue(web: WebBroker, client: Client) -> None:
     assert "x-other" not in message.headers
 
 
-def test_what_is_put_twice_under_one_id_is_there_once(web: WebBroker, client: Client) -> None:
+def test_what_is_put_twice_under_one_id_is_there_once(web: BrokerProcess, client: Client) -> None:
     """A web program that did not hear the answer puts again."""
     for _ in range(2):
         assert ask(web, "PUT", "/queue/put/order-17", b"once").status == 201
@@ -96,19 +91,19 @@ def test_what_is_put_twice_under_one_id_is_there_once(web: WebBroker, client: Cl
     assert is_served(client)
 
 
-def test_names_may_be_quoted_and_have_slashes(web: WebBroker, client: Client) -> None:
+def test_names_may_be_quoted_and_have_slashes(web: BrokerProcess, client: Client) -> None:
     assert ask(web, "POST", "/queue/a%20b/c%C3%A9", b"x").status == 201
     subscribe(client, "/queue/a b/c\xe9")
     assert bodies(take(client, 1)) == [b"x"]
 
 
-def test_a_topic_takes_messages_too(web: WebBroker, client: Client) -> None:
+def test_a_topic_takes_messages_too(web: BrokerProcess, client: Client) -> None:
     subscribe(client, "/topic/news")
     assert ask(web, "POST", "/topic/news", b"n").status == 201
     assert bodies(take(client, 1)) == [b"n"]
 
 
-def test_a_body_may_be_any_bytes(web: WebBroker, client: Client) -> None:
+def test_a_body_may_be_any_bytes(web: BrokerProcess, client: Client) -> None:
     body = bytes(range(256)) * 300
     assert ask(web, "POST", "/queue/bytes", body).status == 201
     subscribe(client, "/queue/bytes")
@@ -129,22 +124,24 @@ def test_a_body_may_be_any_bytes(web: WebBroker, client: Client) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_in_words(
-    web: WebBroker, method: str, path: str, status: int, text: str
+    web: BrokerProcess, method: str, path: str, status: int, text: str
 ) -> None:
     answer = ask(web, method, path, b"x")
     assert answer.status == status
     assert text in answer.text
 
 
-def test_an_invalid_header_is_refused_with_the_words_of_stomp(web: WebBroker) -> None:
+def test_an_invalid_header_is_refused_with_the_words_of_stomp(web: BrokerProcess) -> None:
     answer = ask(web, "POST", "/queue/a", b"x", Stomp_Priority="high")
     assert answer == (400, "Invalid priority: high\npriority is a whole number from 0 to 9.\n")
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_body_that_is_too_long_is_not_kept(web: WebBroker, client: Client, known: bool) -> None:
+def test_a_body_that_is_too_long_is_not_kept(
+    web: BrokerProcess, client: Client, known: bool
+) -> None:
     """Said at once where the length is known; else the connection ends at the limit."""
-    connection = http.client.HTTPConnection("127.0.0.1", web.http_port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection("127.0.0.1", web.ports["http"], timeout=DEADLINE)
     chunk = b"x" * 10_000
     pieces = (chunk for _ in range(100))
     try:
@@ -161,7 +158,7 @@ def test_a_body_that_is_too_long_is_not_kept(web: WebBroker, client: Client, kno
     assert is_served(client)
 
 
-def test_a_full_queue_asks_to_come_again(web: WebBroker, client: Client) -> None:
+def test_a_full_queue_asks_to_come_again(web: BrokerProcess, client: Client) -> None:
     put(client, "/queue/full", b"1")
     answer = ask(web, "POST", "/queue/full", b"2")
     assert answer.status == 503
@@ -169,10 +166,10 @@ def test_a_full_queue_asks_to_come_again(web: WebBroker, client: Client) -> None
 
 
 def test_a_queue_that_slows_producers_down_answers_when_there_is_room(
-    web: WebBroker, client: Client
+    web: BrokerProcess, client: Client
 ) -> None:
     put(client, "/queue/small", b"1")
-    connection = http.client.HTTPConnection("127.0.0.1", web.http_port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection("127.0.0.1", web.ports["http"], timeout=DEADLINE)
     connection.request("POST", "/queue/small", b"2")
     assert is_served(client)
     subscribe(client, "/queue/small")
@@ -181,16 +178,16 @@ def test_a_queue_that_slows_producers_down_answers_when_there_is_room(
     connection.close()
 
 
-def test_a_web_program_that_hangs_up_harms_nobody(web: WebBroker, client: Client) -> None:
-    with socket.create_connection(("127.0.0.1", web.http_port), DEADLINE) as half:
+def test_a_web_program_that_hangs_up_harms_nobody(web: BrokerProcess, client: Client) -> None:
+    with socket.create_connection(("127.0.0.1", web.ports["http"]), DEADLINE) as half:
         half.sendall(b"POST /queue/half HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
-    with socket.create_connection(("127.0.0.1", web.http_port), DEADLINE) as rubbish:
+    with socket.create_connection(("127.0.0.1", web.ports["http"]), DEADLINE) as rubbish:
         rubbish.sendall(b"\0\0\0 rubbish\r\n\r\n")
     assert is_served(client)
     assert ask(web, "POST", "/queue/after", b"x").status == 201
 
 
-def test_who_sends_may_be_named(web: WebBroker, client: Client) -> None:
+def test_who_sends_may_be_named(web: BrokerProcess, client: Client) -> None:
     """HTTP's login is STOMP's: here it is the owner of a status."""
     login = b64encode(b"shop:secret").decode()
     answer = ask(
@@ -209,10 +206,10 @@ def test_who_sends_may_be_named(web: WebBroker, client: Client) -> None:
 
 def test_a_broker_that_stops_answers_what_it_has_stored(tmp_path: Path) -> None:
     """SIGTERM: what was answered with 201 is there afterwards."""
-    web = WebBroker(tmp_path, CONFIG, store=f"lmdb:{tmp_path / 'data'}")
+    web = BrokerProcess(f"lmdb:{tmp_path / 'data'}", tmp_path, SETTINGS)
     assert ask(web, "PUT", "/queue/kept/1", b"kept").status == 201
-    assert web.stop(signal.SIGTERM) == 0
-    again = WebBroker(tmp_path, CONFIG, store=f"lmdb:{tmp_path / 'data'}")
+    assert web.stop() == 0
+    again = BrokerProcess(f"lmdb:{tmp_path / 'data'}", tmp_path, SETTINGS)
     with Client(again.port) as client:
         accepted(client.ask("SUBSCRIBE", destination="/queue/kept", id="s"))
         assert bodies(take(client, 1)) == [b"kept"]
