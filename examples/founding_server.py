@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The server of the article that hoofbeat goes back to, line by line; its own lines are the comments.
+"""The server of the article that hoofbeat goes back to, step by step, as it is written today.
 
 founding_server.py [stomp://127.0.0.1:61613], which is the broker of this machine; until SIGTERM or Ctrl-C.
 """
@@ -10,20 +10,13 @@ from rpc.jobs import Inbox
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "stomp://127.0.0.1:61613"
 
-# $queueDriver = MQ_QueueDriver::factory('PDO', 'dsn ....');
-# $queue = new MQ_Server($queueDriver);
+# The queue of what has come to this server. Which database that is in is the broker's affair.
 queue = Inbox(URL)
 
-# // Getting the messages with an infinite-loop iterator
-# foreach ($queue as $message) {
+# An iterator without end.
 for message in queue:
-    # echo "Sender was: " . $message->getSender();
-    # echo "Message is: " . $message->getMessage();
     print(f"Sender was: {message.sender}", flush=True)
     print(f"Message is: {message.text}", flush=True)
 
-    # // Mark the Message as processed, the client que checks if we were processed.
-    # // So the origin has the opportunity to check if we could process the message properly.
-    # $message->setProcessed(true);
+    # Say that it was processed: the sender, who wants to know, hears of it.
     message.processed()
-# }
