@@ -59,7 +59,10 @@ class Node:
     def start(self) -> None:
         """Start it, or start it again on the same data."""
         self._broker = BrokerProcess(self._store, self.directory, self.settings)
-        self.door.target = self._broker.ports[self.transport]
+        ports = self._broker.ports
+        self.door.target = ports.get(
+            self.transport, self._broker.port
+        )  # that with TLS is the first
 
     def kill(self) -> None:
         """Kill -9."""
