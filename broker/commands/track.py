@@ -25,7 +25,8 @@ from broker.commands.line import (
 from rpc.errors import InvalidParams, RpcError
 
 TIMEOUT = 5.0  # seconds
-EVERY = 0.2  # seconds between two questions
+EVERY = 0.2  # seconds between two questions about a message that is not known: it may yet come
+HOLD = 20.0  # seconds that the broker may keep the answer for the end of one that is
 GOOD, BAD = "PROCESSED", ("FAILED", "EXPIRED")
 
 Object = dict[str, Any]
@@ -59,15 +60,16 @@ def parser() -> argparse.ArgumentParser:
 def track(parsed: argparse.Namespace) -> int:
     """Ask, perhaps again and again, and print the last answer. Raises `UsageError` and `RpcError`."""
     end = time.monotonic() + (parsed.wait or 0.0)
-    options = make_options(timeout=parsed.timeout, no_worker="fail")
+    held = HOLD if parsed.wait else 0.0
+    options = make_options(timeout=parsed.timeout + held, no_worker="fail")
     with connection(parsed.url, "broker", options) as asker:
         while True:
-            found = ask(asker, parsed.id)
-            over = isinstance(found, dict) and found["status"] in (GOOD, *BAD)
-            left = end - time.monotonic()
-            if over or left <= 0:
+            left = max(0.0, end - time.monotonic())
+            found = ask(asker, parsed.id, min(left, held))
+            if not left or (isinstance(found, dict) and found["status"] in (GOOD, *BAD)):
                 break
-            time.sleep(min(EVERY, left))
+            if not isinstance(found, dict):
+                time.sleep(min(EVERY, left))
     if not isinstance(found, dict):
         return complain(str(found), FAILED)
     if parsed.json:
@@ -78,10 +80,13 @@ def track(parsed: argparse.Namespace) -> int:
     return DONE if parsed.wait is None or found["status"] == GOOD else FAILED
 
 
-def ask(asker: Asker, id: str) -> Object | RpcError:
-    """Return what the broker knows of a message, or that it knows nothing: it may yet come. Raises `RpcError`."""
+def ask(asker: Asker, id: str, wait: float) -> Object | RpcError:
+    """Return what the broker knows of a message, at its end or after `wait` seconds, or that it knows nothing.
+
+    Raises `RpcError`.
+    """
     try:
-        found: Object = asker.ask("tracked", [id])
+        found: Object = asker.ask("tracked", [id, wait])
     except InvalidParams as error:
         return error
     return found
