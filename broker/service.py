@@ -41,7 +41,8 @@ from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options
 from broker.peering.dialled import Dialled
-from broker.peering.peers import Peer, Peers
+from broker.peering.peer import Peer
+from broker.peering.peers import Peers
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename

@@ -6,7 +6,8 @@ from typing import Any
 
 from broker.admin.faults import wrong
 from broker.admin.outside import House
-from broker.peering.peers import Peer, Peers
+from broker.peering.peer import Peer
+from broker.peering.peers import Peers
 from broker.watch.presence import in_flight
 
 Object = dict[str, Any]

@@ -22,7 +22,7 @@ from broker.core.message import DEFAULT_PRIORITY, Message
 from broker.core.names import HIDDEN
 from broker.core.policy import DEFAULT, Policies, Policy
 from broker.core.queue import TOO_LATE, Queue
-from broker.core.reports import EXPIRED, Nobody, Reports, wants_reports
+from broker.core.reports import EXPIRED, Reports, wants_reports
 from broker.core.routes import Routes
 from broker.core.schedule import STORED_AS as SCHEDULE
 from broker.core.schedule import Schedule
@@ -123,7 +123,7 @@ class Broker:
         self.outside = outside
         self.annotate = outside.annotate
         self.tell = outside.tell
-        self.reports: Reports = Nobody()
+        self.reports = Reports()
         self.track_for = track_for
         self.track_most = track_most
         self.now = 0  # milliseconds since 1970, as of this turn

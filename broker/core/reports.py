@@ -9,7 +9,7 @@ founding plan.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,8 @@ REMOVED = "removed by an administrator"
 QUEUE_GONE = "its temporary queue has gone"
 
 
-class Reports(Protocol):
-    """Who is told."""
+class Reports:
+    """Who is told. This one cares not."""
 
     def arrived(self, queue: Queue, message: Message) -> None:
         """It has come to a queue, but is not kept yet. Also called when it comes again."""
@@ -53,32 +53,6 @@ class Reports(Protocol):
 
     def came_home(self, peer: str, report: Mapping[str, str]) -> None:
         """A report has come from another broker, of a message that was sent there. `report`: its headers."""
-
-
-class Nobody:
-    """Is told, and cares not."""
-
-    def arrived(self, queue: Queue, message: Message) -> None:
-        """It has come."""
-
-    def sent(self, queue: Queue, message: Message) -> None:
-        """A consumer is handed it."""
-
-    def ended(
-        self,
-        queue: Queue,
-        message: Message,
-        status: str,
-        cause: str = "",
-        by: Subscription | None = None,
-    ) -> None:
-        """It has ended."""
-
-    def moved(self, queue: Queue, message: Message, twin: Message) -> None:
-        """It leaves a queue."""
-
-    def came_home(self, peer: str, report: Mapping[str, str]) -> None:
-        """A report has come from another broker."""
 
 
 def wants_reports(message: Message) -> bool:

@@ -28,7 +28,7 @@ from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import House, Stream
 from broker.peering.dialled import Dialled
-from broker.peering.peers import Peer
+from broker.peering.peer import Peer
 
 DEFAULT_PORT = 61613
 LINGER = 2.0  # seconds that a peer has to hang up after the last word

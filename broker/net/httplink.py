@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from broker.net.carried import Carried
 from broker.net.stream import House
-from broker.peering.peers import Peer
+from broker.peering.peer import Peer
 
 PIECE = 1024 * 1024  # bytes that one POST carries
 ANSWER_WITHIN = 60.0  # seconds: a GET is answered after 20 at the latest

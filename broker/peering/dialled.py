@@ -25,7 +25,8 @@ from broker.stomp.session import ClientSession
 
 if TYPE_CHECKING:
     from broker.conversation import Verb
-    from broker.peering.peers import Peer, Peers
+    from broker.peering.peer import Peer
+    from broker.peering.peers import Peers
 
 SUBSCRIBED = "subscribed"  # the receipt of our one SUBSCRIBE
 

@@ -16,7 +16,7 @@ from broker.core.subscription import CLIENT_INDIVIDUAL, Subscription
 
 if TYPE_CHECKING:
     from broker.outbox import Outbox
-    from broker.peering.peers import Peer
+    from broker.peering.peer import Peer
 
 TOO_LARGE = "larger than {} takes: {} bytes at most"
 

@@ -24,7 +24,7 @@ from broker.sending import INTERPRETED, Sending
 from broker.stomp.frame import Frame
 
 if TYPE_CHECKING:
-    from broker.peering.peers import Peer
+    from broker.peering.peer import Peer
 
 #: Of the headers that came with a message, those that are the link's, or are written anew here.
 NOT_PASSED_ON = LINK_HEADERS | {

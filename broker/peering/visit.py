@@ -24,7 +24,7 @@ from broker.stomp.frame import Frame
 
 if TYPE_CHECKING:
     from broker.conversation import Verb
-    from broker.peering.peers import Peer
+    from broker.peering.peer import Peer
 
 
 class Visit:

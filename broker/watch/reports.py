@@ -22,7 +22,7 @@ from broker.core.lane import Read
 from broker.core.message import WANTED, WANTED_OF_SEVERAL, Message
 from broker.core.names import PEER
 from broker.core.queue import Queue
-from broker.core.reports import PROCESSED, SENT
+from broker.core.reports import PROCESSED, SENT, Reports
 from broker.core.subscription import Subscription
 from broker.core.tracking import Part
 from broker.errors import Refusal
@@ -59,7 +59,7 @@ class Away:
         self.kinds = kinds_of(headers.get(REPORT, ""))
 
 
-class Reporter:
+class Reporter(Reports):
     """Writes reports and keeps the status."""
 
     def __init__(self, broker: Broker, author: Author, presence: Presence) -> None:
