@@ -26,6 +26,7 @@ test: $(VENV)/installed-dev  ## lint, types, all tests
 
 long: $(VENV)/installed-dev  ## the tests that take minutes: a million messages, 10,000 connections
 	$(BIN)/pytest -m long --timeout 1200
+	HOOFBEAT_STORE=sqlite $(BIN)/pytest tests/peers
 
 fuzz: $(VENV)/installed-dev  ## the fuzz tests for longer
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest tests/fuzz --timeout 1200

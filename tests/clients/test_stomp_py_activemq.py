@@ -125,7 +125,7 @@ def test_delay(talk: Talk, later_version: str, queue: str) -> None:
     later = talker.expect("message")
     assert later.body == "later"
     assert later.headers["scheduledJobId"]
-    assert time.monotonic() - begun >= 0.4
+    assert time.monotonic() - begun >= 0.399  # the broker's moments are whole milliseconds
 
 
 def test_wildcards(talk: Talk, later_version: str, topic: str) -> None:

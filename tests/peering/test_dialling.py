@@ -37,7 +37,7 @@ def site() -> Site:
 
 
 def test_an_outage(site: Site) -> None:
-    """Quickly at first, then every few seconds, for hours; what is sent meanwhile waits."""
+    """Quickly at first, then every few seconds, for a day; what is sent meanwhile waits."""
     reactor = Nowhere()
     service = dial(site.peer, cast(House, None), reactor)
     service.startService()  # type: ignore[no-untyped-call]
@@ -47,6 +47,10 @@ def test_an_outage(site: Site) -> None:
     assert all(FIRST <= gap <= MOST + CHANCE + SLOW for gap in gaps)
     assert gaps[0] < gaps[3] < gaps[6]
     assert min(gaps[10:]) >= MOST
+    for _ in range(23 * HOUR // 2):  # the rest of the day, in greater steps
+        reactor.advance(2)
+    often = len(reactor.dialled) - len(gaps)
+    assert 23 * HOUR / (MOST + CHANCE + 8 * SLOW) < often < 23 * HOUR / MOST
     assert site.told == ["no link to the peer B: Connection was refused by other side."]
     site.peer.failures = 1_000_000  # weeks later
     before = len(reactor.dialled)

@@ -18,7 +18,7 @@ def make_node(tmp_path: Path) -> Iterator[MakeNode]:
     """Return a function that makes a broker, which is not started yet."""
     nodes: list[Node] = []
 
-    def make(name: str, store: str = "lmdb", **settings: Any) -> Node:
+    def make(name: str, store: str = "", **settings: Any) -> Node:
         nodes.append(Node(name, tmp_path, store, **settings))
         return nodes[-1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.scenarios.steps import let_pass
 Found = TypeVar("Found")
 
 STORES = {"lmdb": "lmdb:{}/data", "sqlite": "sqlite:{}/hoof.db"}
+STORE = os.environ.get("HOOFBEAT_STORE", "lmdb")  # of stories that do not choose
 SECRET = "the secret of both"
 
 
@@ -26,7 +28,7 @@ class Node:
         self,
         name: str,
         directory: Path,
-        store: str = "lmdb",
+        store: str = "",
         transport: str = "stomp",
         **settings: object,
     ) -> None:
@@ -39,7 +41,7 @@ class Node:
         self.settings: dict[str, Any] = {"name": name, "peer": {}, **settings}
         if transport != "stomp":
             self.settings["listener"] = [{"protocol": transport, "port": 0}]
-        self._store = STORES[store].format(self.directory)
+        self._store = STORES[store or STORE].format(self.directory)
         self._clients: list[Client] = []
         self._broker: BrokerProcess | None = None
 

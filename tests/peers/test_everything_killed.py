@@ -14,15 +14,16 @@ import pytest
 
 from tests.durability.ways import choose_seed
 from tests.peers.cast import REPORTS, WORK, Consumer, Ledger, Member, Producer, Stage, judge
+from tests.peers.guarded import GuardedNode
 from tests.peers.nodes import STORES, Node, wait_for
 
 NAMES = "ABC"
 PATIENCE = 60.0  # seconds until progress is missed
 
 
-def make_stages(directory: Path, store: str) -> list[Stage]:
+def make_stages(directory: Path, store: str, make: type[Node]) -> list[Stage]:
     """Return three brokers, each of which dials the next one."""
-    nodes = [Node(name, directory, store) for name in NAMES]
+    nodes = [make(name, directory, store) for name in NAMES]
     for number, node in enumerate(nodes):
         following = nodes[(number + 1) % len(nodes)]
         node.know(following, dial=True)
@@ -30,11 +31,11 @@ def make_stages(directory: Path, store: str) -> list[Stage]:
     return [Stage(node) for node in nodes]
 
 
-def run(directory: Path, store: str, kills: int, most: int) -> None:
+def run(directory: Path, store: str, kills: int, most: int, make: type[Node] = Node) -> None:
     """Let them work while they are killed, each time after at most so much progress; then judge."""
     seed = choose_seed()
     chance = random.Random(seed)
-    ledger, stages = Ledger(), make_stages(directory, store)
+    ledger, stages = Ledger(), make_stages(directory, store, make)
     producers = [
         Producer(stage, ledger, [n for n in NAMES if n != stage.node.name], f"{seed} {number}")
         for number, stage in enumerate(stages)
@@ -136,7 +137,7 @@ def tell(ledger: Ledger, stages: list[Stage]) -> str:
 
 
 def test_everything_is_killed(tmp_path: Path) -> None:
-    run(tmp_path, "lmdb", kills=8, most=300)
+    run(tmp_path, "", kills=8, most=300)
 
 
 @pytest.mark.long
@@ -144,3 +145,10 @@ def test_everything_is_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_everything_is_killed_for_long(store: str, tmp_path: Path) -> None:
     run(tmp_path, store, kills=50, most=1000)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_everything_is_killed_and_angels_see_to_it(tmp_path: Path) -> None:
+    """Each broker has an angel that starts it again."""
+    run(tmp_path, "", kills=50, most=1000, make=GuardedNode)

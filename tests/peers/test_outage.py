@@ -21,7 +21,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 def pair(
-    make_node: MakeNode, store: str = "lmdb", transport: str = "stomp", **settings: Any
+    make_node: MakeNode, store: str = "", transport: str = "stomp", **settings: Any
 ) -> tuple[Node, Node]:
     """Return A, which dials B; nobody runs yet."""
     a, b = make_node("A", store), make_node("B", store, transport=transport)

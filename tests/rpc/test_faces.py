@@ -263,6 +263,7 @@ def test_no_more_is_read_than_is_under_way(caller: Face) -> None:
     assert [next(results) for _ in range(10)] == list(range(10))
     assert next(numbers) == 30  # the first came, two are under way
     results.close()
+    assert caller.call("echo", 1) == 1  # with the next call at the latest they are dropped
     assert caller.stats().pending == 0
 
 
