@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from broker.errors import StompError
 from broker.net.stream import House
+from broker.peering.dialled import Dialled
 
 
 class Carried:
@@ -66,11 +67,13 @@ class Carried:
         """True when there is something to carry."""
         return bool(self._out)
 
-    def end(self) -> None:
-        """The other end is gone, or everything is said."""
+    def end(self, why: str = "") -> None:
+        """The other end is gone, or everything is said. `why`: what the operator is told if it was a link that we dialled."""
         if not self.is_over:
             self.is_over = True
             self._begin()
+            if why and isinstance(self._connection, Dialled):
+                self._connection.explain(why)
             self._connection.lost()
             self._house.forget(self)
             self._out.clear()

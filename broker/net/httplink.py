@@ -93,9 +93,7 @@ class HttpLink(Service):
         url = self._peer.settings.url.rstrip("/").encode()
         self._session = Session(url, self._agent, self._house, self._reactor, self._ended)
 
-    def _ended(self, why: str) -> None:
-        if why:
-            self._peer.trouble = why  # that it failed, the connection has told
+    def _ended(self) -> None:
         if self.running:
             delay = self._wait(self._peer.failures)
             self._again = self._reactor.callLater(delay, self._dial)
@@ -105,14 +103,14 @@ class Session:
     """One link, from the first POST to what ends it."""
 
     def __init__(
-        self, url: bytes, agent: Agent, house: House, reactor: Any, ended: Callable[[str], None]
+        self, url: bytes, agent: Agent, house: House, reactor: Any, ended: Callable[[], None]
     ) -> None:
-        """`ended` is called at the end, with the reason if it is HTTP's."""
+        """`ended` is called at the end."""
         self._url = url
         self._link = b""  # where it goes on, once that is known
         self._agent = agent
         self._reactor = reactor
-        self._ended: Callable[[str], None] | None = ended
+        self._ended: Callable[[], None] | None = ended
         self._posting = False
         self._read: bytes = b""  # what the connection has yet to take
         self._carried = Carried(house, url.decode(), self._changed)
@@ -120,7 +118,7 @@ class Session:
     def _changed(self) -> None:
         """There is something to say, or what was heard can be taken, or all is over."""
         if self._carried.is_over:
-            self._end("")
+            self._end()
             return
         if self._read and self._carried.is_open_to_more:
             data, self._read = self._read, b""
@@ -168,11 +166,11 @@ class Session:
     def _lost(self, failure: Failure) -> None:
         self._end(failure.getErrorMessage() or "the answer did not come")
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str = "") -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
-            self._carried.end()
-            ended(why)
+            self._carried.end(why)
+            ended()
 
 
 @implementer(IPolicyForHTTPS)

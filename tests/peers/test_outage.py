@@ -65,6 +65,49 @@ def test_only_one_can_dial(transport: str, make_node: MakeNode) -> None:
     assert b.door.connects <= {"stomp": 1, "http": 2}[transport]
 
 
+@pytest.mark.parametrize("limit", ["error", "block", "drop-oldest"])
+def test_no_more_may_wait(limit: str, make_node: MakeNode) -> None:
+    """An operator says how much waits for a peer, and what becomes of more."""
+    a, b = make_node("A"), make_node("B")
+    a.know(b, dial=True, outbox_messages=3, outbox_at_limit=limit)
+    b.know(a)
+    a.start()
+    client, to = a.connect(), "/peer/B/queue/x"
+    put(client, to, *numbered(1, 3))
+    client.send("SEND", b"4", destination=to, receipt="4")
+    if limit == "error":
+        refused = client.expect("ERROR", receipt_id="4")
+        assert refused.headers["retry"] == "true"
+    elif limit == "drop-oldest":
+        client.expect("RECEIPT", receipt_id="4")
+    b.start()
+    if limit == "block":  # it was held until there was room
+        client.expect("RECEIPT", receipt_id="4")
+    a.await_forwarded(b)
+    kept = {"error": (1, 3), "block": (1, 4), "drop-oldest": (2, 4)}
+    assert arrived(b, "/queue/x") == numbered(*kept[limit])
+
+
+def test_an_operator_pauses_a_peer(make_node: MakeNode) -> None:
+    """Nothing is sent to it, also after a restart, and what it sends is taken all the same."""
+    a, b = pair(make_node)
+    b.start()
+    a.start()
+    a.await_linked(b)
+    assert a.call("pause_peer", "B")["paused"] is True
+    put(a.connect(), "/peer/B/queue/x", *numbered(1, 3))
+    a.kill()
+    a.start()
+    b.await_linked(a)
+    put(b.connect(), "/peer/A/queue/y", *numbered(1, 3))
+    b.await_forwarded(a)
+    assert arrived(a, "/queue/y") == numbered(1, 3)
+    assert a.peer(b)["waiting"] == 3
+    assert a.call("resume_peer", "B")["paused"] is False
+    a.await_forwarded(b)
+    assert arrived(b, "/queue/x") == numbered(1, 3)
+
+
 def test_both_dial(make_node: MakeNode) -> None:
     """Then there are two links, and still everything comes once."""
     a, b = make_node("A"), make_node("B")

@@ -288,6 +288,30 @@ def test_tls(make_node: MakeNode, tmp_path: Path) -> None:
     assert not a.peer(b)["linked"]
 
 
+def test_https(make_node: MakeNode, tmp_path: Path) -> None:
+    """The same over HTTP: nobody can listen, and nobody else can answer."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("other.example")
+    door = {"protocol": "http", "port": 0, "tls_certificate": certificate, "tls_key": key}
+    a, b = make_node("A"), make_node("B", listener=[door])
+    a.know(b, url=f"https://localhost:{b.door.port}", tls_authorities=authority.path)
+    b.know(a)
+    b.start()
+    b.door.target = b.broker.ports["https"]
+    a.start()
+    a.await_linked(b)
+    b.door.watching = True
+    put(a.connect(), TO_B, b"very private", *numbered(1, 3))
+    a.await_forwarded(b)
+    assert b"very private" not in b.door.carried
+    assert len(b.door.carried) > 100
+    a.kill()
+    a.settings["peer"]["B"]["tls_authorities"] = Authority(tmp_path, "stranger").path
+    a.start()
+    a.await_log("no link to the peer B: ", "certificate verify failed")
+    assert not a.peer(b)["linked"]
+
+
 def test_a_link_to_where_there_is_no_tls(make_node: MakeNode, server: Node) -> None:
     a = make_node("A")
     a.know(server, url=f"stomp+ssl://localhost:{server.broker.port}")

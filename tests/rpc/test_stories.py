@@ -195,6 +195,8 @@ def whee():
         until(lambda: client.broadcast("rpc.stats", first=1)[0].result()["waiting"] == 1)
         assert answer.worker
         first.signal(signal.SIGCONT)
+        # It is back before the other is free: then the next call is for it.
+        until(lambda: len(client.broadcast("rpc.stats", first=2, timeout=1.0)) == 2)
         go.touch()
         assert call.result(PATIENCE) == "once"
         assert runs(effects) == {"once": 1}

@@ -219,7 +219,7 @@ def test_what_was_put_off_survives_the_broker(
     broker = start_broker()
     client = subscribed(connect(to=broker), "/queue/a")
     again = client.expect("MESSAGE", redelivered="true", color="red", priority="7")
-    assert time.time() >= due
+    assert time.time() >= due - 0.001  # the broker's moments are whole milliseconds
     assert again.headers["JMSXDeliveryCount"] == "2"
     assert again.headers["message-id"] == message.headers["message-id"]
     accepted(ack(client, again))
