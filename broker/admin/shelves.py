@@ -46,9 +46,8 @@ EXPIRATION, MODE = "originalExpiration", "originalDeliveryMode"
 FOREVER = 2**53
 
 Object = dict[str, Any]
-Destination = Route
 #: Finds for a message where it is to go, and as what; None: nowhere.
-Find = Callable[[Message], tuple[Destination, Message] | None]
+Find = Callable[[Message], tuple[Route, Message] | None]
 
 
 class Shelves:
@@ -172,7 +171,7 @@ class Shelves:
         # Asked for each message, for meanwhile it may have been deleted, and made anew.
         return source, lambda message: (find_target(self._broker, to, "to"), message)
 
-    def _revive(self, source: Queue, letter: Message) -> tuple[Destination, Message] | None:
+    def _revive(self, source: Queue, letter: Message) -> tuple[Route, Message] | None:
         """Return where a dead letter came from, and what it was before; None if it cannot go there."""
         headers = read_headers(letter.tail)
         try:
@@ -237,7 +236,7 @@ class Shelves:
                 break
         return count, skipped
 
-    def _twin(self, model: Message, target: Destination, stay: bool) -> Message:
+    def _twin(self, model: Message, target: Route, stay: bool) -> Message:
         """Return a message for another destination: nobody has failed on it there.
 
         If the original is to `stay`, or it goes to a topic, it is nobody's to report on.
@@ -253,7 +252,7 @@ class Shelves:
         self._broker.fit(twin, target.policy)
         return twin
 
-    def _admit(self, message: Message, target: Destination) -> None:
+    def _admit(self, message: Message, target: Route) -> None:
         """Raise `Refusal` unless there is room for a message."""
         self._broker.admit(message.durable, len(message.tail) * target.copies)
         full = next((queue for queue in target.limits() if queue.full), None)

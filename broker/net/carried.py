@@ -4,7 +4,7 @@ It stands between a `Connection` and the carrier, as a `Stream` stands between o
 
     carrier: `feed` what has come ─▶ Connection ─▶ `write` ─▶ kept here ─▶ `take`: what is to be carried
 
-While the connection cannot take more, `feed` is refused (`is_open_to_more`), and the carrier keeps what it has. A
+While the connection cannot take more (`is_open_to_more`), the carrier keeps what has come. A
 carrier that has lost the other end says so (`end`); docs/write-a-transport.md is the page about writing one.
 """
 

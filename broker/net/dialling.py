@@ -48,6 +48,14 @@ TRANSPORTS = {
 GROUP = "hoofbeat.transports"  # of entry points: scheme = module:function(peer, house, reactor)
 
 
+_wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311  # no secret
+
+
+def pause(peer: Peer) -> float:
+    """Return the seconds until a peer is dialled again."""
+    return _wait(peer.failures)
+
+
 class CannotDial(Exception):
     """A peer can never be reached so, in one line for the operator."""
 
@@ -135,10 +143,7 @@ def dial_stomp(peer: Peer, house: House, reactor: Any) -> Service:
         factory = tls.dialling(Links(SecureLink, house), context)
     else:
         factory = Links(Stream, house)
-    wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311  # no secret
-    return ClientService(
-        Watched(endpoint, peer), factory, lambda _: wait(peer.failures), clock=reactor
-    )
+    return ClientService(Watched(endpoint, peer), factory, lambda _: pause(peer), clock=reactor)
 
 
 def read_place(url: str) -> Place:

@@ -3,7 +3,7 @@
     PUT  /queue/NAME/ID     a message, at most once however often it is put (by `dedup-id`)   201, 4xx, 503
     POST /queue/NAME        a message                                                          201, 4xx, 503
 
-    POST /link              begin a link: STOMP's bytes, as on TCP                             201, Location, bytes
+    POST /link              begin a link, with its first bytes: STOMP, as on TCP                201, Location
     POST /link/TOKEN        what the other end says                                            204, 410
     GET  /link/TOKEN        what we say, as soon as there is something                         200 bytes, 410
 
@@ -24,6 +24,7 @@ from twisted.web.resource import NoResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.net.carried import Carried
+from broker.sending import GROUP_SEQ, INTERPRETED, REPEAT
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Parser
 
@@ -35,6 +36,8 @@ PIECE = 1024 * 1024  # bytes of a link that one request or answer carries
 LONGEST_WAIT = 20.0  # seconds that a GET waits for something to say: less than proxies do
 GONE_AFTER = 60.0  # seconds without a GET after which the other end is gone
 STOMP = b"stomp-"  # begins the HTTP headers that are headers of the message
+#: Headers of SEND that mean something, by their names in small letters.
+NAMES = {name.lower(): name for name in (*INTERPRETED, GROUP_SEQ, REPEAT)}
 KINDS = ("queue", "topic")
 TEXT = b"text/plain; charset=utf-8"
 TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -95,7 +98,8 @@ class Delivery:
         self._request: Request | None = request
         self._parser = Parser()
         self._carried = Carried(house, address_of(request), self._changed)
-        login, passcode = request.getUser().decode(), request.getPassword().decode()
+        login = request.getUser().decode(errors="replace")
+        passcode = request.getPassword().decode(errors="replace")
         named = {"login": login, "passcode": passcode} if login else {}
         connect = Frame("CONNECT", {"accept-version": "1.2", "host": "/", **named})
         request.notifyFinish().addErrback(lambda _: self._hung_up())
@@ -263,15 +267,20 @@ def address_of(request: Request) -> str:
 
 
 def message_headers(headers: Headers) -> list[tuple[str, str]]:
-    """Return the headers of the message: `content-type`, and all that begin with `Stomp-`."""
+    """Return the headers of the message: `content-type`, and all that begin with `Stomp-`, but for the length.
+
+    HTTP does not tell small letters from capitals: what means something to the broker is written as it reads it, and
+    the rest in small ones.
+    """
     found = []
     for name, values in headers.getAllRawHeaders():
         lower = name.lower()
         if lower == b"content-type":
             found.append(("content-type", values[0].decode("latin-1")))
         elif lower.startswith(STOMP):
-            found.append((lower[len(STOMP) :].decode("latin-1"), values[0].decode("latin-1")))
-    return found
+            mine = lower[len(STOMP) :].decode("latin-1")
+            found.append((NAMES.get(mine, mine), values[0].decode("latin-1")))
+    return [(name, value) for name, value in found if name != "content-length"]
 
 
 def refuse(request: Request, status: int, text: str) -> bytes:

@@ -7,11 +7,9 @@ is dialled again after a while: what was on its way is sent again, and the recei
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IOpenSSLClientConnectionCreator
@@ -22,13 +20,13 @@ from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from broker.net.carried import Carried
+from broker.net.dialling import CannotDial, pause
 from broker.net.stream import House
 from broker.peering.peer import Peer
 
 PIECE = 1024 * 1024  # bytes that one POST carries
 ANSWER_WITHIN = 60.0  # seconds: a GET is answered after 20 at the latest
 CONNECT_WITHIN = 10.0  # seconds
-FIRST, MOST, CHANCE = 0.1, 5.0, 0.2  # seconds until a link is dialled again, and what chance adds
 
 
 class LinkFailed(Exception):
@@ -73,9 +71,7 @@ class HttpLink(Service):
             False  # what an answer said that was lost, the next one does not say
         )
         self._agent = Agent(reactor, policy, CONNECT_WITHIN, pool=self._pool)
-        self._wait = backoffPolicy(FIRST, MOST, 2.0, lambda: random.random() * CHANCE)  # noqa: S311
         self._again: IDelayedCall | None = None
-        self._session: Session | None = None
 
     def startService(self) -> None:
         """Twisted: dial."""
@@ -91,12 +87,11 @@ class HttpLink(Service):
 
     def _dial(self) -> None:
         url = self._peer.settings.url.rstrip("/").encode()
-        self._session = Session(url, self._agent, self._house, self._reactor, self._ended)
+        Session(url, self._agent, self._house, self._reactor, self._ended)
 
     def _ended(self) -> None:
         if self.running:
-            delay = self._wait(self._peer.failures)
-            self._again = self._reactor.callLater(delay, self._dial)
+            self._again = self._reactor.callLater(pause(self._peer), self._dial)
 
 
 class Session:
@@ -188,7 +183,14 @@ class Believes:
 
 
 def dial_http(peer: Peer, house: House, reactor: Any) -> Service:
-    """Return the service that keeps a link to a peer over HTTP or HTTPS."""
+    """Return the service that keeps a link to a peer over HTTP or HTTPS. Raises `CannotDial`."""
     authorities = peer.settings.tls_authorities
-    policy = Believes(authorities) if authorities else BrowserLikePolicyForHTTPS()
-    return HttpLink(peer, house, reactor, policy)
+    if not authorities:
+        return HttpLink(peer, house, reactor, BrowserLikePolicyForHTTPS())
+    from broker.net import tls
+
+    try:
+        tls.client_context("any.host", authorities)  # to be told now of a file that is none
+    except tls.CannotSecure as error:
+        raise CannotDial(f"[peer.{peer.name}]: {error}") from None
+    return HttpLink(peer, house, reactor, Believes(authorities))

@@ -9,7 +9,7 @@ of the start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -30,10 +30,5 @@ def find(name: str, ours: Mapping[str, str], group: str, kind: str) -> Any:
 
     others = {point.name: point for point in entry_points(group=group)}
     if name not in others:
-        raise Unknown(f"unknown {kind} {name!r}; there are: {listed({*ours, *others})}")
+        raise Unknown(f"unknown {kind} {name!r}; there are: {', '.join(sorted({*ours, *others}))}")
     return others[name].load()
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names in order, with commas between them."""
-    return ", ".join(sorted(names))

@@ -101,9 +101,7 @@ class Receiving:
         if REPORT_TO in headers:
             told[REPORT_TO] = way_back(headers[REPORT_TO], peer.name)
         sent = Frame("SEND", passed, frame.body)
-        sent.plain = (
-            frame.plain and is_plain(told.values()) and is_plain(passed.get("reply-to", ""))
-        )
+        sent.plain = frame.plain and is_plain(*told.values(), passed.get("reply-to", ""))
         self._sending.pass_on(sent, told)
         if frame.template is not None and VARIED.isdisjoint(frame.template.holes):
             self._sending.plan_on(frame.template, sent.headers, told)
@@ -128,9 +126,9 @@ def check_way(via: list[str], own_name: str) -> None:
         raise Refusal(f"It came through more than {MOST_HOPS} brokers: {', '.join(via)}")
 
 
-def is_plain(values: object) -> bool:
-    """Tell whether no version of STOMP escapes anything in some text."""
-    text = "".join(values) if not isinstance(values, str) else values  # type: ignore[arg-type]
+def is_plain(*texts: str) -> bool:
+    """Tell whether no version of STOMP escapes anything in some texts."""
+    text = "".join(texts)
     return text.isprintable() and ":" not in text and "\\" not in text
 
 

@@ -97,6 +97,20 @@ def test_names_may_be_quoted_and_have_slashes(web: BrokerProcess, client: Client
     assert bodies(take(client, 1)) == [b"x"]
 
 
+def test_headers_are_what_they_are_over_stomp(web: BrokerProcess, client: Client) -> None:
+    """Those that mean something do so, however HTTP writes them; the body's length is HTTP's to say."""
+    body = b"all of it\0SEND\ndestination:/queue/smuggled\n\n\0"
+    headers = {"Stomp-jmsxgroupid": "g", "STOMP-MY-OWN": "x", "Stomp-Content-Length": "3"}
+    assert ask(web, "POST", "/queue/headers", body, **headers).status == 201
+    subscribe(client, "/queue/headers", id="1")
+    [message] = take(client, 1)
+    assert message.body == body
+    assert message.headers["JMSXGroupID"] == "g"
+    assert message.headers["my-own"] == "x"
+    subscribe(client, "/queue/smuggled", id="2")
+    assert is_served(client)
+
+
 def test_a_topic_takes_messages_too(web: BrokerProcess, client: Client) -> None:
     subscribe(client, "/topic/news")
     assert ask(web, "POST", "/topic/news", b"n").status == 201
