@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
@@ -158,9 +158,9 @@ class BrokerService(Service):
             ) from None
         return port
 
-    def _stop_listening(self) -> None:
-        for port in self._ports:
-            port.stopListening()
+    def _stop_listening(self) -> Deferred[Any]:
+        """Take nobody any more. The result comes when every port is closed, in a later pass of the reactor."""
+        return DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
 
     def startService(self) -> None:
         """Twisted: start, unless `listen` was called before."""
@@ -171,7 +171,7 @@ class BrokerService(Service):
     def stopService(self) -> Deferred[None]:
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._stop_listening()
+        closed = self._stop_listening()
         self.host.hang_up()
         self.host.begin()
         for stream in list(self.streams):
@@ -183,7 +183,8 @@ class BrokerService(Service):
             self.call_later(self.options.linger, self._abort_all)
         else:
             gone.callback(None)
-        return gone.addCallback(lambda _: self.host.close())
+        gone.addCallback(lambda _: self.host.close())
+        return gone.addCallback(lambda _: closed)
 
     def _abort_all(self) -> None:
         for stream in list(self.streams):
