@@ -129,6 +129,8 @@ def run(options: Options) -> int:
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     line = f"hoofbeat {__version__} ready on {', '.join(urls)}, store {options.store_url}"
+    if options.virtual_hosts:
+        line += f", virtual hosts {', '.join(name for name, _ in options.virtual_hosts)}"
     # Ready is who can also be stopped: the reactor has taken over the signals by then.
     reactor.callWhenRunning(print, line, flush=True)
     notify_systemd(reactor)

@@ -339,7 +339,8 @@ class Connection:
         headers = frame.headers
         try:
             agreed = self._server.accept(frame)
-            host = self._reception.find(headers.get("host", ""))
+            host = self._host = self._reception.find(headers.get("host", ""))
+            self._broker, self._turn, self._options = host.broker, host.turn, host.options
             if PEER_NAME in headers and host.visitors is not None:
                 introduction = host.visitors.meet(headers, agreed["version"])
                 self._dialect = DIALECTS["activemq"]  # whatever others may expect here
@@ -388,9 +389,6 @@ class Connection:
     ) -> None:
         """The client is let in; with an `introduction` it is another broker. Raises `HandshakeError`."""
         options, version = host.options, agreed["version"]
-        if host is not self._host:
-            self._host = host
-            self._broker, self._turn, self._options = host.broker, host.turn, options
         self._check_client_id(frame.headers.get("client-id", ""))
         headers = {
             "version": version,

@@ -1,7 +1,7 @@
 """Every setting once: name, default, unit, reason. A TOML file and the command line fill the same class.
 
 Plain settings are declared here, sections of a file (destinations, composites, listeners) in
-`broker.sections`.
+`broker.sections`, virtual hosts in `broker.hosting`.
 
 Not here: anything that would make a RECEIPT lie. There is no switch for unsafe disk writes.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 from broker.core.composite import CompositeRule
 from broker.dialect import DIALECTS, Dialect
+from broker.hosting import HostSection, check_hosts, read_hosts, store_beside
+from broker.hosting import examples as host_examples
 from broker.sections import (
     POLICY,
     SECTIONS,
@@ -28,6 +30,7 @@ from broker.setting import OptionsError, check, setting, settings_of, written
 
 __all__ = [
     "FIELDS",
+    "KINDS",
     "Listener",
     "Options",
     "OptionsError",
@@ -120,6 +123,24 @@ class Options:
         "with commas between them, that may call the broker's own methods (docs/administration.md);"
         " empty: everybody who may connect, because nobody's login is checked yet",
     )
+    names: str = setting(
+        "localhost, 127.0.0.1, ::1, /",
+        "names",
+        "with commas between them: values of CONNECT's header host that mean this broker where unknown_host is refuse;"
+        " to say none always does",
+    )
+    unknown_host: str = setting(
+        "default",
+        "",
+        "default, as ActiveMQ: who names no virtual host that there is comes to the broker's own destinations;"
+        " refuse: only who names one, or none, is let in",
+        ("default", "refuse"),
+    )
+    people: str = setting(
+        "*",
+        "logins, groups",
+        "with commas between them: who may enter; *: everybody who may connect",
+    )
     populate_user_id: bool = setting(
         False,
         "",
@@ -181,6 +202,10 @@ class Options:
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
     peers: tuple[PeerSection, ...] = ()
+    virtual_hosts: tuple[HostSection, ...] = ()
+
+    #: The name of the virtual host whose options these are; "": the broker's own.
+    virtual_host: str = ""
 
     @property
     def store_url(self) -> str:
@@ -200,6 +225,18 @@ class Options:
         )
         return (first, *self.more_listeners)
 
+    @property
+    def hosts(self) -> dict[str, Options]:
+        """The options of each named virtual host. Raises `OptionsError` if nobody said where its store is."""
+        return {name: self._of_host(name, changes) for name, changes in self.virtual_hosts}
+
+    def _of_host(self, name: str, changes: Mapping[str, Any]) -> Options:
+        """Return these with what a virtual host says: only it has its names, composites and peers."""
+        own: dict[str, Any] = {"names": "", "composites": (), "peers": (), **changes}
+        own["store"] = changes.get("store") or store_beside(self.store_url, name)
+        own["policies"] = (*self.policies, *changes.get("policies", ()))  # the later one wins
+        return replace(self, virtual_host=name, virtual_hosts=(), **own)
+
     def dialect_named(self, name: str) -> Dialect:
         """Return a dialect with what the operator wants otherwise on all listeners."""
         wanted: dict[str, Any] = {
@@ -211,6 +248,8 @@ class Options:
 
 
 FIELDS: dict[str, Field[Any]] = settings_of(Options)
+#: What a file may hold beside plain settings.
+KINDS = (*SECTIONS, "virtual_host")
 
 
 def settings_file() -> str:
@@ -218,7 +257,7 @@ def settings_file() -> str:
 
     Sections stand in it as comments, for they hold for some destinations or listeners only.
     """
-    return "\n".join([*written(FIELDS.values()), *examples()])
+    return "\n".join([*written(FIELDS.values()), *examples(), *host_examples()])
 
 
 def read_options(text: str, source: str, base: Options | None = None) -> Options:
@@ -238,12 +277,15 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
         if name in SECTIONS:
             read, place = SECTIONS[name]
             sections[place] = read(values.pop(name), source)
+        elif name == "virtual_host":
+            sections["virtual_hosts"] = read_hosts(values.pop(name), source, FIELDS)
         elif isinstance(values[name], dict):
             raise OptionsError(
-                f"{source}: unknown section [{name}]; there are: {', '.join(sorted(SECTIONS))}"
+                f"{source}: unknown section [{name}]; there are: {', '.join(sorted(KINDS))}"
             )
     options = replace(change_options(base or Options(), values, source), **sections)
     check_peers(options.peers, options.name, source)
+    check_hosts(options.virtual_hosts, options.name, source)
     return options
 
 

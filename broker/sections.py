@@ -72,6 +72,9 @@ class PeerSection:
         "to dial: stomp://HOST:PORT, stomp+ssl://…, http://…, https://…; empty: it dials us",
     )
     passcode: str = setting("", "", "the same in the configurations of both brokers")
+    virtual_host: str = setting(
+        "/", "name", "of its virtual host to which we dial; / means its own", least=1
+    )
     tls_authorities: str = setting(
         "", "file", "PEM; who signs its certificate; empty: whom the system trusts"
     )

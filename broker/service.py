@@ -1,8 +1,8 @@
 """The whole broker as one Twisted service: builds the rooms, joins them, orders their start and stop.
 
-The only module, with `broker.cli`, that knows every room. Start: store, core, turn, listeners. Stop, in
-the order that keeps every promise: no new clients; nobody is read from any more, what they held goes back;
-everything is written; receipts that are owed leave; links close; the store is closed.
+The only module, with `broker.cli`, that knows every room. Start: store, core and turn of every virtual host, then
+listeners. Stop, in the order that keeps every promise: no new clients; nobody is read from any more, what they held
+goes back; everything is written; receipts that are owed leave; links close; the stores are closed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from twisted.logger import Logger
 
 from broker.connection import Connection
 from broker.dialect import Dialect
+from broker.entrance import Entrance, Hosts
 from broker.errors import StompError
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
-from broker.options import Listener, Options
+from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
+from broker.reception import Open
 from broker.virtualhost import CannotStart, Streams, VirtualHost
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
@@ -95,12 +97,12 @@ class PeerHouse:
 
 
 class BrokerService(Service):
-    """A broker with its store and its listeners."""
+    """A broker with its virtual hosts and its listeners."""
 
     log = Logger()
 
     def __init__(self, options: Options, reactor: Any) -> None:
-        """Open the store and take over what is in it. Raises `CannotStart`.
+        """Open each store and take over what is in it. Raises `CannotStart`.
 
         `reactor` is Twisted's: it listens, tells the time and takes calls from threads.
         """
@@ -112,9 +114,26 @@ class BrokerService(Service):
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
         self._all_gone: Deferred[None] | None = None
-        self.host = VirtualHost(
-            options, reactor, Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
-        )
+        self.hosts = self._open_hosts()
+        self.host = self.hosts[0]  # the broker's own, where everybody comes first
+        self._names = Hosts(self.host.host, [each.host for each in self.hosts[1:]])
+        self._desk = Open(self.host.host)
+
+    def _open_hosts(self) -> list[VirtualHost]:
+        """Open the store of each virtual host. Raises `CannotStart`, with none open, unless all are had."""
+        streams = Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
+        hosts: list[VirtualHost] = []
+        section = ""  # whose it is
+        try:
+            hosts.append(VirtualHost(self.options, self._reactor, streams))
+            for name, options in self.options.hosts.items():
+                section = f"[virtual_host.{name}]: "
+                hosts.append(VirtualHost(options, self._reactor, streams))
+        except (CannotStart, OptionsError) as error:
+            for host in hosts:
+                host.close()
+            raise CannotStart(f"{section}{error}") from error
+        return hosts
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
@@ -124,10 +143,11 @@ class BrokerService(Service):
                 self._ports.append(self._open(listener))
         except CannotStart:
             self._stop_listening()
-            self.host.close()
+            self._close_hosts()
             raise
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
-        self.host.start(urls[0])
+        for host in self.hosts:
+            host.start(urls[0])
         return urls
 
     def _open(self, listener: Listener) -> IListeningPort:
@@ -172,19 +192,25 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         closed = self._stop_listening()
-        self.host.hang_up()
-        self.host.begin()
+        for host in self.hosts:
+            host.hang_up()
+            host.begin()
         for stream in list(self.streams):
             stream.say_goodbye()
-        self.host.turn.finish()
+        for host in self.hosts:
+            host.turn.finish()
         gone: Deferred[None] = Deferred()
         if self.streams:
             self._all_gone = gone
             self.call_later(self.options.linger, self._abort_all)
         else:
             gone.callback(None)
-        gone.addCallback(lambda _: self.host.close())
+        gone.addCallback(lambda _: self._close_hosts())
         return gone.addCallback(lambda _: closed)
+
+    def _close_hosts(self) -> None:
+        for host in self.hosts:
+            host.close()
 
     def _abort_all(self) -> None:
         for stream in list(self.streams):
@@ -194,7 +220,8 @@ class BrokerService(Service):
 
     def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
         """A client has come, to a listener of this dialect."""
-        return Connection(self.host.host, self._new_session(stream), stream, dialect)
+        reception = Entrance(self._names, self._desk, stream.move)
+        return Connection(self.host.host, self._new_session(stream), stream, dialect, reception)
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""

@@ -77,6 +77,8 @@ class VirtualHost:
         self.options = options
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
+        #: Begins what the operator is told.
+        self._mine = f"virtual host {options.virtual_host}: " if options.virtual_host else ""
         settings = StoreSettings(options.map_size, options.disk_reserve)
         try:
             self._store = open_store(options.store_url, settings)
@@ -156,7 +158,7 @@ class VirtualHost:
 
     def _say(self, text: str) -> None:
         """Tell the operator."""
-        self.log.info("{text}", text=text)
+        self.log.info("{mine}{text}", mine=self._mine, text=text)
 
     def _make_links(self, streams: Streams) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""
@@ -177,7 +179,12 @@ class VirtualHost:
         for link in self._links:
             link.startService()  # type: ignore[no-untyped-call]
         for name, left in self.peers.forgotten.items():
-            self.log.warn("{n} messages wait for {peer}, which is no peer now", n=left, peer=name)
+            self.log.warn(
+                "{mine}{n} messages wait for {peer}, which is no peer now",
+                mine=self._mine,
+                n=left,
+                peer=name,
+            )
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
 
     def open_link(self, stream: Guest, peer: Peer, session: str) -> Dialled:
@@ -239,7 +246,7 @@ class VirtualHost:
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
-        print(f"hoofbeat: the store has failed: {error}", file=sys.stderr, flush=True)
+        print(f"hoofbeat: {self._mine}the store has failed: {error}", file=sys.stderr, flush=True)
         os._exit(1)
 
 

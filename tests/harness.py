@@ -49,7 +49,7 @@ class BrokerProcess:
             )
         os.close(stdout)
         self._out = open(out)  # noqa: SIM115
-        line = read_line(self._out)
+        line = self.line = read_line(self._out)  # the one with `ready`
         found = re.search(r"ready on (stomp(?:\+ssl)?://127\.0\.0\.1:(\d+))", line)
         assert found, (line, (directory / "broker.log").read_text())
         self.url = found[1]
@@ -86,16 +86,18 @@ class BrokerProcess:
         return int(found[1]) * 1024
 
 
-def to_toml(settings: dict[str, object]) -> str:
+def to_toml(settings: dict[str, object], within: str = "") -> str:
     """Return settings as a configuration file.
 
-    A dict is a kind of section, with a dict for each of them; a list of dicts is a kind without names.
+    A dict is a kind of section, with a dict for each of them; a list of dicts is a kind without names. `within`
+    begins the names of sections.
     """
     plain, sections = [], []
     for name, value in settings.items():
         if isinstance(value, dict):
             for each, table in value.items():
-                sections += [f"[{name}.{json.dumps(each)}]\n", to_toml(table)]
+                section = f"{within}{name}.{json.dumps(each)}"
+                sections += [f"[{section}]\n", to_toml(table, f"{section}.")]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for table in value:
                 sections += [f"[[{name}]]\n", to_toml(table)]

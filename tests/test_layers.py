@@ -157,6 +157,7 @@ HOUSE = [
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
+            "broker.entrance",
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),
@@ -164,7 +165,7 @@ HOUSE = [
     ),
     Room(
         "options",
-        ("broker.options", "broker.sections", "broker.dialect"),
+        ("broker.options", "broker.sections", "broker.hosting", "broker.dialect"),
         may=("stomp", "selector", "core", "errors", "setting", "name"),
         never=PURE,
     ),

@@ -238,6 +238,7 @@ class Inspection:
             "version": __version__,
             "node": house.presence.name,
             "run": house.presence.id,
+            "virtual_host": house.options.virtual_host or None,
             "url": house.presence.url,
             "started": house.started,
             "uptime": (broker.now - house.started) / 1000,
@@ -295,6 +296,10 @@ class Inspection:
             "peer": [
                 {"name": peer.name, "url": peer.url, "send": peer.send, "accept": peer.accept}
                 for peer in options.peers
+            ],
+            "virtual_host": [
+                {"name": name, "names": host.names, "people": host.people, "store": host.store_url}
+                for name, host in options.hosts.items()
             ],
         }
 

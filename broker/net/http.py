@@ -2,6 +2,7 @@
 
     PUT  /queue/NAME/ID     a message, at most once however often it is put (by `dedup-id`)   201, 4xx, 503
     POST /queue/NAME        a message                                                          201, 4xx, 503
+                            both to the virtual host that the header Host names
 
     POST /link              begin a link, with its first bytes: STOMP, as on TCP                201, Location
     POST /link/TOKEN        what the other end says                                            204, 410
@@ -101,7 +102,7 @@ class Delivery:
         login = request.getUser().decode(errors="replace")
         passcode = request.getPassword().decode(errors="replace")
         named = {"login": login, "passcode": passcode} if login else {}
-        connect = Frame("CONNECT", {"accept-version": "1.2", "host": "/", **named})
+        connect = Frame("CONNECT", {"accept-version": "1.2", "host": host_of(request), **named})
         request.notifyFinish().addErrback(lambda _: self._hung_up())
         self._carried.feed(connect.encode("1.0"))
         self._carried.feed(send.encode("1.2"))
@@ -260,6 +261,11 @@ def path_of(request: Request) -> list[str]:
     return [part.decode(errors="replace") for part in request.postpath or ()]
 
 
+def host_of(request: Request) -> str:
+    """Return the host that a request is for, without a port; as in CONNECT it may name a virtual host."""
+    return request.getRequestHostname().decode("latin-1").strip("[]") or "/"
+
+
 def address_of(request: Request) -> str:
     """Return who asks, HOST:PORT."""
     client = request.getClientAddress()
@@ -292,7 +298,7 @@ def refuse(request: Request, status: int, text: str) -> bytes:
 
 def make_site(house: House, reactor: Any, options: Options) -> Site:
     """Return what a listener for HTTP serves."""
-    max_body = options.max_body
+    max_body = max(each.max_body for each in (options, *options.hosts.values()))
 
     class Bounded(Request):
         """A request that ends its connection when it is too long: else it would fill the disk."""

@@ -46,7 +46,7 @@ class Dialled(Connection):
         self.session = self._ours = session
         self._why = "the broker there did not answer"
         request = session.request(
-            "/",
+            peer.settings.virtual_host,
             peers.own_name,
             peer.settings.passcode,
             {**peers.introduce(), "accept-version": "1.2"},
