@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -693,3 +695,12 @@ def test_virtual_hosts_that_cannot_be(text: str, reason: str) -> None:
 def test_what_a_virtual_host_may_say_exists() -> None:
     assert set(NAMES) >= HOSTED
     assert {*EXAMPLE} <= HOSTED
+
+
+def test_the_page_about_virtual_hosts() -> None:
+    """It names all that one may say, and its example can be used."""
+    page = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
+    part = page.partition("## Virtual hosts\n")[2].partition("\n## ")[0]
+    assert {name for name in HOSTED if f"`{name}`" not in part} == set()
+    [example] = re.findall(r"```toml\n(.*?)```", part, re.DOTALL)
+    assert [*read_options(example, "docs/security.md").hosts] == ["shop", "bank"]

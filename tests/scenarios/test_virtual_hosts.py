@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import rpc
+from broker.angel.instance import Record
 from broker.stomp import Frame
 from tests.certificates import Authority
 from tests.conftest import StartBroker
@@ -579,6 +580,9 @@ def test_the_line_with_ready(tmp_path: Path, start_broker: StartBroker) -> None:
     """It names the virtual hosts; their stores lie beside that of the broker."""
     broker = start_broker(virtual_host={"shop": {}, "b.example": {}})
     assert broker.line.endswith(f", store lmdb:{tmp_path}/data, virtual hosts shop, b.example\n")
+    record = Record(ready=broker.line.strip())  # what `hoofbeat status` reads
+    assert record.urls == broker.url
+    assert record.virtual_hosts == "shop, b.example"
     assert broker.stop() == 0
     for name in ("shop", "b.example"):
         assert (tmp_path / "data" / "virtual_hosts" / name / "data.mdb").is_file()
