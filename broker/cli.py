@@ -3,6 +3,8 @@
     hoofbeat run        the broker in the foreground
     hoofbeat start, stop, status, restart
                         the broker as a daemon: `broker.angel`
+    hoofbeat check, backup, compact, export, import
+                        what it has stored, as a whole: `broker.keeping`
     hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
     hoofbeat bench      how fast is it, or any other STOMP broker
     hoofbeat call, services, describe, track, worker, completion
@@ -43,6 +45,11 @@ MODULES = {
     "stop": ("broker.angel.stop", "stop the daemon"),
     "status": ("broker.angel.status", "tell how the daemon is"),
     "restart": ("broker.angel.restart", "stop the daemon and start it as it was started"),
+    "check": ("broker.keeping.check", "tell whether what is stored is whole"),
+    "backup": ("broker.keeping.backup", "copy what is stored, while the broker runs"),
+    "compact": ("broker.keeping.compact", "make the file of a stopped broker small"),
+    "export": ("broker.keeping.exporting", "write what is stored as lines of JSON"),
+    "import": ("broker.keeping.importing", "make a store of such lines"),
     "bench": ("broker.bench.cli", "measure this or any other STOMP broker"),
     "call": ("broker.commands.call", "call a remote function"),
     "services": ("broker.commands.services", "list the services of a broker"),

@@ -43,7 +43,7 @@ from broker.options import Listener, Options
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
-from broker.store import StoreError, StoreSettings, open_store
+from broker.store import UNFINISHED, StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
 from broker.turn import Turn
@@ -153,6 +153,9 @@ class BrokerService(Service):
             raise CannotStart(str(error)) from None
         except Exception as error:  # a driver's own words: the disk is full, for one
             raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
+        if UNFINISHED in stored.marks:
+            self._store.close()
+            raise CannotStart(f"an import into {options.store_url} was broken off: remove it first")
         self._name = f"hoof-{stored.node}-{stored.boot}"
         self._id_prefix = f"{self._name}-".encode()
         self._agenda = Agenda(self._wake_at)

@@ -39,9 +39,11 @@ HOUSE = [
         (
             *("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
             "broker.angel.*",
+            *(f"broker.keeping.{name}" for name in ("backup", "check", "compact", "place")),
+            *(f"broker.keeping.{name}" for name in ("exporting", "importing")),
         ),
         may=(
-            *("bench", "commands", "command line", "admin"),
+            *("bench", "commands", "keeping", "command line", "admin"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
             *("net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
@@ -58,6 +60,16 @@ HOUSE = [
             )
         ),
         may=("command line", "rpc faces", "rpc calling", "rpc working", "rpc", "name"),
+    ),
+    # What records mean, and their lines in an export.
+    Room(
+        "keeping",
+        (
+            *("broker.keeping", "broker.keeping.apart", "broker.keeping.lines"),
+            *("broker.keeping.records", "broker.keeping.soundness"),
+        ),
+        may=("command line", "peering", "joins", "stomp", "core", "store", "errors"),
+        never=NETWORK | CLOCK | THREADS,
     ),
     # What every command pays for, `hoofbeat run` too.
     Room("command line", ("broker.commands", "broker.commands.line"), never=NETWORK | THREADS),
@@ -176,11 +188,18 @@ HOUSE = [
     # annex: names, numbers and bytes
     Room(
         "drivers",
-        tuple(f"broker.store.{name}" for name in ("failing", "files", "lmdb", "memory", "sqlite")),
+        tuple(f"broker.store.{name}" for name in ("failing", "files", "memory"))
+        + tuple(
+            f"broker.store.{name}" for name in ("lmdb", "lmdb_tools", "sqlite", "sqlite_tools")
+        ),
         may=("store",),
         never=NETWORK | CLOCK,
     ),
-    Room("store", ("broker.store", "broker.store.writer"), never=NETWORK | CLOCK),
+    Room(
+        "store",
+        ("broker.store", "broker.store.tools", "broker.store.writer"),
+        never=NETWORK | CLOCK,
+    ),
     # 0
     Room("errors", ("broker.errors",), never=PURE),
     Room("setting", ("broker.setting",), never=PURE),  # how one is declared
