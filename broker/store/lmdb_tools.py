@@ -12,8 +12,8 @@ A file is compacted by a copy that takes its place. What that may do to others w
 - the broker: it holds the `Claim`, and so it is not there;
 - a reader: LMDB keeps a lock on the first byte of `lock.mdb` for everybody who has the environment open, so a lock on
   that byte tells that there is nobody, and makes others wait;
-- who was waiting has opened the old file and its lock file. Both are gone by then, for nobody else will use them: with
-  the new file and the old lock file, LMDB would believe a transaction to be the last that the new file has not got.
+- who was waiting has opened the old file and its lock file, and keeps them. Others find a new lock file beside the new
+  file: with the old one, LMDB would believe a transaction to be the last that the new file has not got.
 """
 
 from __future__ import annotations
@@ -259,10 +259,15 @@ def compact(path: str) -> tuple[int, int]:
             if fault := next(copied.faults(), ""):
                 made.unlink()
                 raise StoreError(f"{file} is not whole: {fault}")
-        shutil.copystat(file, made)
-        os.chown(made, before.st_uid, before.st_gid)
-        # Whoever opens the new file must not find the old one's lock file: see above.
-        put_in_place(made, lock)
+        fresh = lock.with_name(LOCK + ".part")
+        fresh.touch()
+        for each in made, fresh:  # the broker's, whoever runs this
+            shutil.copymode(file, each)
+            os.chown(each, before.st_uid, before.st_gid)
+        # Whoever opens the new file must not find the old one's locks: see above.
+        put_in_place(made)
+        fresh.replace(lock)
+        sync(directory)
         return before.st_size, file.stat().st_size
 
 
@@ -280,6 +285,7 @@ def open_to_read(path: Path, *, lock: bool = True, subdir: bool = True) -> lmdb.
             create=False,
             max_dbs=len(DATABASES),
             readahead=False,
+            mode=0o600,
             max_spare_txns=0,
         )
         env.set_mapsize(0)  # as large as whoever writes to it has made it
@@ -318,12 +324,10 @@ def copy_into(env: lmdb.Environment, directory: Path) -> Path:
     return made
 
 
-def put_in_place(made: Path, *gone: Path) -> None:
-    """Make a copy the file of its directory, on the disk; with the old one go other files."""
+def put_in_place(made: Path) -> None:
+    """Make a copy the file of its directory, on the disk."""
     sync(made)
     made.replace(made.with_name(FILE))
-    for file in gone:
-        file.unlink(missing_ok=True)
     sync(made.parent)
 
 

@@ -146,7 +146,7 @@ def compact(path: str) -> tuple[int, int]:
             raise StoreError(f"cannot compact {file}: {error}") from None
         if busy:
             raise StoreError(
-                f"{file} is in use by another process, which reads it; it is as it was"
+                f"{file} is read by another process: it stays large until that has ended; try again then"
             )
         return before, file.stat().st_size
 
