@@ -274,3 +274,15 @@ def test_the_settings_say_where(shell: Shell, start: Start, tmp_path: Path) -> N
     result = shell("check", "--config", "own.toml")
     assert faults(result) == []
     assert result.out.startswith("looking at sqlite:files/hoof.db\n")
+
+
+def test_export_and_import_repair_what_can_be_repaired(shell: Shell, tmp_path: Path) -> None:
+    filled(LMDB, tmp_path, *RECORDS, (1, 4, 500, b"\x09", b"nonsense"))
+    with opened(tmp_path) as do:
+        do("put", b"lane", KEY[:5], struct.pack(">Q", 5))
+    assert shell("check").status == 1
+    exported = shell("export").out.splitlines(keepends=True)
+    given = "".join(line for line in exported if "meta64" not in line)
+    assert shell("import", "--store", SQLITE, given=given).status == 0
+    repaired = shell("check", "--store", SQLITE)
+    assert (faults(repaired), "199 messages in queues" in repaired.out) == ([], True)
