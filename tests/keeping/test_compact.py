@@ -89,9 +89,11 @@ def test_the_file_is_small_and_what_is_in_it_is_the_same(
 
 
 def test_everything_is_the_same(shell: Shell, full: str, tmp_path: Path) -> None:
-    before = everything(full, tmp_path)
+    before, file = everything(full, tmp_path), tmp_path / FILES[full]
+    inode = file.stat().st_ino
     assert shell("compact").status == 0
     assert everything(full, tmp_path) == before
+    assert file.stat().st_ino != inode  # another file took its place in one step
     assert shell("check").status == 0
 
 
