@@ -9,6 +9,7 @@ Exit status: 0 all is there, 1 it is not, 2 it cannot begin as asked.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -44,6 +45,7 @@ META_BYTES, MARK_BYTES = 255, 400  # of a record's meta, of a mark's key
 def main(words: list[str]) -> int:
     """Make it; return the exit status."""
     parsed = parser().parse_args(words)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: as any other kill
     try:
         options = find_store(parsed)
         refuse_what_is_there(options)
@@ -148,7 +150,7 @@ class Reader:
             raise Broken("this is no export of hoofbeat")
         if line.format != FORMAT:
             raise Broken(f"an export of format {line.format}; this version reads format {FORMAT}")
-        if not (0 <= line.boot < HIGHEST and 1 <= line.next_seq <= HIGHEST and line.node.isalnum()):
+        if not (0 <= line.boot < HIGHEST and 1 <= line.next_seq <= HIGHEST and line.node):
             raise Broken("node, boot or next_seq cannot be")
         return line
 

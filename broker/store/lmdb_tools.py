@@ -138,7 +138,7 @@ class LMDBLook:
     def _meta_faults(entries: Iterator[tuple[bytes, bytes]]) -> Iterator[str]:
         about = dict(entries)
         for name in (b"node", b"clean"):
-            if not about.get(name, b"").isalnum():
+            if not about.get(name):
                 yield f"database meta: {name.decode()} is missing"
         for name in NUMBERS:
             if not about.get(name, b"0").isdigit():
