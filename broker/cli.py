@@ -123,7 +123,8 @@ def run(options: Options) -> int:
     """Run the broker until it is told to stop."""
     reactor = our_reactor()
     from broker.net.notify import notify_systemd
-    from broker.service import CannotStart, make_service, tune_process
+    from broker.service import make_service, tune_process
+    from broker.virtualhost import CannotStart
 
     tune_process()
     try:
