@@ -424,7 +424,12 @@ def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
     from broker.net import tls  # brings OpenSSL, which few brokers need
 
     try:
-        context = tls.server_context(listener.tls_certificate, listener.tls_key)
+        context = tls.server_context(
+            listener.tls_certificate,
+            listener.tls_key,
+            listener.tls_client_authorities,
+            listener.tls_client,
+        )
     except tls.CannotSecure as error:
         raise CannotStart(f"TLS on {listener.host}:{listener.port}: {error}") from None
     return tls.accepting(factory, context)

@@ -64,6 +64,9 @@ class Guest(Transport, Interface):
     def address(self) -> str:
         """Of the other end, HOST:PORT."""
 
+    def certificate_name(self) -> str:
+        """Return the name in the certificate that the other end has shown and we have verified, "" without one."""
+
     def say_goodbye(self) -> None:
         """The broker stops: hear no more, say what is owed."""
 
@@ -208,6 +211,10 @@ class Stream(Protocol):
         """The client's, HOST:PORT."""
         peer = self.transport.getPeer()
         return f"{peer.host}:{peer.port}" if isinstance(peer, IPv4Address | IPv6Address) else ""
+
+    def certificate_name(self) -> str:
+        """Return "": TCP knows nobody's name."""
+        return ""
 
     def dismiss(self, error: StompError) -> None:
         """End the link with an ERROR."""
