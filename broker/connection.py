@@ -23,7 +23,7 @@ from broker.core.broker import Broker
 from broker.core.lane import Read
 from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
-from broker.errors import HandshakeError, StompError
+from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
 from broker.stomp.frame import Frame
@@ -71,6 +71,24 @@ class Visitors(Protocol):
         """Return what the broker says that was met."""
 
 
+class ConnectionLog:
+    """What the operator hears of one client: nothing, unless `broker.logs.clients` takes its place."""
+
+    __slots__ = ()
+
+    def came(self, login: str) -> None:
+        """It was let in."""
+
+    def failed(self, error: StompError, closes: bool, login: str, destination: str) -> None:
+        """It made a mistake, which `closes` the connection or not. `login`: what it called itself, perhaps in vain."""
+
+    def went(self) -> None:
+        """It is gone."""
+
+
+SILENT = ConnectionLog()
+
+
 class Transport(Protocol):
     """What a connection needs of a socket."""
 
@@ -104,6 +122,7 @@ class Connection:
         transport: Transport,
         dialect: Dialect = DIALECTS["activemq"],
         visitors: Visitors | None = None,
+        log: ConnectionLog = SILENT,
     ) -> None:
         """`id_prefix` begins the ids of messages that arrive here; no two stores or runs share one.
 
@@ -120,6 +139,7 @@ class Connection:
         self._options = options
         self._dialect = dialect
         self._visitors = visitors
+        self._log = log
         self._agenda = agenda
         self._id_prefix = id_prefix
         self._session_id = session_id
@@ -245,6 +265,7 @@ class Connection:
         """The link is gone: nothing is said any more."""
         self._catch_up()
         self._leave(died=True)
+        self._log.went()
         # Connection, conversation and outbox know each other: without this they would stay until the
         # garbage collector looks, which it does seldom.
         self._conversation = None
@@ -306,8 +327,7 @@ class Connection:
     def _check_connected(self, now: float) -> None:
         """The time for CONNECT is over."""
         if self._conversation is None and not self.closing:
-            self._leave()
-            self.transport.abort()
+            self._give_up("It did not say CONNECT in time")
 
     def _check_alive(self, now: float) -> float | None:
         """Send a heart-beat if one is due, give up a dead client; return when to look again."""
@@ -317,13 +337,18 @@ class Connection:
         if self._pauses:  # what we do not read cannot be missed
             session.heard = now
         if session.is_dead(now):
-            self._leave(died=True)
-            self.transport.abort()
+            self._give_up("Its heart-beats stayed away")
             return None
         if session.owes_heart_beat(now):
             session.spoke = now
             self.transport.write(b"\n")
         return self._next_look(now)
+
+    def _give_up(self, why: str) -> None:
+        """Hang up on a client that is not there any more, as it seems."""
+        self._log.failed(ProtocolError(why), True, "", "")
+        self._leave(died=True)
+        self.transport.abort()
 
     def _next_look(self, now: float) -> float | None:
         """Return when to look again; soon enough that a link that is gone is not kept for long."""
@@ -380,6 +405,7 @@ class Connection:
             self._conversation = visitors.talk(
                 frame.headers, client, self._id_prefix, self._end, self.dismiss
             )
+        self._log.came(client.login)
         if (look := self._next_look(self._turn.now)) is not None:
             self._agenda.add(look, self._check_alive)
 
@@ -395,7 +421,11 @@ class Connection:
         """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""
         receipt = None if frame is None else frame.headers.get("receipt")
         data = error_frame(error, receipt, self.session.version or "1.0")
-        if error.fatal or self._dialect.error_policy == "strict":
+        closes = error.fatal or self._dialect.error_policy == "strict"
+        headers = {} if frame is None else frame.headers
+        login, destination = headers.get("login", ""), headers.get("destination", "")
+        self._log.failed(error, closes, login, destination)
+        if closes:
             self._end(data, died=True)  # perhaps of a message that it was given
         else:
             self.say(data)

@@ -168,6 +168,16 @@ class Options:
     max_connect_frame: int = setting(
         64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
     )
+    log_level: str = setting(
+        "info",
+        "",
+        "and worse is logged; debug: who comes and goes; info: start, stop, links; warn: faults of clients;"
+        " error: ours",
+        ("debug", "info", "warn", "error"),
+    )
+    log_format: str = setting(
+        "text", "", "json: an object a line, for programs that collect logs", ("text", "json")
+    )
     pid_file: str = setting(
         "",
         "file",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -36,13 +35,15 @@ from broker.cron import next_cron
 from broker.dialect import Dialect
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
+from broker.logs.clients import ClientLog
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
-from broker.options import Listener, Options
+from broker.options import Listener, Options, OptionsError
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
+from broker.reload import Commit, Keeper
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -60,6 +61,13 @@ OURS: list[tuple[str, dict[str, Any]]] = [
     ("/queue/rpc.reply.>", {"expired": "discard"}),
 ]
 
+
+#: Settings that a connection looks at when it begins: others hold for those that come after a reload.
+OF_CONNECTIONS = (
+    *("connect_timeout", "linger", "heart_beat_least", "unsent_bytes", "stalled_bytes"),
+    *("max_command", "max_headers", "max_header_line", "max_header_block", "max_connect_frame"),
+    *("default_persistent", "prefetch", "populate_user_id"),
+)
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
@@ -144,6 +152,8 @@ class BrokerService(Service):
         self._timer: IDelayedCall | None = None
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
+        #: Who takes over settings that change while the broker runs, see `broker.reload`.
+        self.keepers = [Keeper((*OF_CONNECTIONS, "policies"), self._prepare)]
         self._all_gone: Deferred[None] | None = None
         settings = StoreSettings(options.map_size, options.disk_reserve)
         try:
@@ -188,21 +198,19 @@ class BrokerService(Service):
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
         self.broker.load(stored, self._read)
-        self.peers = Peers(self.broker, options, stored.node, stored.boot, self._say)
-        Desk(
-            House(
-                self.broker,
-                self.presence,
-                statistics,
-                options,
-                self.peers,
-                self.broker.now,
-                lambda: {session: stream.address for stream, session in self.streams.items()},
-                self._dismiss,
-                self._later,
-            ),
-            author,
+        self.peers = Peers(self.broker, options, stored.node, stored.boot, self._tell_of_link)
+        self._house = House(
+            self.broker,
+            self.presence,
+            statistics,
+            options,
+            self.peers,
+            self.broker.now,
+            lambda: {session: stream.address for stream, session in self.streams.items()},
+            self._dismiss,
+            self._later,
         )
+        Desk(self._house, author)
         try:
             self.broker.routes.compose(options.composites)
         except Refusal as error:
@@ -221,22 +229,39 @@ class BrokerService(Service):
         )
         self._links = self._make_links()
 
-    def _say(self, text: str) -> None:
-        """Tell the operator."""
-        self.log.info("{text}", text=text)
+    def _tell_of_link(self, peer: str, trouble: str) -> None:
+        """A peer is linked, or there is trouble."""
+        if trouble:
+            self.log.warn("no link to the peer {peer}: {error}", peer=peer, error=trouble)
+        else:
+            self.log.info("linked to the peer {peer}", peer=peer)
 
     def _make_links(self) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""
         dialled = [peer for peer in self.peers if peer.is_dialled]
         if not dialled:
             return []
-        from broker.net.dialling import CannotDial, dial  # few brokers have peers
+        from broker.net.dialling import CannotDial, Renewable, dial  # few brokers have peers
 
         try:
-            return [dial(peer, PeerHouse(self, peer), self._reactor) for peer in dialled]
+            links = [dial(peer, PeerHouse(self, peer), self._reactor) for peer in dialled]
         except CannotDial as error:
             self._store.close()
             raise CannotStart(str(error)) from None
+        renewable = [link.prepare for link in links if isinstance(link, Renewable)]
+        self.keepers += [reading_files(prepare, CannotDial) for prepare in renewable]
+        return links
+
+    def _prepare(self, options: Options) -> Callable[[], None]:
+        """Return what makes other settings hold: `broker.reload`."""
+        policies = Policies([*OURS, *options.policies])
+
+        def commit() -> None:
+            self.options = self._house.options = options
+            self.turn.begin(time.monotonic(), time.time())
+            self.broker.follow(policies)
+
+        return commit
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
@@ -251,7 +276,9 @@ class BrokerService(Service):
         for link in self._links:
             link.startService()  # type: ignore[no-untyped-call]
         for name, left in self.peers.forgotten.items():
-            self.log.warn("{n} messages wait for {peer}, which is no peer now", n=left, peer=name)
+            self.log.warn(
+                "{count} messages wait for {peer}, which is no peer now", count=left, peer=name
+            )
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         self.presence.url = urls[0]
@@ -273,7 +300,8 @@ class BrokerService(Service):
                 raise CannotStart(f"[[listener]]: {error}, and stomp") from None
             factory = make(house, self._reactor, self.options)
         if is_secure:
-            factory = secured(factory, listener)
+            factory, keeper = secured(factory, listener)
+            self.keepers.append(keeper)
         try:
             port: IListeningPort = self._reactor.listenTCP(
                 listener.port, factory, listener.backlog, listener.host
@@ -337,6 +365,7 @@ class BrokerService(Service):
             stream,
             dialect,
             self.peers,
+            ClientLog(session, stream, lambda: self.options.log_level == "debug"),
         )
 
     def open_link(self, stream: Guest, peer: Peer) -> Connection:
@@ -410,7 +439,7 @@ class BrokerService(Service):
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
-        print(f"hoofbeat: the store has failed: {error}", file=sys.stderr, flush=True)
+        self.log.critical("the store has failed: {error}", error=str(error))
         os._exit(1)
 
 
@@ -419,10 +448,11 @@ def make_service(options: Options, reactor: Any) -> BrokerService:
     return BrokerService(options, reactor)
 
 
-def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
-    """Return what speaks TLS to the streams of a factory. Raises `CannotStart`."""
+def secured(factory: IProtocolFactory, listener: Listener) -> tuple[IProtocolFactory, Keeper]:
+    """Return what speaks TLS to the streams of a factory, and who reads its files anew. Raises `CannotStart`."""
     from broker.net import tls  # brings OpenSSL, which few brokers need
 
+    where = f"TLS on {listener.host}:{listener.port}: "
     try:
         context = tls.server_context(
             listener.tls_certificate,
@@ -431,8 +461,20 @@ def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
             listener.tls_client,
         )
     except tls.CannotSecure as error:
-        raise CannotStart(f"TLS on {listener.host}:{listener.port}: {error}") from None
-    return tls.accepting(factory, context)
+        raise CannotStart(f"{where}{error}") from None
+    return tls.accepting(factory, context), reading_files(context.prepare, tls.CannotSecure, where)
+
+
+def reading_files(prepare: Callable[[], Commit], kind: type[Exception], where: str = "") -> Keeper:
+    """Return who lets something read its files anew; `prepare` raises errors of a kind, which say `where` only here."""
+
+    def keep(options: Options) -> Commit:
+        try:
+            return prepare()
+        except kind as error:
+            raise OptionsError(f"{where}{error}") from None
+
+    return Keeper((), keep)
 
 
 def url_of(port: IListeningPort, listener: Listener) -> str:

@@ -43,7 +43,7 @@ HOUSE = [
         may=(
             *("bench", "commands", "command line", "admin"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
-            *("net", "watch", "peering", "joins", "options"),
+            *("reload", "logs", "net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
@@ -130,6 +130,14 @@ HOUSE = [
         never=PURE,
     ),
     # 3: Twisted
+    Room("reload", ("broker.reload",), may=("options",), never=NETWORK - {"twisted"}),
+    Room(
+        "logs",
+        ("broker.logs.*",),
+        may=("joins", "options", "errors"),
+        types=("net",),
+        never=NETWORK - {"twisted", "zope"},
+    ),
     Room(
         "net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")
     ),

@@ -1,14 +1,15 @@
 """TLS contexts and factories from PEM files: for listeners, and for links that the broker dials itself.
 
 OpenSSL is imported here and nowhere else, and this module only by who needs it: a broker without TLS does
-not wait for it at the start. What is sane (TLS 1.2 at least, which ciphers) is Twisted's to say; docs/security.md
-lists what that comes to.
+not wait for it at the start. What is sane is Twisted's to say (TLS 1.2 at least, no compression), but for the ciphers
+of TLS 1.2: only those with forward secrecy and authenticated encryption.
 
 Not here: how STOMP goes over it, see `broker.net.secure`; which files, see `broker.options`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import X509, PKey
-from OpenSSL.SSL import OP_NO_RENEGOTIATION
+from OpenSSL.SSL import OP_NO_RENEGOTIATION, SSL_CB_HANDSHAKE_DONE, Connection
 from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -26,25 +27,77 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
 )
 from twisted.internet.ssl import (
+    AcceptableCiphers,
     Certificate,
     CertificateOptions,
     optionsForClientTLS,
     trustRootFromCertificates,
 )
+from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 WANTED = "wanted"  # a client may come without a certificate; one that it shows must be good
+#: Of TLS 1.2; all of 1.3 are like that.
+CIPHERS = AcceptableCiphers.fromOpenSSLCipherString(  # type: ignore[no-untyped-call]
+    "ECDHE+AESGCM:ECDHE+CHACHA20"
+)
+
+#: How often a client may ask for new keys (KeyUpdate of TLS 1.3): it needs them after millions of records. Each costs us
+#: more than it, and the answers that it does not read would wait for ever.
+RENEWALS, WHILE = 32, 60.0  # times, in so many seconds
+RENEWING = b"TLSv1.3 read client key update"  # what OpenSSL calls it
+STEP = 8 * 1024  # bytes that TLS gets at once: a flood is seen after so many
+
+log = Logger()
 
 
 class CannotSecure(Exception):
     """There is no TLS with these files, in one line that names the file."""
 
 
+class _Watched(TLSMemoryBIOProtocol):
+    """Twisted's, but a client that asks for new keys again and again is hung up on."""
+
+    is_ready = False  # the handshake is over
+    renewals = 0  # of keys, since `_since`
+    _since = 0.0  # seconds
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted: bytes have come."""
+        for start in range(0, len(data), STEP):
+            if not self.connected:
+                return
+            super().dataReceived(data[start : start + STEP])  # type: ignore[no-untyped-call]
+            if self.renewals > RENEWALS and self._is_flood(time.monotonic()):
+                where = self.getPeer()  # type: ignore[no-untyped-call]
+                address = f"{where.host}:{where.port}"
+                log.warn("hung up on {address}: it asks for new keys all the time", address=address)
+                self.abortConnection()  # type: ignore[no-untyped-call]
+                return
+
+    def _is_flood(self, now: float) -> bool:
+        is_flood = now - self._since < WHILE
+        if not is_flood:
+            self._since, self.renewals = now, 0
+        return is_flood
+
+
+def _count(connection: Connection, where: int, result: int) -> None:
+    """OpenSSL: a step was taken in a handshake, or in what looks like one afterwards: new keys."""
+    protocol: _Watched | None = connection.get_app_data()
+    if protocol is None:
+        return
+    if where & SSL_CB_HANDSHAKE_DONE:
+        protocol.is_ready = True
+    elif protocol.is_ready and connection.get_state_string() == RENEWING:
+        protocol.renewals += 1
+
+
 class _Secured(TLSMemoryBIOFactory):
     """Twisted's, but writes are not held back to be joined: a turn's answers come as one write anyway."""
 
-    protocol = TLSMemoryBIOProtocol
+    protocol = _Watched
 
 
 @implementer(IOpenSSLServerConnectionCreator, IOpenSSLClientConnectionCreator)
@@ -67,7 +120,9 @@ class Context:
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Any:
         """Twisted: return the TLS of a client that has come."""
-        return self._current.serverConnectionForTLS(protocol)
+        connection = self._current.serverConnectionForTLS(protocol)
+        connection.set_app_data(protocol)  # for `_count`
+        return connection
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Any:
         """Twisted: return the TLS of a link that we have dialled."""
@@ -87,11 +142,13 @@ def server_context(certificate: str, key: str, authorities: str = "", client: st
         known = _certificates(authorities) if authorities else []
         options = CertificateOptions(
             **_identity(certificate, key),
+            acceptableCiphers=CIPHERS,
             **({"trustRoot": _trusting(known)} if known else {}),
         )
         options.requireCertificate = client != WANTED
         context = _try(options, certificate)
         context.set_options(OP_NO_RENEGOTIATION)  # work for us that costs a client nothing
+        context.set_info_callback(_count)
         for each in known:  # so that a client with several certificates knows which is meant
             context.add_client_ca(X509.from_cryptography(each))
         return options

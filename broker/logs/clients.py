@@ -1,0 +1,60 @@
+"""What the operator hears of one client: that it ended by a fault of its own; at the level debug also that it came and went.
+
+Whose words these are is seen to in `broker.logs.lines`, how many lines there may be in `broker.logs.observer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from broker.connection import ConnectionLog
+from broker.errors import StompError
+
+if TYPE_CHECKING:
+    from broker.net.stream import Guest
+
+log = Logger()
+
+
+class ClientLog(ConnectionLog):
+    """Of one connection."""
+
+    __slots__ = ("_guest", "_is_verbose", "_login", "_session")
+
+    def __init__(self, session: str, guest: Guest, is_verbose: Callable[[], bool]) -> None:
+        """`session` names the connection; `is_verbose` tells whether the level is debug."""
+        self._session = session
+        self._guest = guest
+        self._is_verbose = is_verbose
+        self._login = ""
+
+    def came(self, login: str) -> None:
+        """It was let in."""
+        self._login = login
+        if self._is_verbose():
+            log.debug("{address} has connected{who}", **self._who())
+
+    def went(self) -> None:
+        """It is gone."""
+        if self._is_verbose():
+            log.debug("{address} has gone{who}", **self._who())
+
+    def failed(self, error: StompError, closes: bool, login: str, destination: str) -> None:
+        """It was told of a fault of its own, and is hung up on if that `closes` the connection."""
+        self._login = self._login or login
+        more = {"error": error.text, "destination": destination, **self._who()}
+        if closes:
+            log.warn("hung up on {address}{who}: {error}", **more)
+        elif self._is_verbose():
+            log.debug("refused {address}{who}: {error}", **more)
+
+    def _who(self) -> dict[str, str]:
+        return {
+            "connection": self._session,
+            "address": self._guest.address,
+            "login": self._login,
+            "who": f", login {self._login}" if self._login else "",
+        }
