@@ -79,8 +79,8 @@ class ConnectionLog:
     def came(self, login: str) -> None:
         """It was let in."""
 
-    def failed(self, error: StompError, closes: bool, login: str, destination: str) -> None:
-        """It made a mistake, which `closes` the connection or not. `login`: what it called itself, perhaps in vain."""
+    def failed(self, error: StompError, closes: bool, frame: Frame | None = None) -> None:
+        """It made a mistake, with a frame if it was one, which `closes` the connection or not."""
 
     def went(self) -> None:
         """It is gone."""
@@ -346,7 +346,7 @@ class Connection:
 
     def _give_up(self, why: str) -> None:
         """Hang up on a client that is not there any more, as it seems."""
-        self._log.failed(ProtocolError(why), True, "", "")
+        self._log.failed(ProtocolError(why), True)
         self._leave(died=True)
         self.transport.abort()
 
@@ -422,9 +422,7 @@ class Connection:
         receipt = None if frame is None else frame.headers.get("receipt")
         data = error_frame(error, receipt, self.session.version or "1.0")
         closes = error.fatal or self._dialect.error_policy == "strict"
-        headers = {} if frame is None else frame.headers
-        login, destination = headers.get("login", ""), headers.get("destination", "")
-        self._log.failed(error, closes, login, destination)
+        self._log.failed(error, closes, frame)
         if closes:
             self._end(data, died=True)  # perhaps of a message that it was given
         else:

@@ -134,7 +134,7 @@ HOUSE = [
     Room(
         "logs",
         ("broker.logs.*",),
-        may=("joins", "options", "errors"),
+        may=("joins", "options", "stomp", "errors"),
         types=("net",),
         never=NETWORK - {"twisted", "zope"},
     ),

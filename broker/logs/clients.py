@@ -12,9 +12,12 @@ from twisted.logger import Logger
 
 from broker.connection import ConnectionLog
 from broker.errors import StompError
+from broker.stomp.frame import COMMANDS, Frame
 
 if TYPE_CHECKING:
     from broker.net.stream import Guest
+
+NOT_SHOWN = "(not shown)"
 
 log = Logger()
 
@@ -42,10 +45,16 @@ class ClientLog(ConnectionLog):
         if self._is_verbose():
             log.debug("{address} has gone{who}", **self._who())
 
-    def failed(self, error: StompError, closes: bool, login: str, destination: str) -> None:
-        """It was told of a fault of its own, and is hung up on if that `closes` the connection."""
-        self._login = self._login or login
-        more = {"error": error.text, "destination": destination, **self._who()}
+    def failed(self, error: StompError, closes: bool, frame: Frame | None = None) -> None:
+        """It was told of a fault of its own, and is hung up on if that `closes` the connection.
+
+        What is no command is not shown: it may be the middle of a body whose end the client has mistaken.
+        """
+        text, headers = error.text, {} if frame is None else frame.headers
+        if frame is not None and frame.command not in COMMANDS:
+            text, headers = text.replace(frame.command, NOT_SHOWN), {}
+        self._login = self._login or headers.get("login", "")
+        more = {"error": text, "destination": headers.get("destination", ""), **self._who()}
         if closes:
             log.warn("hung up on {address}{who}: {error}", **more)
         elif self._is_verbose():

@@ -25,8 +25,6 @@ LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4}
 FORMATS = {"text": text_line, "json": json_line}
 OURS = ("broker", "rpc")
 
-log = Logger()
-
 
 @implementer(ILogObserver)
 class Log:
@@ -42,6 +40,7 @@ class Log:
         self._file = file
         self._later = later
         self._told: dict[tuple[str, str], int] = {}  # lines of each kind, since the while began
+        self._own = Logger("broker.logs", observer=self)
         self.change(options.log_level, options.log_format)
 
     def change(self, level: str, format: str) -> None:
@@ -74,7 +73,7 @@ class Log:
         told, self._told = self._told, {}
         for (namespace, kind), number in told.items():
             if number > MOST:
-                log.warn(
+                self._own.warn(
                     "{count} more lines like this were not written: {namespace}: {kind}",
                     count=number - MOST,
                     namespace=namespace,
