@@ -47,8 +47,7 @@ def test_the_angels_lines_change_with_the_brokers(daemon: Daemon) -> None:
     assert daemon("reload").status == 0
     dead = daemon.kill("broker")
     wait_for_another(daemon, dead)
-    with daemon.connect():
-        pass
+    wait_for(lambda: '"message": "ready on' in daemon.log())
     told = [json.loads(line) for line in daemon.log().splitlines()[before:]]
     assert {"broker.reload", "broker.cli"} <= {each["namespace"] for each in told}
     assert any("was killed by SIGKILL" in each["message"] for each in told)
