@@ -25,7 +25,7 @@ log = Logger()
 class ClientLog(ConnectionLog):
     """Of one connection."""
 
-    __slots__ = ("_guest", "_is_verbose", "_login", "_session")
+    __slots__ = ("_certificate", "_guest", "_is_verbose", "_login", "_session")
 
     def __init__(self, session: str, guest: Guest, is_verbose: Callable[[], bool]) -> None:
         """`session` names the connection; `is_verbose` tells whether the level is debug."""
@@ -33,11 +33,13 @@ class ClientLog(ConnectionLog):
         self._guest = guest
         self._is_verbose = is_verbose
         self._login = ""
+        self._certificate = ""  # the name in it
 
     def came(self, login: str) -> None:
         """It was let in."""
         self._login = login
         if self._is_verbose():
+            self._certificate = self._guest.certificate_name()
             log.debug("{address} has connected{who}", **self._who())
 
     def went(self) -> None:
@@ -53,17 +55,21 @@ class ClientLog(ConnectionLog):
         text, headers = error.text, {} if frame is None else frame.headers
         if frame is not None and frame.command not in COMMANDS:
             text, headers = text.replace(frame.command, NOT_SHOWN), {}
+        if not (closes or self._is_verbose()):
+            return
         self._login = self._login or headers.get("login", "")
+        self._certificate = self._certificate or self._guest.certificate_name()
         more = {"error": text, "destination": headers.get("destination", ""), **self._who()}
         if closes:
             log.warn("hung up on {address}{who}: {error}", **more)
-        elif self._is_verbose():
+        else:
             log.debug("refused {address}{who}: {error}", **more)
 
     def _who(self) -> dict[str, str]:
+        named = {"login": self._login, "certificate": self._certificate}
         return {
             "connection": self._session,
             "address": self._guest.address,
-            "login": self._login,
-            "who": f", login {self._login}" if self._login else "",
+            **named,
+            "who": "".join(f", {kind} {name}" for kind, name in named.items() if name),
         }

@@ -25,7 +25,7 @@ from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
 FIELDS = (
-    *("connection", "address", "login", "destination"),  # of a client
+    *("connection", "address", "login", "certificate", "destination"),  # of a client
     *("peer", "signal", "settings", "error", "count"),
 )
 LONGEST_VALUE, LONGEST = 500, 2000  # characters
