@@ -52,11 +52,11 @@ class ClientLog(ConnectionLog):
 
         What is no command is not shown: it may be the middle of a body whose end the client has mistaken.
         """
+        if not (closes or self._is_verbose()):
+            return
         text, headers = error.text, {} if frame is None else frame.headers
         if frame is not None and frame.command not in COMMANDS:
             text, headers = text.replace(frame.command, NOT_SHOWN), {}
-        if not (closes or self._is_verbose()):
-            return
         self._login = self._login or headers.get("login", "")
         self._certificate = self._certificate or self._guest.certificate_name()
         more = {"error": text, "destination": headers.get("destination", ""), **self._who()}
