@@ -131,7 +131,8 @@ def run(
     from broker.logs.observer import Log, begin_logging
     from broker.net.notify import notify_systemd
     from broker.reload import Keeper, Reloading
-    from broker.service import CannotStart, make_service, tune_process
+    from broker.service import make_service, tune_process
+    from broker.virtualhost import CannotStart
 
     tune_process()
     try:

@@ -19,6 +19,7 @@ from broker.dialect import Dialect
 from broker.errors import Refusal
 from broker.options import Options
 from broker.outbox import Outbox
+from broker.person import Person
 
 OWN = (OWN_QUEUE, OWN_TOPIC)
 
@@ -51,7 +52,7 @@ class Client:
         outbox: Outbox,
         promise: Callable[[bytes], None],
         session: str,
-        login: str,
+        person: Person,
         client_id: str,
         stamp: Stamp,
     ) -> None:
@@ -63,7 +64,8 @@ class Client:
         self.outbox = outbox
         self.promise = promise
         self.session = session
-        self.login = login
+        self.person = person
+        self.login = person.login
         self.client_id = client_id
         self.stamp = stamp
         self.temporaries: dict[str, TempQueue | TempTopic] = {}  # by its own names for them

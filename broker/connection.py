@@ -15,21 +15,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-from broker.agenda import Agenda
 from broker.answers import error_frame
 from broker.client import Client
 from broker.conversation import Conversation, Verb
-from broker.core.broker import Broker
 from broker.core.lane import Read
 from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
 from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
+from broker.person import Person, known
+from broker.reception import Claim, Host, Open, Reception
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Limits, Parser
 from broker.stomp.session import ServerSession, Session, illegal
-from broker.turn import Turn
 
 #: Seconds: the agenda keeps a link until its next look, and heart-beats can be months.
 LOOK_EVERY = 60.0
@@ -113,50 +112,46 @@ class Connection:
 
     def __init__(
         self,
-        broker: Broker,
-        turn: Turn,
-        options: Options,
-        id_prefix: bytes,
+        host: Host,
         session_id: str,
-        agenda: Agenda,
         transport: Transport,
         dialect: Dialect = DIALECTS["activemq"],
-        visitors: Visitors | None = None,
+        reception: Reception | None = None,
         log: ConnectionLog = SILENT,
     ) -> None:
-        """`id_prefix` begins the ids of messages that arrive here; no two stores or runs share one.
+        """`host` is where it is until it is let in, perhaps to another one; without `reception` everybody is, here.
 
-        `dialect` is that of the listener, with what the operator wants otherwise. Without `visitors` no other broker
-        is taken for one.
+        `dialect` is that of the listener, with what the operator wants otherwise.
         """
+        options, turn = host.options, host.turn
         self.transport = transport
         self.closing = False  # hears no more, and says only what was promised
         self._server = ServerSession(options.heart_beat_least)
         self.session: Session = self._server
         self.session.heard = self.session.spoke = turn.now
-        self._broker = broker
-        self._turn = turn
-        self._options = options
+        self._host = host
+        self._broker, self._turn, self._options = host.broker, turn, options
         self._dialect = dialect
-        self._visitors = visitors
+        self._reception = reception or Open(host)
         self._log = log
-        self._agenda = agenda
-        self._id_prefix = id_prefix
         self._session_id = session_id
         self._parser = Parser(
             before_login(options),
             strict_escapes=dialect.undefined_escapes == "error",
             strict_lines=dialect.colon_required,
         )
-        self._outbox = Outbox(lambda: turn.dirty.append(self))
+        self._outbox = Outbox(lambda: self._turn.dirty.append(self))
         self.say = self._outbox.say  # adds to what leaves at the end of the turn
         self._conversation: Talk | None = None  # before CONNECT
+        self._asking = False  # the reception has not answered yet
+        self._early: list[bytes] | None = None  # what has come while it takes its time
+        self._hung_up = False  # and that nothing more will
         self._held: list[Frame] = []  # that wait until a queue takes messages again
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
         self._pauses = 0  # reasons not to read from the client just now
         if options.connect_timeout:
-            agenda.add(turn.now + options.connect_timeout, self._check_connected)
+            host.agenda.add(turn.now + options.connect_timeout, self._check_connected)
 
     # What the transport tells us and asks.
 
@@ -169,9 +164,14 @@ class Connection:
         """Bytes from the client."""
         self.session.heard = self._turn.now
         parser = self._parser
+        if self._early is not None:
+            self._early.append(data)
+            return
         frames = parser.feed(data)
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
+            if self._asking:
+                return
             frames = parser.feed(b"")
         if self._held:  # it did not read on in time
             self._held += frames
@@ -257,6 +257,9 @@ class Connection:
 
         It `died`, for it did not say DISCONNECT, unless it is we who end it.
         """
+        if self._asking and died:  # it is answered first
+            self._hung_up = True
+            return
         self._catch_up()
         if not self.closing:
             self._end(b"", died)
@@ -327,7 +330,7 @@ class Connection:
     def _check_connected(self, now: float) -> None:
         """The time for CONNECT is over."""
         if self._conversation is None and not self.closing:
-            self._give_up("It did not say CONNECT in time")
+            self._give_up("It was not let in in time")
 
     def _check_alive(self, now: float) -> float | None:
         """Send a heart-beat if one is due, give up a dead client; return when to look again."""
@@ -358,25 +361,68 @@ class Connection:
     # How a link begins and ends.
 
     def _connect(self, frame: Frame) -> None:
-        options = self._options
-        visitors = self._visitors if PEER_NAME in frame.headers else None
-        introduction: Mapping[str, str] = {}
+        headers = frame.headers
         try:
             agreed = self._server.accept(frame)
-            self._check_client_id(frame.headers.get("client-id", ""))
-            if visitors is not None:
-                introduction = visitors.meet(frame.headers, agreed["version"])
+            host = self._reception.find(headers.get("host", ""))
+            if PEER_NAME in headers and host.visitors is not None:
+                introduction = host.visitors.meet(headers, agreed["version"])
                 self._dialect = DIALECTS["activemq"]  # whatever others may expect here
+                peer = known(f"peer:{headers[PEER_NAME]}", ["peers"])
+                self._enter(frame, agreed, host, peer, introduction)
+                return
         except StompError as error:
             self._error(error, frame)
             return
-        version = agreed["version"]
+        claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
+        self._asking = True
+        self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host))
+        if self._asking:
+            self._early = []
+            self.pause_reading()
+
+    def _answered(
+        self, frame: Frame, agreed: dict[str, str], host: Host, answer: Person | HandshakeError
+    ) -> None:
+        """The reception knows who the client is, or that it is not let in."""
+        self._asking = False
+        early, self._early = self._early, None
+        if self.closing:
+            return
+        if isinstance(answer, HandshakeError):
+            self._error(answer, frame)
+        else:
+            try:
+                self._enter(frame, agreed, host, answer)
+            except StompError as error:
+                self._error(error, frame)
+        if early is not None:
+            self.resume_reading()
+            if not self.closing:
+                self.data(b"".join(early))
+            if self._hung_up:
+                self.end_of_input()
+
+    def _enter(
+        self,
+        frame: Frame,
+        agreed: Mapping[str, str],
+        host: Host,
+        person: Person,
+        introduction: Mapping[str, str] | None = None,
+    ) -> None:
+        """The client is let in; with an `introduction` it is another broker. Raises `HandshakeError`."""
+        options, version = host.options, agreed["version"]
+        if host is not self._host:
+            self._host = host
+            self._broker, self._turn, self._options = host.broker, host.turn, options
+        self._check_client_id(frame.headers.get("client-id", ""))
         headers = {
             "version": version,
             "session": self._session_id,
             "server": self._dialect.server_header,
             "heart-beat": agreed["heart-beat"],
-            **introduction,
+            **(introduction or {}),
         }
         if "request-id" in frame.headers:
             headers["response-id"] = frame.headers["request-id"]
@@ -394,20 +440,24 @@ class Connection:
             self._outbox,
             partial(self._turn.promise, self),
             self._session_id,
-            frame.headers.get("login", ""),
+            person,
             frame.headers.get("client-id", ""),
             self._turn.stamp,
         )
-        if visitors is None:
-            self._conversation = Conversation(client, self._id_prefix, self._end)
+        if introduction is None or host.visitors is None:
+            self._conversation = Conversation(client, host.id_prefix, self._end)
         else:
             self._parser.limits = for_peers(options)
-            self._conversation = visitors.talk(
-                frame.headers, client, self._id_prefix, self._end, self.dismiss
+            self._conversation = host.visitors.talk(
+                frame.headers, client, host.id_prefix, self._end, self.dismiss
             )
         self._log.came(client.login)
+        self._look_after()
+
+    def _look_after(self) -> None:
+        """Look at heart-beats from now on."""
         if (look := self._next_look(self._turn.now)) is not None:
-            self._agenda.add(look, self._check_alive)
+            self._host.agenda.add(look, self._check_alive)
 
     def _check_client_id(self, client_id: str) -> None:
         """Raise `HandshakeError` if somebody is connected under that name already."""

@@ -76,6 +76,21 @@ class Reloading:
         return Outcome(True, "; ".join(said))
 
 
+def reading_files(prepare: Callable[[], Commit], kind: type[Exception], where: str = "") -> Keeper:
+    """Return who lets something read its files anew, whatever the settings.
+
+    `prepare` returns what takes them over, and raises errors of a `kind` whose text belongs behind `where`.
+    """
+
+    def keep(options: Options) -> Commit:
+        try:
+            return prepare()
+        except kind as error:
+            raise OptionsError(f"{where}{error}") from None
+
+    return Keeper((), keep)
+
+
 def differing(options: Options, others: Options) -> list[str]:
     """Return the names of the settings in which two differ, as the file calls them."""
     names = [each.name for each in fields(Options)]

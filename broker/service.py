@@ -8,59 +8,31 @@ everything is written; receipts that are owed leave; links close; the store is c
 from __future__ import annotations
 
 import gc
-import os
 import resource
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from broker.admin.desk import Desk
-from broker.admin.outside import House
-from broker.agenda import Agenda
 from broker.connection import Connection
-from broker.core.broker import Broker, Outside
-from broker.core.policy import Policies
-from broker.cron import next_cron
 from broker.dialect import Dialect
-from broker.errors import Refusal, StompError
-from broker.filters import make_filter
+from broker.errors import StompError
 from broker.logs.clients import ClientLog
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
-from broker.options import Listener, Options, OptionsError
-from broker.peering.dialled import Dialled
+from broker.options import Listener, Options
 from broker.peering.peer import Peer
-from broker.peering.peers import Peers
-from broker.reload import Commit, Keeper
-from broker.store import StoreError, StoreSettings, open_store
-from broker.store.writer import start_writer
-from broker.tail import annotate, rename
-from broker.turn import Turn
-from broker.watch.advisories import Advisories
-from broker.watch.author import Author
-from broker.watch.presence import Presence
-from broker.watch.reports import Reporter
-from broker.watch.schedule import ScheduleManagement
-from broker.watch.statistics import Statistics
-
-#: Policies that hold unless the operator says otherwise.
-OURS: list[tuple[str, dict[str, Any]]] = [
-    # Replies to remote calls that nobody waits for any more are nobody's to look at.
-    ("/queue/rpc.reply.>", {"expired": "discard"}),
-]
-
+from broker.reload import Commit, Keeper, reading_files
+from broker.virtualhost import CannotStart, Streams, VirtualHost
 
 #: Settings that a connection looks at when it begins: others hold for those that come after a reload.
 OF_CONNECTIONS = (
@@ -74,10 +46,6 @@ PROTOCOLS = {"http": "broker.net.http:make_site"}
 LISTENERS = "hoofbeat.listeners"
 
 
-class CannotStart(Exception):
-    """The broker cannot run as it was asked to, in one line for the operator."""
-
-
 class StompFactory(Factory):
     """One listener's door to the house: makes a stream for each client, and its connection."""
 
@@ -86,7 +54,7 @@ class StompFactory(Factory):
     def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
         """`dialect` is what its clients expect, `stream` what carries what they say."""
         self._stream = stream
-        self.turn = service.turn
+        self.turn = service.host.turn
         self.intake = service.intake
         self._service = service
         self._dialect = dialect
@@ -113,17 +81,18 @@ class StompFactory(Factory):
 class PeerHouse:
     """What a stream needs that leads to another broker."""
 
-    def __init__(self, service: BrokerService, peer: Peer) -> None:
-        self.turn = service.turn
+    def __init__(self, service: BrokerService, host: VirtualHost, peer: Peer) -> None:
+        self.turn = host.turn
         self.intake = service.intake
         self._service = service
+        self._host = host
         self._peer = peer
 
     # broker.net.stream.House
 
     def open_connection(self, stream: Guest) -> Connection:
         """The peer has answered."""
-        return self._service.open_link(stream, self._peer)
+        return self._service.open_link(stream, self._host, self._peer)
 
     def forget(self, stream: Guest) -> None:
         """The link has gone."""
@@ -149,117 +118,23 @@ class BrokerService(Service):
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
-        self._timer: IDelayedCall | None = None
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
         #: Who takes over settings that change while the broker runs, see `broker.reload`.
         self.keepers = [Keeper((*OF_CONNECTIONS, "policies"), self._prepare)]
         self._all_gone: Deferred[None] | None = None
-        settings = StoreSettings(options.map_size, options.disk_reserve)
-        try:
-            self._store = open_store(options.store_url, settings)
-            stored = self._store.load()
-        except StoreError as error:
-            raise CannotStart(str(error)) from None
-        except Exception as error:  # a driver's own words: the disk is full, for one
-            raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
-        self._name = f"hoof-{stored.node}-{stored.boot}"
-        self._id_prefix = f"{self._name}-".encode()
-        self._agenda = Agenda(self._wake_at)
-        self.broker = Broker(
-            Outside(
-                annotate,
-                make_filter,
-                next_cron,
-                self._rename,
-                self._wake_schedule_at,
-                elapsed=time.monotonic,
-            ),
-            policies=Policies([*OURS, *options.policies]),
-            memory_limit=options.memory_limit,
-            max_redeliveries=options.max_redeliveries,
-            track_for=int(options.track_for * 1000),
-            track_most=options.track_most,
+        self.host = VirtualHost(
+            options, reactor, Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
         )
-        self.presence = Presence(self.broker, f"hoof-{stored.node}", self._name)
-        author = Author(self.broker, self._id_prefix)
-        self.broker.tell = Advisories(self.broker, self.presence, author).tell
-        self.broker.reports = Reporter(self.broker, author, self.presence)
-        path = options.store_url.partition(":")[2]
-        statistics = Statistics(
-            self.broker,
-            self.presence,
-            author,
-            options.memory_limit,
-            options.map_size,
-            lambda: size_on_disk(path),
-            os.path.abspath(path) if path else "",
-        )
-        ScheduleManagement(self.broker, author)
-        self.broker.now = int(time.time() * 1000)
-        self.broker.load(stored, self._read)
-        self.peers = Peers(self.broker, options, stored.node, stored.boot, self._tell_of_link)
-        self._house = House(
-            self.broker,
-            self.presence,
-            statistics,
-            options,
-            self.peers,
-            self.broker.now,
-            lambda: {session: stream.address for stream, session in self.streams.items()},
-            self._dismiss,
-            self._later,
-        )
-        Desk(self._house, author)
-        try:
-            self.broker.routes.compose(options.composites)
-        except Refusal as error:
-            self._store.close()
-            said = ". ".join(filter(None, (error.text, error.hint)))
-            raise CannotStart(f"composite destinations: {said}") from None
-        self.turn = Turn(
-            self.broker,
-            self._store,
-            lambda: start_writer(self._store, reactor.callFromThread, self._store_failed),
-            self._agenda,
-            options.journal_bytes,
-            options.journal_delay,
-            partial(reactor.callLater, 0) if self.intake is None else reactor.at_end,
-            self._store_failed,
-        )
-        self._links = self._make_links()
+        self.keepers.extend(self.host.keepers)
 
-    def _tell_of_link(self, peer: str, trouble: str) -> None:
-        """A peer is linked, or there is trouble."""
-        if trouble:
-            self.log.warn("no link to the peer {peer}: {error}", peer=peer, error=trouble)
-        else:
-            self.log.info("linked to the peer {peer}", peer=peer)
-
-    def _make_links(self) -> list[Service]:
-        """Return what dials the peers that do not dial us. Raises `CannotStart`."""
-        dialled = [peer for peer in self.peers if peer.is_dialled]
-        if not dialled:
-            return []
-        from broker.net.dialling import CannotDial, Renewable, dial  # few brokers have peers
-
-        try:
-            links = [dial(peer, PeerHouse(self, peer), self._reactor) for peer in dialled]
-        except CannotDial as error:
-            self._store.close()
-            raise CannotStart(str(error)) from None
-        renewable = [link.prepare for link in links if isinstance(link, Renewable)]
-        self.keepers += [reading_files(prepare, CannotDial) for prepare in renewable]
-        return links
-
-    def _prepare(self, options: Options) -> Callable[[], None]:
+    def _prepare(self, options: Options) -> Commit:
         """Return what makes other settings hold: `broker.reload`."""
-        policies = Policies([*OURS, *options.policies])
+        take_over = self.host.prepare(options)
 
         def commit() -> None:
-            self.options = self._house.options = options
-            self.turn.begin(time.monotonic(), time.time())
-            self.broker.follow(policies)
+            self.options = options
+            take_over()
 
         return commit
 
@@ -271,17 +146,10 @@ class BrokerService(Service):
                 self._ports.append(self._open(listener))
         except CannotStart:
             self._stop_listening()
-            self._store.close()
+            self.host.close()
             raise
-        for link in self._links:
-            link.startService()  # type: ignore[no-untyped-call]
-        for name, left in self.peers.forgotten.items():
-            self.log.warn(
-                "{count} messages wait for {peer}, which is no peer now", count=left, peer=name
-            )
-        self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
-        self.presence.url = urls[0]
+        self.host.start(urls[0])
         return urls
 
     def _open(self, listener: Listener) -> IListeningPort:
@@ -327,61 +195,42 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_listening()
-        for link in self._links:
-            link.stopService()  # type: ignore[no-untyped-call]
-        self.turn.begin(time.monotonic(), time.time())
+        self.host.hang_up()
+        self.host.begin()
         for stream in list(self.streams):
             stream.say_goodbye()
-        self.turn.finish()
+        self.host.turn.finish()
         gone: Deferred[None] = Deferred()
         if self.streams:
             self._all_gone = gone
             self.call_later(self.options.linger, self._abort_all)
         else:
             gone.callback(None)
-        return gone.addCallback(lambda _: self._close())
+        return gone.addCallback(lambda _: self.host.close())
 
     def _abort_all(self) -> None:
         for stream in list(self.streams):
             stream.abort()
 
-    def _close(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._store.close()
-
     # What the listeners' doors ask for.
 
     def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
         """A client has come, to a listener of this dialect."""
-        session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
-        return Connection(
-            self.broker,
-            self.turn,
-            self.options,
-            self._id_prefix,
-            session,
-            self._agenda,
-            stream,
-            dialect,
-            self.peers,
-            ClientLog(session, stream, lambda: self.options.log_level == "debug"),
-        )
+        session = self._new_session(stream)
+        log = ClientLog(session, stream, lambda: self.options.log_level == "debug")
+        return Connection(self.host.host, session, stream, dialect, log=log)
 
-    def open_link(self, stream: Guest, peer: Peer) -> Connection:
+    def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""
-        session = self.streams[stream] = f"{self._name}-{next(self._sessions)}"
-        return Dialled(
-            self.peers,
-            peer,
-            self.broker,
-            self.turn,
-            self.options,
-            self._id_prefix,
-            session,
-            self._agenda,
-            stream,
-        )
+        return host.open_link(stream, peer, self._new_session(stream))
+
+    def _new_session(self, stream: Guest) -> str:
+        session = self.streams[stream] = f"{self.host.name}-{next(self._sessions)}"
+        return session
+
+    def _addresses(self) -> dict[str, str]:
+        """Return where everybody is, by session."""
+        return {session: stream.address for stream, session in self.streams.items()}
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
@@ -398,49 +247,6 @@ class BrokerService(Service):
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Run a callable after a while."""
         self._reactor.callLater(seconds, call)
-
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function in a turn, after a while."""
-        self._agenda.add(time.monotonic() + seconds, lambda now: call())
-
-    def _wake_at(self, when: float) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self._reactor.callLater(max(0.0, when - time.monotonic()), self._tick)
-
-    def _tick(self) -> None:
-        self.turn.begin(time.monotonic(), time.time())
-        self._agenda.run(self.turn.now)  # a turn has one time, also when it began before
-
-    def _rename(self, tail: bytes, seq: int) -> bytes:
-        """Give a tail the message-id of a sequence number."""
-        return rename(tail, b"%b%d" % (self._id_prefix, seq))
-
-    def _wake_schedule_at(self, when: int) -> None:
-        """Look at the schedule at a moment given in milliseconds since 1970."""
-        self._agenda.add(time.monotonic() + when / 1000 - time.time(), self._tick_schedule)
-
-    def _tick_schedule(self, now: float) -> None:
-        self.broker.schedule.tick(self.broker.now)
-
-    def _sweep(self, now: float) -> float:
-        self.broker.sweep()
-        return now + self.options.sweep_every
-
-    def _read(
-        self, queue: int, priority: int, after: int, count: int, size: int
-    ) -> list[tuple[int, bytes, bytes]]:
-        """Read records for whoever does so in the middle of a turn."""
-        try:
-            return self._store.read(queue, priority, after, count, size)
-        except Exception as error:
-            self._store_failed(error)
-            raise
-
-    def _store_failed(self, error: BaseException) -> None:
-        """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
-        self.log.critical("the store has failed: {error}", error=str(error))
-        os._exit(1)
 
 
 def make_service(options: Options, reactor: Any) -> BrokerService:
@@ -465,18 +271,6 @@ def secured(factory: IProtocolFactory, listener: Listener) -> tuple[IProtocolFac
     return tls.accepting(factory, context), reading_files(context.prepare, tls.CannotSecure, where)
 
 
-def reading_files(prepare: Callable[[], Commit], kind: type[Exception], where: str = "") -> Keeper:
-    """Return who lets something read its files anew; `prepare` raises errors of a kind, which say `where` only here."""
-
-    def keep(options: Options) -> Commit:
-        try:
-            return prepare()
-        except kind as error:
-            raise OptionsError(f"{where}{error}") from None
-
-    return Keeper((), keep)
-
-
 def url_of(port: IListeningPort, listener: Listener) -> str:
     """Return the URL of a listener, whose port may have been chosen by the system."""
     address = port.getHost()
@@ -486,15 +280,6 @@ def url_of(port: IListeningPort, listener: Listener) -> str:
     if listener.tls_certificate:
         scheme = "https" if scheme == "http" else f"{scheme}+ssl"
     return f"{scheme}://{host}:{address.port}"
-
-
-def size_on_disk(path: str) -> int:
-    """Return the bytes that a store's file, and those beside it, or its directory take; "" takes none."""
-    if not path:
-        return 0
-    place = Path(path)
-    files = place.iterdir() if place.is_dir() else place.parent.glob(f"{place.name}*")
-    return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
 def tune_process() -> None:

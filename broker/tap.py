@@ -11,7 +11,8 @@ from twisted.python import usage
 
 from broker.cli import FLAGS, TYPES, options_from
 from broker.options import FIELDS, OptionsError
-from broker.service import CannotStart, make_service, tune_process
+from broker.service import make_service, tune_process
+from broker.virtualhost import CannotStart
 
 
 class Options(usage.Options):

@@ -8,6 +8,7 @@ from broker.agenda import Agenda
 from broker.connection import LOOK_EVERY, Connection
 from broker.core.broker import Broker
 from broker.options import Options
+from broker.reception import Host
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
@@ -47,7 +48,7 @@ def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() ->
     )
     options = Options()
     turn.begin(0.0, 0.0)
-    connection = Connection(broker, turn, options, b"m-", "session", agenda, Socket())
+    connection = Connection(Host(broker, turn, options, b"m-", agenda), "session", Socket())
     connection.data(b"CONNECT\naccept-version:1.2\nheart-beat:9999999999,9999999999\n\n\0")
     turn.end()
     connection.lost()

@@ -37,7 +37,8 @@ HOUSE = [
     Room(
         "roof",
         (
-            *("broker.service", "broker.cli", "broker.tap", "broker.__main__", "twisted.plugins.*"),
+            *("broker.service", "broker.virtualhost", "broker.cli", "broker.tap"),
+            *("broker.__main__", "twisted.plugins.*"),
             "broker.angel.*",
         ),
         may=(
@@ -163,7 +164,7 @@ HOUSE = [
             *("broker.granting", "broker.wish"),
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
-            *("broker.qualified", "broker.reporting"),
+            *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),

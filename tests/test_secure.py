@@ -120,7 +120,7 @@ class Dialler(Factory):
     def __init__(
         self, service: BrokerService, reactor: StreamReactor, on_data: Callable[[Link], object]
     ) -> None:
-        self.turn = service.turn
+        self.turn = service.host.turn
         self.on_data = on_data
         self.heard = b""
         self.unsent: list[int] = []

@@ -18,6 +18,7 @@ from broker.connection import Connection, after_login
 from broker.core.broker import Broker
 from broker.core.policy import Policies
 from broker.options import Options
+from broker.reception import Host
 from broker.stomp import Frame, Parser
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
@@ -79,7 +80,7 @@ class Client:
         self.version = version
         self.heard = b""
         self.connection = Connection(
-            house.broker, house.turn, house.options, b"id-", name, house.agenda, self
+            Host(house.broker, house.turn, house.options, b"id-", house.agenda), name, self
         )
         headers = {"accept-version": version, "host": "", "login": login}
         self.connection.data(Frame("CONNECT", headers).encode("1.0"))

@@ -14,6 +14,7 @@ from broker.core.broker import Broker
 from broker.core.message import Message
 from broker.core.queue import Queue
 from broker.options import Options
+from broker.reception import Host
 from broker.stomp import Frame, Parser
 from broker.store import Store, StoreSettings, Writes
 from broker.store.failing import FailingStore
@@ -539,7 +540,7 @@ def test_whatever_was_confirmed_is_true_after_a_failure(fail_at: int, kept: bool
     house = House(FailingStore(inner, fail_at, kept=kept))
     lines = [Line(), Line()]
     producer, consumer = (
-        Connection(house.broker, house.turn, Options(), b"id-", "session", house.agenda, line)
+        Connection(Host(house.broker, house.turn, Options(), b"id-", house.agenda), "session", line)
         for line in lines
     )
     for connection in (producer, consumer):

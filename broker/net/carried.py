@@ -17,6 +17,7 @@ from collections.abc import Callable
 from broker.errors import StompError
 from broker.net.stream import House
 from broker.peering.dialled import Dialled
+from broker.turn import Turn
 
 
 class Carried:
@@ -34,6 +35,7 @@ class Carried:
         self.is_over = False  # nothing comes any more
         self.is_open_to_more = True
         self._house = house
+        self._turn = house.turn
         self._changed = changed
         self._told = False  # `changed` will be called
         self._out: deque[bytes] = deque()
@@ -104,6 +106,11 @@ class Carried:
         self.is_open_to_more = True
         self._tell()
 
+    def move(self, turn: Turn) -> None:
+        """Begin this turn from now on: the client is at another virtual host."""
+        self._turn = turn
+        self._begin()
+
     def close(self) -> None:
         """End when what was written has been carried."""
         self._closing = True
@@ -140,4 +147,4 @@ class Carried:
         self._changed()
 
     def _begin(self) -> None:
-        self._house.turn.begin(time.monotonic(), time.time())
+        self._turn.begin(time.monotonic(), time.time())

@@ -67,6 +67,9 @@ class Guest(Transport, Interface):
     def certificate_name(self) -> str:
         """Return the name in the certificate that the other end has shown and we have verified, "" without one."""
 
+    def move(self, turn: Turn) -> None:
+        """Begin this turn from now on, when bytes come: the client is at another virtual host."""
+
     def say_goodbye(self) -> None:
         """The broker stops: hear no more, say what is owed."""
 
@@ -254,6 +257,11 @@ class Stream(Protocol):
         """Go on."""
         if not self._gone and not self._closing:
             self._listen()
+
+    def move(self, turn: Turn) -> None:
+        """Begin this turn from now on: the client is at another virtual host."""
+        self._turn = turn
+        self._begin()
 
     def close(self) -> None:
         """Send what was written, then hang up; give the client time to read it.

@@ -20,6 +20,7 @@ from broker.errors import Full, HandshakeError, StompError
 from broker.peering.forwarding import Forwarding
 from broker.peering.peers import NODE, largest_of
 from broker.peering.receiving import Receiving
+from broker.person import known
 from broker.stomp.frame import Frame, header_lines
 from broker.stomp.session import ClientSession
 
@@ -79,13 +80,12 @@ class Dialled(Connection):
             self._outbox,
             partial(self._turn.promise, self),
             self._session_id,
-            peer.name,
+            known(f"peer:{peer.name}", ["peers"]),
             "",
             self._turn.stamp,
         )
         self._conversation = Dialogue(self, client, headers[NODE], largest)
-        if (look := self._next_look(self._turn.now)) is not None:
-            self._agenda.add(look, self._check_alive)
+        self._look_after()
 
     def _error(self, error: StompError, frame: Frame | None = None) -> None:
         """A fault of the peer's: one of its messages is refused, or the link ends."""
@@ -130,7 +130,7 @@ class Dialogue:
         self._peer = link.peer
         self._could_not_bear = False  # the peer, what it was sent
         self._client = client
-        self._receiving = Receiving(link.peer, client, link._id_prefix)
+        self._receiving = Receiving(link.peer, client, link._host.id_prefix)
         self.verbs: dict[str, Verb] = {
             "RECEIPT": self._receipt,
             "MESSAGE": self._message,

@@ -17,6 +17,7 @@ from broker.core.policy import Policies
 from broker.cron import next_cron
 from broker.filters import make_filter
 from broker.options import Options
+from broker.reception import Host
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
 from broker.tail import annotate, rename
@@ -64,6 +65,7 @@ class House:
             self._soon,
             _failed,
         )
+        self._host = Host(self._broker, self._turn, options, self._id_prefix, self._agenda)
         self._sweeping = clock.every(options.sweep_every, self._sweep)
 
     def begin(self) -> None:
@@ -74,12 +76,8 @@ class House:
         """A client has come."""
         self.begin()
         return Connection(
-            self._broker,
-            self._turn,
-            self.options,
-            self._id_prefix,
+            self._host,
             f"{self._name}-{next(self._sessions)}",
-            self._agenda,
             transport,
             self.options.dialect_named(self.options.dialect),
         )

@@ -19,6 +19,7 @@ from broker.agenda import Agenda
 from broker.connection import Connection
 from broker.core.broker import Broker
 from broker.options import Options
+from broker.reception import Host
 from broker.stomp import Frame
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
@@ -74,7 +75,7 @@ class House:
     def _connect(self) -> Connection:
         self.turn.begin(1.0, 1.0)
         connection = Connection(
-            self._broker, self.turn, Options(), b"hoof-0-1-", "session", self._agenda, Sink()
+            Host(self._broker, self.turn, Options(), b"hoof-0-1-", self._agenda), "session", Sink()
         )
         connection.data(Frame("CONNECT", {"accept-version": "1.2", "host": ""}).encode("1.0"))
         self.end_turn()

@@ -9,6 +9,7 @@ from broker.agenda import Agenda
 from broker.connection import Connection
 from broker.core.broker import Broker
 from broker.options import Options
+from broker.reception import Host
 from broker.stomp import Frame, Parser
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
@@ -26,7 +27,7 @@ class Client:
         self._parser.version = "1.2"
         self._frames: list[Frame] = []
         self.connection = Connection(
-            house.broker, house.turn, Options(), b"hoof-0-1-", "session", house.agenda, self
+            Host(house.broker, house.turn, Options(), b"hoof-0-1-", house.agenda), "session", self
         )
         assert self.ask("CONNECT", version="1.0", host="", accept_version="1.2") == ["CONNECTED"]
 

@@ -73,7 +73,7 @@ def test_who_is_silent_is_told_of(start_broker: StartBroker, log: LogFile) -> No
     link = socket.create_connection(("127.0.0.1", broker.port), DEADLINE)
     with link, contextlib.suppress(ConnectionResetError):
         assert link.recv(100) == b""
-    log.wait_for("hung up on .*: It did not say CONNECT in time$")
+    log.wait_for("hung up on .*: It was not let in in time$")
     with broker.connect(**{"heart-beat": "100,0"}) as client:
         client.expect_closed()
     log.wait_for("hung up on .*: Its heart-beats stayed away$")

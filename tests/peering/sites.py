@@ -12,6 +12,7 @@ from broker.core.broker import Broker
 from broker.options import Options
 from broker.peering.dialled import Dialled
 from broker.peering.peers import Peers
+from broker.reception import Host
 from broker.sections import PeerSection
 from broker.stomp import Frame, Parser
 from broker.store import StoreSettings, Writes
@@ -134,14 +135,13 @@ class Site:
     def dial(self) -> tuple[Connection, End]:
         """Return a link to the other one, and our end of it."""
         end, made = End(), list[Connection]()
-        self.run(lambda: made.append(Dialled(self.peers, self.peer, *self._house(end))))
+        self.run(lambda: made.append(Dialled(self.peers, self.peer, self._host(), "session", end)))
         return made[0], end
 
     def answer(self) -> tuple[Connection, End]:
         """Return what whoever dials us talks to, and our end of it."""
         end = End()
-        house = self._house(end)
-        return Connection(*house, visitors=self.peers), end
+        return Connection(self._host(), "session", end), end
 
     def ask(self, command: str, body: bytes = b"", **headers: str) -> list[Frame]:
         """Let a client send a frame, with all that was asked on disk at the end; return what it hears."""
@@ -177,11 +177,8 @@ class Site:
         parser.version = "1.2"
         return [frame for frame in parser.feed(b"") if frame.command == "MESSAGE"]
 
-    def _house(self, end: End) -> tuple[Broker, Turn, Options, bytes, str, Agenda, End]:
-        return (
-            *(self.broker, self.turn, self.options, self._prefix),
-            *("session", self.agenda, end),
-        )
+    def _host(self) -> Host:
+        return Host(self.broker, self.turn, self.options, self._prefix, self.agenda, self.peers)
 
     @staticmethod
     def _failed(error: BaseException) -> None:
