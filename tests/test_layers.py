@@ -46,7 +46,7 @@ HOUSE = [
         may=(
             *("bench", "commands", "keeping", "command line", "admin"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
-            *("net", "watch", "peering", "joins", "options"),
+            *("reload", "logs", "net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
@@ -143,6 +143,14 @@ HOUSE = [
         never=PURE,
     ),
     # 3: Twisted
+    Room("reload", ("broker.reload",), may=("options",), never=NETWORK - {"twisted"}),
+    Room(
+        "logs",
+        ("broker.logs.*",),
+        may=("joins", "options", "stomp", "errors"),
+        types=("net",),
+        never=NETWORK - {"twisted", "zope"},
+    ),
     Room(
         "net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")
     ),
