@@ -21,7 +21,7 @@ from broker.conversation import Conversation, Verb
 from broker.core.lane import Read
 from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
-from broker.errors import HandshakeError, StompError
+from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
 from broker.person import Person, known
@@ -70,6 +70,24 @@ class Visitors(Protocol):
         """Return what the broker says that was met."""
 
 
+class ConnectionLog:
+    """What the operator hears of one client: nothing, unless `broker.logs.clients` takes its place."""
+
+    __slots__ = ()
+
+    def came(self, login: str) -> None:
+        """It was let in."""
+
+    def failed(self, error: StompError, closes: bool, frame: Frame | None = None) -> None:
+        """It made a mistake, with a frame if it was one, which `closes` the connection or not."""
+
+    def went(self) -> None:
+        """It is gone."""
+
+
+SILENT = ConnectionLog()
+
+
 class Transport(Protocol):
     """What a connection needs of a socket."""
 
@@ -99,6 +117,7 @@ class Connection:
         transport: Transport,
         dialect: Dialect = DIALECTS["activemq"],
         reception: Reception | None = None,
+        log: ConnectionLog = SILENT,
     ) -> None:
         """`host` is where it is until it is let in, perhaps to another one; without `reception` everybody is, here.
 
@@ -114,6 +133,7 @@ class Connection:
         self._broker, self._turn, self._options = host.broker, turn, options
         self._dialect = dialect
         self._reception = reception or Open(host)
+        self._log = log
         self._session_id = session_id
         self._parser = Parser(
             before_login(options),
@@ -248,6 +268,7 @@ class Connection:
         """The link is gone: nothing is said any more."""
         self._catch_up()
         self._leave(died=True)
+        self._log.went()
         # Connection, conversation and outbox know each other: without this they would stay until the
         # garbage collector looks, which it does seldom.
         self._conversation = None
@@ -309,8 +330,7 @@ class Connection:
     def _check_connected(self, now: float) -> None:
         """The time for CONNECT is over."""
         if self._conversation is None and not self.closing:
-            self._leave()
-            self.transport.abort()
+            self._give_up("It was not let in in time")
 
     def _check_alive(self, now: float) -> float | None:
         """Send a heart-beat if one is due, give up a dead client; return when to look again."""
@@ -320,13 +340,18 @@ class Connection:
         if self._pauses:  # what we do not read cannot be missed
             session.heard = now
         if session.is_dead(now):
-            self._leave(died=True)
-            self.transport.abort()
+            self._give_up("Its heart-beats stayed away")
             return None
         if session.owes_heart_beat(now):
             session.spoke = now
             self.transport.write(b"\n")
         return self._next_look(now)
+
+    def _give_up(self, why: str) -> None:
+        """Hang up on a client that is not there any more, as it seems."""
+        self._log.failed(ProtocolError(why), True)
+        self._leave(died=True)
+        self.transport.abort()
 
     def _next_look(self, now: float) -> float | None:
         """Return when to look again; soon enough that a link that is gone is not kept for long."""
@@ -424,6 +449,7 @@ class Connection:
             self._conversation = host.visitors.talk(
                 frame.headers, client, host.id_prefix, self._end, self.dismiss
             )
+        self._log.came(client.login)
         self._look_after()
 
     def _look_after(self) -> None:
@@ -443,7 +469,9 @@ class Connection:
         """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""
         receipt = None if frame is None else frame.headers.get("receipt")
         data = error_frame(error, receipt, self.session.version or "1.0")
-        if error.fatal or self._dialect.error_policy == "strict":
+        closes = error.fatal or self._dialect.error_policy == "strict"
+        self._log.failed(error, closes, frame)
+        if closes:
             self._end(data, died=True)  # perhaps of a message that it was given
         else:
             self.say(data)

@@ -9,7 +9,7 @@ What a host does not say is as at the top. Not here: which host a client comes t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import Field
 from textwrap import wrap
 from typing import Any
@@ -102,6 +102,21 @@ def split(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[st
         else:
             plain[name] = value
     return plain, sections
+
+
+def following(
+    hosts: tuple[HostSection, ...], wanted: tuple[HostSection, ...], places: Collection[str]
+) -> tuple[HostSection, ...]:
+    """Return the hosts that there are, saying of some fields of `Options` what those of the same names are to say."""
+    said = dict(wanted)
+    return tuple(
+        (
+            name,
+            {place: value for place, value in changes.items() if place not in places}
+            | {place: value for place, value in said.get(name, changes).items() if place in places},
+        )
+        for name, changes in hosts
+    )
 
 
 def check_hosts(hosts: tuple[HostSection, ...], name: str, source: str) -> None:

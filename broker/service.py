@@ -26,13 +26,24 @@ from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.entrance import Entrance, Hosts
 from broker.errors import StompError
+from broker.logs.clients import ClientLog
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
 from broker.reception import Open
+from broker.reload import Commit, Keeper, reading_files
 from broker.virtualhost import CannotStart, Streams, VirtualHost
+
+#: Settings that a connection looks at when it begins: others hold for those that come after a reload.
+OF_CONNECTIONS = (
+    *("connect_timeout", "linger", "heart_beat_least", "unsent_bytes", "stalled_bytes"),
+    *("max_command", "max_headers", "max_header_line", "max_header_block", "max_connect_frame"),
+    *("default_persistent", "prefetch", "populate_user_id"),
+)
+
+OF_ENTRANCE = ("names", "unknown_host", "people")
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
@@ -113,11 +124,20 @@ class BrokerService(Service):
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
+        #: Who takes over settings that change while the broker runs, see `broker.reload`.
+        self.keepers = [Keeper((*OF_CONNECTIONS, *OF_ENTRANCE, "policies"), self._prepare)]
         self._all_gone: Deferred[None] | None = None
         self.hosts = self._open_hosts()
         self.host = self.hosts[0]  # the broker's own, where everybody comes first
-        self._names = Hosts(self.host.host, [each.host for each in self.hosts[1:]])
+        self._names = self._join()
         self._desk = Open(self.host.host)
+
+        for host in self.hosts:
+            self.keepers.extend(host.keepers)
+
+    def _join(self) -> Hosts:
+        """Return all virtual hosts, by what clients call them."""
+        return Hosts(self.host.host, [each.host for each in self.hosts[1:]])
 
     def _open_hosts(self) -> list[VirtualHost]:
         """Open the store of each virtual host. Raises `CannotStart`, with none open, unless all are had."""
@@ -134,6 +154,19 @@ class BrokerService(Service):
                 host.close()
             raise CannotStart(f"{section}{error}") from error
         return hosts
+
+    def _prepare(self, options: Options) -> Commit:
+        """Return what makes other settings hold: `broker.reload`."""
+        of_each = (options, *options.hosts.values())
+        commits = [host.prepare(each) for host, each in zip(self.hosts, of_each, strict=True)]
+
+        def commit() -> None:
+            self.options = options
+            for take_over in commits:
+                take_over()
+            self._names = self._join()
+
+        return commit
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
@@ -166,7 +199,8 @@ class BrokerService(Service):
                 raise CannotStart(f"[[listener]]: {error}, and stomp") from None
             factory = make(house, self._reactor, self.options)
         if is_secure:
-            factory = secured(factory, listener)
+            factory, keeper = secured(factory, listener)
+            self.keepers.append(keeper)
         try:
             port: IListeningPort = self._reactor.listenTCP(
                 listener.port, factory, listener.backlog, listener.host
@@ -220,8 +254,10 @@ class BrokerService(Service):
 
     def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
         """A client has come, to a listener of this dialect."""
+        session = self._new_session(stream)
+        log = ClientLog(session, stream, lambda: self.options.log_level == "debug")
         reception = Entrance(self._names, self._desk, stream.move)
-        return Connection(self.host.host, self._new_session(stream), stream, dialect, reception)
+        return Connection(self.host.host, session, stream, dialect, reception, log)
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""
@@ -257,15 +293,21 @@ def make_service(options: Options, reactor: Any) -> BrokerService:
     return BrokerService(options, reactor)
 
 
-def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
-    """Return what speaks TLS to the streams of a factory. Raises `CannotStart`."""
+def secured(factory: IProtocolFactory, listener: Listener) -> tuple[IProtocolFactory, Keeper]:
+    """Return what speaks TLS to the streams of a factory, and who reads its files anew. Raises `CannotStart`."""
     from broker.net import tls  # brings OpenSSL, which few brokers need
 
+    where = f"TLS on {listener.host}:{listener.port}: "
     try:
-        context = tls.server_context(listener.tls_certificate, listener.tls_key)
+        context = tls.server_context(
+            listener.tls_certificate,
+            listener.tls_key,
+            listener.tls_client_authorities,
+            listener.tls_client,
+        )
     except tls.CannotSecure as error:
-        raise CannotStart(f"TLS on {listener.host}:{listener.port}: {error}") from None
-    return tls.accepting(factory, context)
+        raise CannotStart(f"{where}{error}") from None
+    return tls.accepting(factory, context), reading_files(context.prepare, tls.CannotSecure, where)
 
 
 def url_of(port: IListeningPort, listener: Listener) -> str:
