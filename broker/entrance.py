@@ -64,6 +64,7 @@ class Entrance:
         """Ask who it is, and let in whom the host is for."""
 
         def answered(person: Person | HandshakeError) -> None:
+            self._move(host.turn)  # it may be much later, in a turn of somebody else's
             answer(person if isinstance(person, HandshakeError) else admit(person, host))
 
         self._desk.let_in(claim, host, answered)

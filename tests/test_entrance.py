@@ -108,10 +108,12 @@ class House:
         self.shop.turn.end()
 
     def answer(self, answer: Person | HandshakeError) -> None:
-        """The desk knows, later: the turn of the host begins, and no other."""
-        self.shop.begin(1.0)
+        """The desk knows, later, when only the broker's own host has a turn."""
+        self.own.begin(1.0)
         self.desk.answer(answer)
-        self.shop.turn.end()
+        self.own.turn.end()
+        if self.shop.turn.begun:  # else nobody would end it
+            self.shop.turn.end()
 
 
 @pytest.fixture
