@@ -39,6 +39,7 @@ from broker.filters import make_filter
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
+from broker.net.wall import time_of_day
 from broker.options import Listener, Options
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
@@ -186,7 +187,7 @@ class BrokerService(Service):
             os.path.abspath(path) if path else "",
         )
         ScheduleManagement(self.broker, author)
-        self.broker.now = int(time.time() * 1000)
+        self.broker.now = int(time_of_day() * 1000)
         self.broker.load(stored, self._read)
         self.peers = Peers(self.broker, options, stored.node, stored.boot, self._say)
         Desk(
@@ -301,7 +302,7 @@ class BrokerService(Service):
         self._stop_listening()
         for link in self._links:
             link.stopService()  # type: ignore[no-untyped-call]
-        self.turn.begin(time.monotonic(), time.time())
+        self.turn.begin(time.monotonic(), time_of_day())
         for stream in list(self.streams):
             stream.say_goodbye()
         self.turn.finish()
@@ -380,7 +381,7 @@ class BrokerService(Service):
         self._timer = self._reactor.callLater(max(0.0, when - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
-        self.turn.begin(time.monotonic(), time.time())
+        self.turn.begin(time.monotonic(), time_of_day())
         self._agenda.run(self.turn.now)  # a turn has one time, also when it began before
 
     def _rename(self, tail: bytes, seq: int) -> bytes:
@@ -389,7 +390,7 @@ class BrokerService(Service):
 
     def _wake_schedule_at(self, when: int) -> None:
         """Look at the schedule at a moment given in milliseconds since 1970."""
-        self._agenda.add(time.monotonic() + when / 1000 - time.time(), self._tick_schedule)
+        self._agenda.add(time.monotonic() + when / 1000 - time_of_day(), self._tick_schedule)
 
     def _tick_schedule(self, now: float) -> None:
         self.broker.schedule.tick(self.broker.now)

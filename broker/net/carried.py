@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from broker.errors import StompError
 from broker.net.stream import House
+from broker.net.wall import time_of_day
 from broker.peering.dialled import Dialled
 
 
@@ -130,4 +131,4 @@ class Carried:
         self._changed()
 
     def _begin(self) -> None:
-        self._house.turn.begin(time.monotonic(), time.time())
+        self._house.turn.begin(time.monotonic(), time_of_day())
