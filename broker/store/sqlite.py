@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
-from broker.store.files import Claim, free_disk, make_directory
+from broker.store.files import Claim, free_disk, make_directory, sync_names
 
 FORMAT = 1
 FULL_AT = 0.9  # of map_size
@@ -92,6 +92,7 @@ class SQLiteStore:
 
     def load(self) -> Stored:
         """Return what is there, from the counts and the marks alone."""
+        sync_names(self._path.parent)
         meta = dict(self._db.execute("SELECT name, value FROM meta"))
         boot = int(meta.get("boot", "0")) + 1
         self._set_meta(boot=str(boot), clean="0")
