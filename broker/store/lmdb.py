@@ -88,11 +88,11 @@ class LMDBStore:
                 readahead=False,  # backlogs may be larger than memory
                 max_spare_txns=1,
             )
-        except lmdb.Error as error:
+        except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
             raise StoreError(
                 f"{self._directory} holds no data of hoofbeat that this version can read: {error}"
             ) from None
-        except (OSError, OverflowError) as error:
+        except (lmdb.Error, OSError, OverflowError) as error:
             raise StoreError(f"cannot open {self._directory}: {error}") from None
         try:
             with self._env.begin(write=True) as txn:

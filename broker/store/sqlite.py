@@ -20,6 +20,9 @@ FORMAT = 1
 FULL_AT = 0.9  # of map_size
 SPREAD = 4  # a record takes at most so many times its size: one byte too many is a page more
 
+#: What SQLite says of a file that is not ours, or spoilt.
+FOREIGN = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
 SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,6 +63,8 @@ class SQLiteStore:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._reader = opened.enter_context(closing(self._connect()))
             except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in FOREIGN:  # the disk's fault
+                    raise StoreError(f"cannot open {self._path}: {error}") from None
                 raise StoreError(
                     f"{self._path} holds no data of hoofbeat that this version can read: {error}"
                 ) from None
