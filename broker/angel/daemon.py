@@ -20,6 +20,7 @@ from twisted.scripts.twistd import ServerOptions, runApp  # type: ignore[attr-de
 from broker.angel.instance import PidFile, Record
 from broker.angel.monitor import Angel
 from broker.cli import log_observer
+from broker.net.wall import steady_timers
 from broker.options import Options
 
 log = Logger()
@@ -55,6 +56,7 @@ def become_angel(
     def make_angel() -> IService:
         from twisted.internet import reactor
 
+        steady_timers(reactor)
         return Angel(
             reactor, flags, options.immediate_deaths, record, pid_file, log_file, teller(ear)
         )

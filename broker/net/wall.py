@@ -8,12 +8,15 @@ and follows the system's by a second in a hundred at most, as that of an Erlang 
 - what a time server usually corrects, fractions of a second, is followed soon and not noticed;
 - a clock that was set is told of in the log, once. A broker that is started again takes it over at once.
 
+Timers must not jump either, and Twisted's do: they are set by `time.time`. `steady_timers` mends that.
+
 It knows no messages. One for the process, as time is.
 """
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -59,3 +62,11 @@ class Wall:
 
 
 time_of_day = Wall()
+
+
+def steady_timers(reactor: Any) -> None:
+    """Let a reactor of Twisted's that runs no timer yet measure time by a clock that cannot be set.
+
+    Else a clock that is set back by a day lets every heart-beat wait for a day.
+    """
+    reactor.seconds = time.monotonic
