@@ -212,7 +212,7 @@ def has_terminal() -> bool:
 
 
 def our_reactor() -> Any:
-    """Return the reactor: our own where there is epoll, unless one was chosen before."""
+    """Return the reactor: our own where there is epoll, unless one was chosen before. Its timers are steady."""
     if "twisted.internet.reactor" not in sys.modules:
         with contextlib.suppress(ImportError):
             from broker.net.reactor import install
@@ -220,4 +220,7 @@ def our_reactor() -> Any:
             install()
     from twisted.internet import reactor
 
+    from broker.net.wall import steady_timers
+
+    steady_timers(reactor)
     return reactor

@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from twisted.python import usage
 
 from broker.cli import FLAGS, TYPES, options_from
+from broker.net.wall import steady_timers
 from broker.options import FIELDS, OptionsError
 from broker.service import make_service, tune_process
 from broker.virtualhost import CannotStart
@@ -29,6 +30,7 @@ def makeService(options: dict[str, Any]) -> IService:
     try:
         settings = options_from(options["config"], options)
         tune_process()
+        steady_timers(reactor)
         return make_service(settings, reactor)
     except (OptionsError, CannotStart) as error:
         print(f"hoofbeat: {error}", file=sys.stderr)

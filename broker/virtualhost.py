@@ -29,6 +29,7 @@ from broker.cron import next_cron
 from broker.errors import Refusal, StompError
 from broker.filters import make_filter
 from broker.net.stream import Guest
+from broker.net.wall import time_of_day
 from broker.options import Options
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
@@ -127,7 +128,7 @@ class VirtualHost:
             os.path.abspath(path) if path else "",
         )
         ScheduleManagement(self.broker, author)
-        self.broker.now = int(time.time() * 1000)
+        self.broker.now = int(time_of_day() * 1000)
         self.broker.load(stored, self._read)
         self.peers = Peers(self.broker, options, stored.node, stored.boot, self._tell_of_link)
         self._house = House(
@@ -223,7 +224,7 @@ class VirtualHost:
 
     def begin(self) -> None:
         """Begin a turn, or go on with the one begun."""
-        self.turn.begin(time.monotonic(), time.time())
+        self.turn.begin(time.monotonic(), time_of_day())
 
     def close(self) -> None:
         """Close the store: everything is written, and everybody has gone."""
@@ -250,7 +251,7 @@ class VirtualHost:
 
     def _wake_schedule_at(self, when: int) -> None:
         """Look at the schedule at a moment given in milliseconds since 1970."""
-        self._agenda.add(time.monotonic() + when / 1000 - time.time(), self._tick_schedule)
+        self._agenda.add(time.monotonic() + when / 1000 - time_of_day(), self._tick_schedule)
 
     def _tick_schedule(self, now: float) -> None:
         self.broker.schedule.tick(self.broker.now)

@@ -14,9 +14,10 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 from broker.stomp import Frame, Parser
 from tests.forks import Fork, program
@@ -25,10 +26,47 @@ DEADLINE = 30.0  # seconds; far more than anything takes, also on a busy machine
 COMMAND = [sys.executable, "-m", "broker", "run", "--port", "0"]
 
 
+class Running(Protocol):
+    """A process: what `Fork` and `subprocess.Popen` have in common."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end and return the exit status."""
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+
+
+#: Starts Python with these arguments, in a directory; standard output and standard error are descriptors.
+Launch = Callable[[Sequence[str], Path, int, int], Running]
+
+
+def fork(arguments: Sequence[str], directory: Path, stdout: int, stderr: int) -> Running:
+    """Launch by a fork, which is the quick way."""
+    code, rest = program(tuple(arguments))
+    with open(os.devnull, "rb") as nothing:
+        return Fork(
+            code, *rest, stdin=nothing.fileno(), stdout=stdout, stderr=stderr, cwd=str(directory)
+        )
+
+
+class NotReady(AssertionError):
+    """A broker has ended, or was ended, before it was ready."""
+
+
 class BrokerProcess:
     """`hoofbeat run` as a child process."""
 
-    def __init__(self, store: str, directory: Path, settings: dict[str, object]) -> None:
+    def __init__(
+        self, store: str, directory: Path, settings: dict[str, object], launch: Launch = fork
+    ) -> None:
         """Start it and wait until it is ready. `settings` go into a configuration file."""
         self.store = store
         arguments = ["--store", store]
@@ -36,22 +74,16 @@ class BrokerProcess:
             config = directory / "hoofbeat.toml"
             config.write_text(to_toml(settings))
             arguments += ["--config", str(config)]
-        code, rest = program((*COMMAND[1:], *arguments))
         out, stdout = os.pipe()
-        with (directory / "broker.log").open("ab") as log, open(os.devnull, "rb") as nothing:
-            self.process = Fork(
-                code,
-                *rest,
-                stdin=nothing.fileno(),
-                stdout=stdout,
-                stderr=log.fileno(),
-                cwd=str(directory),
-            )
+        with (directory / "broker.log").open("ab") as log:
+            self.process = launch((*COMMAND[1:], *arguments), directory, stdout, log.fileno())
         os.close(stdout)
         self._out = open(out)  # noqa: SIM115
         line = self.line = read_line(self._out)  # the one with `ready`
         found = re.search(r"ready on (stomp(?:\+ssl)?://127\.0\.0\.1:(\d+))", line)
-        assert found, (line, (directory / "broker.log").read_text())
+        if found is None:
+            self.kill()
+            raise NotReady(line, (directory / "broker.log").read_text())
         self.url = found[1]
         self.port = int(found[2])
         #: The port of each listener, by the scheme of its URL; of several with one scheme, of the last.
