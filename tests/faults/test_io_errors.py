@@ -103,15 +103,11 @@ def check(start: Start, url: str, told: Told) -> None:
     told.sent.clear()
 
 
-def io_errors(
-    start: Start, store: str, tmp_path: Path, calls: dict[str, int], share: float = 1.0
-) -> Told:
-    """Try every call, the error that it fails with by chance; return what happened. `share` of all, by chance."""
+def io_errors(start: Start, store: str, tmp_path: Path, calls: dict[str, int]) -> Told:
+    """Try every call, the error that it fails with by chance; return what happened."""
     chance, told, tried = random.Random(choose_seed()), Told(), 0
     for call, most in calls.items():
         for nth in range(1, most + 1):
-            if chance.random() >= share:
-                continue
             place = tmp_path / f"{call}{nth}"
             place.mkdir()
             url = STORES[store].format(place)
