@@ -418,6 +418,7 @@ class Connection:
             person,
             frame.headers.get("client-id", ""),
             self._turn.stamp,
+            host.rights,
         )
         if introduction is None or host.visitors is None:
             self._conversation = Conversation(client, host.id_prefix, self._end)

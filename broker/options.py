@@ -20,6 +20,7 @@ from broker.sections import (
     Listener,
     PeerSection,
     PolicySection,
+    RightsSection,
     check_peers,
     check_tls,
     examples,
@@ -116,9 +117,9 @@ class Options:
     )
     administrators: str = setting(
         "",
-        "logins",
-        "with commas between them, that may call the broker's own methods (docs/administration.md);"
-        " empty: everybody who may connect, because nobody's login is checked yet",
+        "people",
+        "with commas between them, logins and groups with @, who may do everything (docs/security.md);"
+        " empty: everybody who may connect, or nobody once there is a section [rights]",
     )
     populate_user_id: bool = setting(
         False,
@@ -178,6 +179,7 @@ class Options:
 
     # Sections of the file.
     policies: tuple[PolicySection, ...] = ()
+    rights: tuple[RightsSection, ...] = ()
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
     peers: tuple[PeerSection, ...] = ()

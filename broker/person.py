@@ -27,6 +27,10 @@ class Person(NamedTuple):
         return not self.names.isdisjoint(people)
 
 
+#: Who sends what nobody has just sent: the schedule, for one.
+NOBODY = Person("", frozenset())
+
+
 def known(login: str, groups: Iterable[str] = ()) -> Person:
     """Return somebody whose login was checked. `groups` are written without `@`."""
     return Person(login, frozenset((login, EVERYBODY, *(GROUP + group for group in groups))))

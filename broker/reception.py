@@ -8,7 +8,7 @@ Not here: how the answer is found. `Open` is the reception of a broker that asks
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from broker.agenda import Agenda
@@ -16,6 +16,7 @@ from broker.core.broker import Broker
 from broker.errors import HandshakeError
 from broker.options import Options
 from broker.person import Person, unchecked
+from broker.rights import Rights
 from broker.turn import Turn
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Host:
     agenda: Agenda
     #: Who knows other brokers; without, none is taken for one.
     visitors: Visitors | None = None
+    #: Who may do what there; without, nothing is said, and everybody may.
+    rights: Rights = field(default_factory=Rights)
 
 
 class Claim(NamedTuple):

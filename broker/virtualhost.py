@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,14 +26,17 @@ from broker.agenda import Agenda
 from broker.core.broker import Broker, Outside
 from broker.core.policy import Policies
 from broker.cron import next_cron
-from broker.errors import Refusal, StompError
+from broker.errors import NotAuthorized, Refusal, StompError
 from broker.filters import make_filter
+from broker.granting import check_still
 from broker.net.stream import Guest
 from broker.options import Options
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
 from broker.reception import Host
+from broker.rights import Rights
+from broker.sections import RightsSection
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -75,6 +78,8 @@ class VirtualHost:
     def __init__(self, options: Options, reactor: Any, streams: Streams) -> None:
         """Open the store and take over what is in it. Raises `CannotStart`."""
         self.options = options
+        self.rights = Rights(options.rights, options.administrators)
+        self._dismiss = streams.dismiss
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
         settings = StoreSettings(options.map_size, options.disk_reserve)
@@ -128,6 +133,7 @@ class VirtualHost:
                 statistics,
                 options,
                 self.peers,
+                self.rights,
                 self.broker.now,
                 streams.addresses,
                 streams.dismiss,
@@ -151,7 +157,9 @@ class VirtualHost:
             reactor.at_end if hasattr(reactor, "at_end") else partial(reactor.callLater, 0),
             self._store_failed,
         )
-        self.host = Host(self.broker, self.turn, options, id_prefix, self._agenda, self.peers)
+        self.host = Host(
+            self.broker, self.turn, options, id_prefix, self._agenda, self.peers, self.rights
+        )
         self._links = self._make_links(streams)
 
     def _say(self, text: str) -> None:
@@ -183,6 +191,24 @@ class VirtualHost:
     def open_link(self, stream: Guest, peer: Peer, session: str) -> Dialled:
         """A peer that was dialled has answered."""
         return Dialled(self.peers, peer, self.host, session, stream)
+
+    def change_rights(self, sections: Sequence[RightsSection], administrators: str) -> None:
+        """Let others do what they may do now.
+
+        Whoever consumes from where he may not any more is disconnected with an ERROR that says so: STOMP has no other
+        way to end a subscription. What was sent stays sent, what waits in an open transaction is refused at COMMIT.
+        """
+        self.begin()
+        self.rights.replace(sections, administrators)
+        routes = self.broker.routes
+        routes.changed()
+        for consumer in [*self.presence.consumers.values()]:
+            try:
+                check_still(consumer)
+            except NotAuthorized as error:
+                self._dismiss(consumer.client.session, error)
+            else:
+                routes.look_again(consumer.subscription)
 
     def hang_up(self) -> None:
         """Dial nobody any more."""
