@@ -13,12 +13,14 @@ from broker.client import Client
 from broker.core.fanout import Put, Service
 from broker.core.message import Message
 from broker.core.names import QUEUE, TOPIC, split
+from broker.person import Person
 from broker.watch.author import Author
 
 if TYPE_CHECKING:
     from broker.admin.office import Office
 
 NAME = "rpc.broker"
+NOBODY = Person("", frozenset())  # the schedule, say
 
 
 class Window(Service):
@@ -52,7 +54,7 @@ class Desk:
             from broker.admin.office import Office
 
             self._office = Office(self._house, self._author)
-        self._office.take(message, "" if sender is None else sender.login, everyone)
+        self._office.take(message, NOBODY if sender is None else sender.person, everyone)
 
     def _serve(self, destination: str) -> Service | None:
         prefix, name = split(destination)

@@ -21,6 +21,7 @@ from broker.admin.shelves import Shelves
 from broker.admin.upkeep import Upkeep
 from broker.core.message import Message
 from broker.errors import Refusal
+from broker.person import Person, people
 from broker.tail import END, read_headers
 from broker.watch.author import COST, MOST_WAITING, Author
 from rpc.codec import Codec, codec_for
@@ -56,8 +57,7 @@ class Office:
         self._house = house
         self._broker = house.broker
         self._author = author
-        logins = house.options.administrators.split(",")
-        self._administrators = frozenset(filter(None, (login.strip() for login in logins)))
+        self._administrators = people(house.options.administrators)
         self._size = 0  # bytes of the requests that are being served
         self._by_id: dict[str, Errand] = {}  # of those, by correlation-id
         self._tallies = Tallies()  # by method; "" for what was no request of one
@@ -70,7 +70,7 @@ class Office:
         for own in (self._ping, self._describe, self._stats, self._cancel):
             self._methods.add_own(own, f"rpc.{own.__name__.removeprefix('_')}")
 
-    def take(self, message: Message, login: str, everyone: bool) -> None:
+    def take(self, message: Message, person: Person, everyone: bool) -> None:
         """Serve a request that somebody has sent; `everyone`: it is meant for all workers of the service."""
         if 0 < message.expires <= self._broker.now:
             return
@@ -88,8 +88,8 @@ class Office:
             self._refuse(wanted, codec, busy)
         else:
             self._size += size
-            allowed = not self._administrators or login in self._administrators
-            asker = Asker(login, allowed)
+            allowed = self._house.options.is_open or person.is_among(self._administrators)
+            asker = Asker(person.login, allowed)
             errand = Errand(self._broker, self._serve(wanted, codec, body, size, asker))
             if "correlation-id" in wanted:
                 self._by_id[wanted["correlation-id"]] = errand
