@@ -25,7 +25,7 @@ from broker.core.names import (
 )
 from broker.core.pattern import is_pattern
 from broker.errors import NotAuthorized
-from broker.person import GROUP, Person
+from broker.person import GROUP, PEERS, Person
 from broker.qualified import qualified
 from broker.rights import ADMINISTER, BROWSE, CREATE, READ, ROAM, WRITE, Rights
 
@@ -55,7 +55,7 @@ class Clearance:
         self._routes = routes
         self._own = own
         self._home = ""  # of another broker: where its clients are
-        if GROUP + "peers" in person.names:
+        if GROUP + PEERS in person.names:
             self._home = f"{PEER}{person.login.removeprefix(LOGIN_OF_PEER)}/"
 
     @property

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+DEFAULT_ADMINISTRATORS = "@administrators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,36 @@ class Options:
         "the first listener's certificate, and those it is signed with; empty: no TLS",
     )
     tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
+    users: str = setting(
+        "",
+        "file",
+        "of those who may log in, made by `hoofbeat user` (docs/security.md); empty: there is none, and without `auth`"
+        " too everybody is let in",
+    )
+    auth: tuple[str, ...] = setting(
+        (),
+        "TYPE:ARGUMENT",
+        "other checkers of logins, asked in this order after `users`; `hoofbeat run --help-auth` lists the types",
+        secret=True,
+    )
+    anonymous: bool = setting(
+        False, "", "true: a client without a login is let in by the first listener, as anonymous"
+    )
+    insecure: bool = setting(
+        False,
+        "",
+        "true: the first listener lets everybody in who reaches it, though that is not loopback only",
+    )
+    login_failures: int = setting(
+        5,
+        "failed logins",
+        "of an address in a minute before its answers take 1 to 5 seconds; 0: as many as it likes",
+    )
+    login_remembered: float = setting(
+        60.0,
+        "seconds",
+        "a login that was right is not hashed again: web pages log in for each request; 0: each time",
+    )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
@@ -116,10 +147,11 @@ class Options:
         1_000_000, "messages", "that have ended and whose status is known; the oldest are forgotten"
     )
     administrators: str = setting(
-        "",
+        DEFAULT_ADMINISTRATORS,
         "people",
-        "with commas between them, logins and groups with @, who may do everything (docs/security.md);"
-        " empty: everybody who may connect, or nobody once there is a section [rights]",
+        "who may do everything, whatever [rights] say, and call the broker's own methods (docs/administration.md):"
+        " logins, and groups with @, with commas between them; where no logins are checked and there is no [rights] it"
+        " is everybody",
     )
     populate_user_id: bool = setting(
         False,
@@ -190,6 +222,11 @@ class Options:
         return self.store or f"lmdb:{self.data}"
 
     @property
+    def is_open(self) -> bool:
+        """Whether everybody is let in, as whom he says he is: nobody's login is checked."""
+        return not (self.users or self.auth)
+
+    @property
     def listeners(self) -> tuple[Listener, ...]:
         """Every address at which clients are taken; the first is that of the plain settings."""
         first = Listener(
@@ -199,6 +236,8 @@ class Options:
             self.dialect,
             self.tls_certificate,
             self.tls_key,
+            anonymous=self.anonymous,
+            insecure=self.insecure,
         )
         return (first, *self.more_listeners)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from broker.agenda import Agenda
 from broker.core.broker import Broker
@@ -39,11 +39,12 @@ class Host:
     rights: Rights = field(default_factory=Rights)
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Claim:
     """Who a client says it is."""
 
     login: str
-    passcode: str
+    passcode: str = field(repr=False)
 
 
 #: Hears who a client is, or why it is not let in.
@@ -59,6 +60,9 @@ class Reception(Protocol):
     def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
         """Call `answer` at once, or later in a turn."""
 
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        """Another broker has come as a login, and its own passcode was right or not: call `answer` in the same way."""
+
 
 class Open:
     """Lets everybody in, to the only host, as whom he says he is."""
@@ -73,3 +77,7 @@ class Open:
     def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
         """Let somebody in."""
         answer(unchecked(claim.login))
+
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        """Let a peer in, or not."""
+        answer(outcome)

@@ -26,7 +26,7 @@ from broker.core.names import (
     kind_of,
 )
 from broker.core.pattern import compile_pattern, is_within, overlap
-from broker.person import EVERYBODY, Person, people
+from broker.person import EVERYBODY, GROUP, PEERS, Person, people
 from broker.sections import RightsSection
 from broker.setting import OptionsError
 
@@ -82,16 +82,16 @@ class Section:
         )
 
 
-PEERS = "(/peer/[^/]+)*"
-TEMPORARY = f"{PEERS}/remote-temp-(queue|topic)/"
+AWAY = "(/peer/[^/]+)*"
+TEMPORARY = f"{AWAY}/remote-temp-(queue|topic)/"
 ALL = {WRITE: EVERYBODY, CREATE: EVERYBODY}
 #: Temporary destinations and queues for replies have names that nobody guesses, and whoever was told one is asked to
 #: send there. What comes to the broker's own service is looked at method by method.
 BY_NAME = [
     Section(TEMPORARY, ">", ALL),
-    Section(f"{PEERS}/queue/", "rpc.reply.>", {READ: EVERYBODY, WRITE: EVERYBODY}),
+    Section(f"{AWAY}/queue/", "rpc.reply.>", {READ: EVERYBODY, WRITE: EVERYBODY}),
     Section("/(queue|topic)/", "rpc.broker", {WRITE: EVERYBODY}),
-    Section(f"{PEERS}/queue/", "hoofbeat.reports", {WRITE: "@peers"}),
+    Section(f"{AWAY}/queue/", "hoofbeat.reports", {WRITE: GROUP + PEERS}),
 ]
 
 
@@ -109,22 +109,33 @@ class Granted(NamedTuple):
 class Rights:
     """What everybody may do in one virtual host."""
 
-    def __init__(self, sections: Sequence[RightsSection] = (), administrators: str = "") -> None:
-        """`sections` in the order of the file; `administrators`: people, as settings list them."""
-        self.replace(sections, administrators)
+    def __init__(
+        self,
+        sections: Sequence[RightsSection] = (),
+        administrators: str = "",
+        is_open: bool = True,
+    ) -> None:
+        """`sections` in the order of the file; `administrators`: people, as settings list them.
 
-    def replace(self, sections: Sequence[RightsSection], administrators: str) -> None:
+        `is_open`: nobody's login is checked. Raises `OptionsError` for sections that then mean nobody.
+        """
+        self.replace(sections, administrators, is_open)
+
+    def replace(
+        self, sections: Sequence[RightsSection], administrators: str, is_open: bool
+    ) -> None:
         """Let others hold from now on. What was asked before is not asked again: see `VirtualHost.change_rights`."""
+        if is_open:
+            check_people(sections)
         self.are_said = bool(sections)
+        self._is_open = is_open
         self._sections = [read_section(*section) for section in sections]
         self._administrators = people(administrators)
         self._known: dict[str, Granted] = {}
 
     def is_administrator(self, person: Person) -> bool:
-        """Tell whether somebody may do everything; if the operator says nothing at all, everybody may."""
-        if not self._administrators:
-            return not self.are_said
-        return person.is_among(self._administrators)
+        """Tell whether somebody may do everything. If nobody is known and nothing is said, everybody may."""
+        return person.is_among(self._administrators) or (self._is_open and not self.are_said)
 
     def may(self, person: Person, right: str, destination: str) -> bool:
         """Tell whether somebody may do something with a destination, by the name that everybody has for it."""
@@ -211,7 +222,7 @@ def read_section(pattern: str, rights: Mapping[str, str]) -> Section:
     return Section(kinds, name, rights)
 
 
-def check_people(sections: Iterable[RightsSection], source: str) -> None:
+def check_people(sections: Iterable[RightsSection]) -> None:
     """Check the sections of a broker at which nobody's login is checked: they can tell nobody from others.
 
     Raises `OptionsError`.
@@ -220,6 +231,6 @@ def check_people(sections: Iterable[RightsSection], source: str) -> None:
         for right, text in rights.items():
             if not people(text) <= {EVERYBODY}:
                 raise OptionsError(
-                    f'{source}: [rights."{pattern}"]: {right} names {text}, but nobody\'s login is checked:'
-                    f' say who the users are, or "{EVERYBODY}"'
+                    f'[rights."{pattern}"]: {right} names {text}, but nobody\'s login is checked:'
+                    f' say `users` or `auth`, or name "{EVERYBODY}"'
                 )

@@ -68,6 +68,12 @@ class Listener:
         "stomp; http: messages put by web programs, and links of peers (docs/peers.md); or what a package brings",
         least=1,
     )
+    anonymous: bool = setting(
+        False, "", "true: a client without a login is let in here, as anonymous"
+    )
+    insecure: bool = setting(
+        False, "", "true: everybody is let in who reaches it, though that is not loopback only"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class PeerSection:
         "URL",
         "to dial: stomp://HOST:PORT, stomp+ssl://…, http://…, https://…; empty: it dials us",
     )
-    passcode: str = setting("", "", "the same in the configurations of both brokers")
+    passcode: str = setting("", "", "the same in the configurations of both brokers", secret=True)
     tls_authorities: str = setting(
         "", "file", "PEM; who signs its certificate; empty: whom the system trusts"
     )

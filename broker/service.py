@@ -22,14 +22,16 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from broker.auth.reception import Authentication, Guarded
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.errors import StompError
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
-from broker.options import Listener, Options
+from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
+from broker.reception import Open
 from broker.virtualhost import CannotStart, Streams, VirtualHost
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
@@ -42,13 +44,14 @@ class StompFactory(Factory):
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
-        """`dialect` is what its clients expect, `stream` what carries what they say."""
+    def __init__(self, service: BrokerService, listener: Listener, stream: type[Stream]) -> None:
+        """`stream` carries what its clients say."""
         self._stream = stream
         self.turn = service.host.turn
         self.intake = service.intake
         self._service = service
-        self._dialect = dialect
+        self._dialect = service.options.dialect_named(listener.dialect)
+        self._lets_anonymous_in = listener.anonymous
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
@@ -58,7 +61,7 @@ class StompFactory(Factory):
 
     def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
-        return self._service.open_connection(stream, self._dialect)
+        return self._service.open_connection(stream, self._dialect, self._lets_anonymous_in)
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
@@ -112,6 +115,10 @@ class BrokerService(Service):
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
         self._all_gone: Deferred[None] | None = None
+        try:
+            self._authentication = Authentication(options, reactor, lambda: self.host.begin())
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
         self.host = VirtualHost(
             options, reactor, Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
         )
@@ -133,11 +140,7 @@ class BrokerService(Service):
     def _open(self, listener: Listener) -> IListeningPort:
         """Return the port of a listener. Raises `CannotStart`."""
         is_secure = bool(listener.tls_certificate)
-        house = StompFactory(
-            self,
-            self.options.dialect_named(listener.dialect),
-            SecureStream if is_secure else Stream,
-        )
+        house = StompFactory(self, listener, SecureStream if is_secure else Stream)
         factory: IProtocolFactory = house
         if listener.protocol != "stomp":
             try:
@@ -172,6 +175,7 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_listening()
+        self._authentication.stop()
         self.host.hang_up()
         self.host.begin()
         for stream in list(self.streams):
@@ -191,9 +195,13 @@ class BrokerService(Service):
 
     # What the listeners' doors ask for.
 
-    def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
+    def open_connection(
+        self, stream: Guest, dialect: Dialect, lets_anonymous_in: bool
+    ) -> Connection:
         """A client has come, to a listener of this dialect."""
-        return Connection(self.host.host, self._new_session(stream), stream, dialect)
+        host = self.host.host
+        reception = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
+        return Connection(host, self._new_session(stream), stream, dialect, reception)
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,13 +30,12 @@ from broker.errors import NotAuthorized, Refusal, StompError
 from broker.filters import make_filter
 from broker.granting import check_still
 from broker.net.stream import Guest
-from broker.options import Options
+from broker.options import Options, OptionsError
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
 from broker.reception import Host
 from broker.rights import Rights
-from broker.sections import RightsSection
 from broker.store import StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -78,7 +77,10 @@ class VirtualHost:
     def __init__(self, options: Options, reactor: Any, streams: Streams) -> None:
         """Open the store and take over what is in it. Raises `CannotStart`."""
         self.options = options
-        self.rights = Rights(options.rights, options.administrators)
+        try:
+            self.rights = Rights(options.rights, options.administrators, options.is_open)
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
         self._dismiss = streams.dismiss
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
@@ -192,14 +194,14 @@ class VirtualHost:
         """A peer that was dialled has answered."""
         return Dialled(self.peers, peer, self.host, session, stream)
 
-    def change_rights(self, sections: Sequence[RightsSection], administrators: str) -> None:
-        """Let others do what they may do now.
+    def change_rights(self, options: Options) -> None:
+        """Let other sections [rights] and other administrators hold from now on. Raises `OptionsError`.
 
         Whoever consumes from where he may not any more is disconnected with an ERROR that says so: STOMP has no other
         way to end a subscription. What was sent stays sent, what waits in an open transaction is refused at COMMIT.
         """
         self.begin()
-        self.rights.replace(sections, administrators)
+        self.rights.replace(options.rights, options.administrators, options.is_open)
         routes = self.broker.routes
         routes.changed()
         for consumer in [*self.presence.consumers.values()]:

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from argon2 import PasswordHasher
+
 from broker.stomp import Frame, Parser
 from tests.forks import Fork, program
 
@@ -111,6 +113,19 @@ def read_line(output: IO[str] | None, deadline: float = DEADLINE) -> str:
         selector.register(output, selectors.EVENT_READ)
         assert selector.select(deadline), "the process prints nothing"
     return output.readline()
+
+
+PASSCODE = "open sesame"  # of everybody in the tests' users files
+
+
+def write_users(directory: Path, **groups: str) -> str:
+    """Write a users file and return its path: each user's groups, with commas. Looking at their hashes costs little."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    path = directory / "users"
+    users = (f"{name}:{cheap.hash(PASSCODE)}:{of}\n" for name, of in groups.items())
+    path.write_text("".join(users))
+    path.chmod(0o600)
+    return str(path)
 
 
 class Closed(Exception):

@@ -42,7 +42,7 @@ HOUSE = [
             "broker.angel.*",
         ),
         may=(
-            *("bench", "commands", "command line", "admin"),
+            *("bench", "commands", "command line", "admin", "auth", "users"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
             *("net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
@@ -55,10 +55,13 @@ HOUSE = [
             f"broker.commands.{name}"
             for name in (
                 *("arguments", "asking", "call", "completion", "describe", "loading"),
-                *("running", "services", "supervision", "track", "worker"),
+                *("running", "services", "supervision", "track", "user", "worker"),
             )
         ),
-        may=("command line", "rpc faces", "rpc calling", "rpc working", "rpc", "name"),
+        may=(
+            *("users", "command line", "rpc faces", "rpc calling", "rpc working", "rpc"),
+            *("options", "name"),
+        ),
     ),
     # What every command pays for, `hoofbeat run` too.
     Room("command line", ("broker.commands", "broker.commands.line"), never=NETWORK | THREADS),
@@ -132,9 +135,24 @@ HOUSE = [
     ),
     # 3: Twisted
     Room(
+        "auth",
+        (
+            *("broker.auth.checkers", "broker.auth.hashing", "broker.auth.listeners"),
+            *("broker.auth.portal", "broker.auth.reception", "broker.auth.registry"),
+        ),
+        may=("users", "joins", "options", "core", "errors", "name"),
+    ),
+    Room(
         "net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")
     ),
     # ══ the street line: nothing below imports Twisted, opens a socket, reads a clock ══
+    # Who may log in, as it is written down, and who must wait.
+    Room(
+        "users",
+        ("broker.auth", "broker.auth.passcodes", "broker.auth.throttle", "broker.auth.users"),
+        may=("joins",),
+        never=PURE,
+    ),
     # 2: joins
     Room(
         "watch",

@@ -5,6 +5,7 @@ Each returns objects of JSON. Moments are milliseconds since 1970, as in the hea
 
 from __future__ import annotations
 
+from dataclasses import Field
 from typing import Any
 
 from broker import __version__
@@ -24,6 +25,8 @@ from broker.core.topic import Topic, TopicQueue
 from broker.options import FIELDS
 from broker.watch.presence import Counts, in_flight
 from broker.watch.statistics import counted
+
+NOT_SHOWN = "(not shown)"
 
 SERVICE, REPLIES = "rpc.", "rpc.reply."  # begin the names of queues
 
@@ -276,7 +279,7 @@ class Inspection:
         options = self._house.options
         return {
             name: {
-                "value": getattr(options, name),
+                "value": shown(getattr(options, name), field),
                 "default": field.default,
                 "unit": field.metadata["unit"],
                 "reason": field.metadata["reason"],
@@ -307,6 +310,11 @@ class Inspection:
                 for peer in options.peers
             ],
         }
+
+
+def shown(value: Any, field: Field[Any]) -> Any:
+    """Return the value of a setting, but no passcodes."""
+    return NOT_SHOWN if field.metadata["secret"] and value != field.default else value
 
 
 def destination_of(text: str) -> str:

@@ -12,6 +12,7 @@ from broker.admin.finding import check_range
 from broker.admin.outside import House
 from broker.admin.showing import show
 from broker.core.message import Message
+from broker.core.names import TOPIC
 from broker.core.schedule.job import Job
 from broker.errors import Refusal
 
@@ -98,8 +99,8 @@ class Upkeep:
     async def unsubscribe_durable(self, client_id: str, name: str) -> Object:
         """End a durable subscription that has no consumer, and forget what it held."""
         queue = self._broker.durables.get(client_id, name)
-        if queue is not None:
-            self._asking.asker.check_administer(queue.destination)
+        destination = f"{TOPIC}>" if queue is None else queue.destination
+        self._asking.asker.check_administer(destination)
         try:
             self._broker.durables.unsubscribe(client_id, name)
         except Refusal as error:

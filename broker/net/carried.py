@@ -122,6 +122,10 @@ class Carried:
         """The broker stops: hear no more, say what is owed."""
         self._connection.end_of_input(died=False)
 
+    def certificate_name(self) -> str:
+        """Return "": the carrier has verified no certificate."""
+        return ""
+
     def dismiss(self, error: StompError) -> None:
         """End the link with an ERROR."""
         self._begin()

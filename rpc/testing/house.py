@@ -72,7 +72,7 @@ class House:
             options,
             self._id_prefix,
             self._agenda,
-            rights=Rights(options.rights, options.administrators),
+            rights=Rights(options.rights, options.administrators, options.is_open),
         )
         self._sweeping = clock.every(options.sweep_every, self._sweep)
 

@@ -51,7 +51,7 @@ class Staffed(House):
             statistics,
             options,
             peers,
-            Rights(options.rights, options.administrators),
+            Rights(options.rights, options.administrators, options.is_open),
             0,
             dict,
             dismiss,

@@ -22,6 +22,7 @@ from tests.scenarios.administrator import (
     Fault,
 )
 from tests.scenarios.conftest import Connect
+from tests.scenarios.people import log_in, with_people
 from tests.scenarios.steps import (
     accepted,
     bodies,
@@ -161,15 +162,17 @@ def test_the_broker_does_not_talk_to_itself(admin: Administrator) -> None:
     assert is_served(admin.client)
 
 
-def test_administrators_only(start_broker: StartBroker, connect: Connect, queue: str) -> None:
-    """With a list of logins the others may only ping and ask what there is."""
-    broker = start_broker(administrators="alice, bob")
+def test_administrators_only(
+    start_broker: StartBroker, connect: Connect, tmp_path: Path, queue: str
+) -> None:
+    """Where people are known the others may only ping and ask what there is."""
+    broker = start_broker(**with_people(tmp_path, administrators="alice, @clerks"))
     name = queue.removeprefix("/queue/")
-    put(connect(to=broker), queue, b"1")
+    put(log_in(connect, "mallory", broker), queue, b"1")
     for login in ("alice", "bob"):
-        assert Administrator(connect(to=broker, login=login)).call("queues")
-    for login in ("", "mallory", "alice, bob"):
-        stranger = Administrator(connect(to=broker, login=login))
+        assert Administrator(log_in(connect, login, broker)).call("queues")
+    for login in ("mallory", "boss"):
+        stranger = Administrator(log_in(connect, login, broker))
         fails(stranger, FORBIDDEN, "purge is for administrators", "purge", name)
         fails(stranger, FORBIDDEN, "queues is for administrators", "queues")
         assert stranger.call("rpc.ping") == "pong"
@@ -177,12 +180,13 @@ def test_administrators_only(start_broker: StartBroker, connect: Connect, queue:
         assert is_served(stranger.client)
 
 
-def test_what_the_schedule_sends_is_nobodys(start_broker: StartBroker, connect: Connect) -> None:
+def test_what_the_schedule_sends_is_nobodys(
+    start_broker: StartBroker, connect: Connect, tmp_path: Path
+) -> None:
     """A request that comes later has no login any more."""
-    broker = start_broker(administrators="alice")
-    alice = Administrator(connect(to=broker, login="alice"))
+    boss = Administrator(log_in(connect, "boss", start_broker(**with_people(tmp_path))))
     request = b'{"jsonrpc":"2.0","method":"queues","id":1}'
-    answer = alice.ask(request, AMQ_SCHEDULED_DELAY="10")
+    answer = boss.ask(request, AMQ_SCHEDULED_DELAY="10")
     assert json.loads(answer.body)["error"]["code"] == FORBIDDEN
 
 

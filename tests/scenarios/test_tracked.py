@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.scenarios.administrator import (
     Fault,
 )
 from tests.scenarios.conftest import Connect
+from tests.scenarios.people import log_in, with_people
 from tests.scenarios.steps import accepted, ack, acknowledgement, nack, put, subscribe, take
 
 JOBS = "/queue/jobs"
@@ -155,21 +157,25 @@ def test_it_is_known_after_a_restart(
     assert status(admin, "c-1") == "PROCESSED"
 
 
-def test_a_sender_asks_of_its_own(start_broker: StartBroker, connect: Connect, queue: str) -> None:
+def test_a_sender_asks_of_its_own(
+    start_broker: StartBroker, connect: Connect, tmp_path: Path, queue: str
+) -> None:
     """On whatever connection, and of nobody else's, not even whether there is any; an administrator of all."""
-    broker = start_broker("memory:", administrators="alice")
-    for login in ("bob", "carol"):
-        put(connect(to=broker, login=login), queue, b"job", report="processed", correlation_id="1")
-    put(connect(to=broker, login="carol"), queue, b"job", report="processed", correlation_id="2")
-    alice, bob, carol, nobody = (
-        Administrator(connect(to=broker, login=login)) for login in ("alice", "bob", "carol", "")
+    broker = start_broker("memory:", **with_people(tmp_path))
+    for login in ("bob", "alice"):
+        client = log_in(connect, login, broker)
+        put(client, queue, b"job", report="processed", correlation_id="1")
+    put(log_in(connect, "alice", broker), queue, b"job", report="processed", correlation_id="2")
+    boss, bob, alice, mallory = (
+        Administrator(log_in(connect, login, broker))
+        for login in ("boss", "bob", "alice", "mallory")
     )
-    assert [len(each.call("tracked", "1")["parts"]) for each in (alice, bob, carol)] == [2, 1, 1]
-    assert len(carol.call("tracked", "2")["parts"]) == 1
-    for asker, id in ((bob, "2"), (nobody, "1"), (alice, "3")):
+    assert [len(each.call("tracked", "1")["parts"]) for each in (boss, bob, alice)] == [2, 1, 1]
+    assert len(alice.call("tracked", "2")["parts"]) == 1
+    for asker, id in ((bob, "2"), (mallory, "1"), (boss, "3")):
         fails(asker, INVALID_PARAMS, f"id: nothing is known of a message '{id}'", "tracked", id)
-    fails(carol, FORBIDDEN, "for administrators", "tracked_messages")
-    assert {each["login"] for each in pages(alice)} == {"bob", "carol"}
+    fails(alice, FORBIDDEN, "for administrators", "tracked_messages")
+    assert {each["login"] for each in pages(boss)} == {"bob", "alice"}
 
 
 def test_what_has_expired_or_is_over_for_long(start_broker: StartBroker, connect: Connect) -> None:
