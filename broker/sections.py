@@ -1,7 +1,7 @@
 """The nested settings of a configuration file: destinations, composites and listeners.
 
     [destination."orders.>"]        what holds for the destinations that a pattern matches: `Policy`
-    [rights."orders.>"]             who may do what with them: `RightsSettings`
+    [rights."orders.>"]             who may do what with them: `broker.rights`
     [composite."/queue/orders"]     a destination that forwards to others: `CompositeRule`
     [[listener]]                    one more address at which clients are taken: `Listener`
     [peer.NAME]                     another broker, to and from which messages are carried: `PeerSection`
@@ -120,23 +120,7 @@ class PeerSection:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RightsSettings:
-    """Whom a section names, as text: logins, groups with `@`, `*` for everybody."""
-
-    read: str = setting("", "people", "who may consume from there")
-    write: str = setting("", "people", "who may send there")
-    create: str = setting(
-        "", "people", "by whose SEND or SUBSCRIBE it is made; not said: who may read or write"
-    )
-    browse: str = setting("", "people", "who may look without taking; not said: who may read")
-    administer: str = setting(
-        "", "people", "who may do there what docs/administration.md has for destinations"
-    )
-
-
 POLICY = settings_of(Policy)
-RIGHTS = settings_of(RightsSettings)
 PEER = settings_of(PeerSection)
 LISTENER = settings_of(Listener)
 
@@ -173,7 +157,14 @@ def read_rights(value: Any, source: str) -> tuple[RightsSection, ...]:
             _check_name(pattern.removeprefix(kind), where)
         else:
             _check_pattern(pattern, where, RIGHTS_KINDS)
-        sections.append((pattern, check(RIGHTS, table, where)))
+        for name, people in table.items():
+            if name not in RIGHTS:
+                raise OptionsError(
+                    f"{where}: unknown setting {name!r}; there are: {', '.join(sorted(RIGHTS))}"
+                )
+            if not isinstance(people, str):
+                raise OptionsError(f'{where}: {name} reads "alice, @shops", not {people!r}')
+        sections.append((pattern, table))
     return tuple(sections)
 
 
@@ -363,6 +354,15 @@ SECTIONS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "peer": (read_peers, "peers"),
 }
 
+#: The rights on a destination: an example of whom a section names, and what these may do.
+RIGHTS = {
+    "read": ("alice, @shops", "consume from there"),
+    "write": ("*", "send there"),
+    "create": ("@shops", "make it by a SEND or SUBSCRIBE; not said: who may read or write"),
+    "browse": ("@shops", "look without taking; not said: who may read"),
+    "administer": ("bob", "call the broker's own methods that act there: docs/administration.md"),
+}
+
 #: The settings of a composite: an example and what it means.
 COMPOSITE = {
     "forward_to": (
@@ -393,10 +393,11 @@ def examples() -> Iterator[str]:
         "# Who may do what with the destinations that a pattern matches: docs/security.md. People are logins,\n"
         '# groups with @, and * for everybody who may connect: "alice, @shops". As soon as there is a section, what\n'
         "# nobody is named for is refused. All sections that match apply; of two that say the same right the later\n"
-        "# one wins. Nothing is said unless you do:\n"
+        "# one wins. An example:\n"
         '#[rights."orders.>"]\n'
     )
-    yield from written(RIGHTS.values(), "#")
+    for name, (people, reason) in RIGHTS.items():
+        yield f'# who may {reason}\n#{name} = "{people}"\n'
     yield (
         "# A destination that forwards what is sent there. An example:\n"
         '#[composite."/queue/orders"]\n'

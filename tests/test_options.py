@@ -492,8 +492,13 @@ def test_the_examples_of_the_settings_file_say_every_default() -> None:
     (rule,) = options.composites
     assert (rule.forward_only, bool(rule.filters)) == (True, True)
     assert options.peers == (PeerSection("NAME", passcode="secret"),)
+    ((pattern, people),) = options.rights
+    assert (pattern, list(people)) == (
+        "orders.>",
+        ["read", "write", "create", "browse", "administer"],
+    )
     assert Options(name="here") == dataclasses.replace(
-        options, policies=(), composites=(), more_listeners=(), peers=()
+        options, policies=(), rights=(), composites=(), more_listeners=(), peers=()
     )
 
 
