@@ -70,6 +70,8 @@ Meaning = tuple[Put, bytes, bool, bool]
 #: The same for a template: the bytes have holes for its values and the body's length; and which value is
 #: the receipt, and which the expiry (-1: there is none).
 Plan = tuple[Put, bytes, bool, bool, int, int]
+#: What is to be allowed: destination, reply-to, and whether the broker itself may have to answer there.
+Asked = tuple[str, str, bool]
 
 
 class Sending:
@@ -98,8 +100,7 @@ class Sending:
         self._plans: dict[Template, Plan] = {}  # what templates of a SEND mean
         # The same where the destination differs: its place among the values, and by destination.
         self._plans_to: dict[Template, tuple[int, dict[bytes, Plan]]] = {}
-        #: What was allowed: destination, reply-to, and whether the broker may have to answer there.
-        self._allowed: set[tuple[str, str, bool]] = set()
+        self._allowed: set[Asked] = set()
         self._changes = 0
 
     def send(self, frame: Frame) -> None:
@@ -250,18 +251,16 @@ class Sending:
         routes = self._broker.routes
         destination = self._client.resolve(destination)
         if self._clearance.rights.are_said:
-            self._check(destination, headers)
+            self._check(asked_of(destination, headers))
         return routes.get(destination) or routes.find(destination)
 
-    def _check(self, destination: str, headers: Mapping[str, str]) -> None:
+    def _check(self, asked: Asked) -> None:
         """Raise `NotAuthorized` unless its client may send there, and may have answers come to the reply-to."""
         if self._changes != self._broker.routes.changes:
             self._forget()
-        reply_to = headers.get("reply-to", "")
-        by_broker = MANDATORY in headers or REPORT in headers
-        asked = destination, reply_to, by_broker
         if asked in self._allowed:
             return
+        destination, reply_to, by_broker = asked
         self._clearance.check_send(destination)
         if reply_to.strip():
             resolved = self._client.resolve_reply_to(reply_to)
@@ -390,8 +389,8 @@ class Sending:
         transaction.send(at_commit, size, is_stored(route))
         if timing is None:
             transaction.require(destination, lambda: self._respect_limits_of(destination))
-        if self._clearance.rights.are_said:  # which may change until COMMIT
-            transaction.require(f"rights {destination}", lambda: self._check(destination, headers))
+        asked = asked_of(destination, headers)
+        transaction.require(asked, lambda: self._check(asked))  # rights may change until COMMIT
         if client.dialect.receipts_at_commit:
             transaction.then(lambda: client.promise_receipt(headers))
         else:
@@ -463,6 +462,12 @@ class Sending:
 def nowhere(message: Message) -> None:
     """Take the place of where the last SEND went, before the first."""
     raise AssertionError("the first SEND says where to")
+
+
+def asked_of(destination: str, headers: Mapping[str, str]) -> Asked:
+    """Return what is to be allowed before a SEND is done."""
+    by_broker = MANDATORY in headers or REPORT in headers
+    return destination, headers.get("reply-to", ""), by_broker
 
 
 def marks_reply(put: Put) -> Put:
