@@ -47,6 +47,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
 def is_within(pattern: str, other: str) -> bool:
     """Tell whether all names that a pattern means are among those that another means."""
     (inner, endless), (outer, rest) = _parts(pattern), _parts(other)
+    inner = inner or [ONE]  # `>` alone: of any name there is one element
     if len(inner) < len(outer) or not (rest or (len(inner) == len(outer) and not endless)):
         return False
     return all(mine in (ONE, each) for mine, each in zip(outer, inner, strict=False))

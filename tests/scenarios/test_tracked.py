@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartBroker
-from tests.harness import Client
+from tests.harness import PASSCODE, Client, write_users
 from tests.scenarios.administrator import (
     FORBIDDEN,
     INVALID_PARAMS,
@@ -20,7 +20,6 @@ from tests.scenarios.administrator import (
     Fault,
 )
 from tests.scenarios.conftest import Connect
-from tests.scenarios.people import log_in, with_people
 from tests.scenarios.steps import accepted, ack, acknowledgement, nack, put, subscribe, take
 
 JOBS = "/queue/jobs"
@@ -158,24 +157,27 @@ def test_it_is_known_after_a_restart(
 
 
 def test_a_sender_asks_of_its_own(
-    start_broker: StartBroker, connect: Connect, tmp_path: Path, queue: str
+    start_broker: StartBroker, connect: Connect, queue: str, tmp_path: Path
 ) -> None:
     """On whatever connection, and of nobody else's, not even whether there is any; an administrator of all."""
-    broker = start_broker("memory:", **with_people(tmp_path))
-    for login in ("bob", "alice"):
-        client = log_in(connect, login, broker)
-        put(client, queue, b"job", report="processed", correlation_id="1")
-    put(log_in(connect, "alice", broker), queue, b"job", report="processed", correlation_id="2")
-    boss, bob, alice, mallory = (
-        Administrator(log_in(connect, login, broker))
-        for login in ("boss", "bob", "alice", "mallory")
+    users = write_users(tmp_path, alice="administrators", bob="", carol="")
+    broker = start_broker("memory:", users=users, anonymous=True)
+
+    def known(login: str) -> Client:
+        return connect(to=broker, login=login, passcode=PASSCODE)
+
+    for login in ("bob", "carol"):
+        put(known(login), queue, b"job", report="processed", correlation_id="1")
+    put(known("carol"), queue, b"job", report="processed", correlation_id="2")
+    alice, bob, carol, nobody = (
+        Administrator(known(login)) for login in ("alice", "bob", "carol", "")
     )
-    assert [len(each.call("tracked", "1")["parts"]) for each in (boss, bob, alice)] == [2, 1, 1]
-    assert len(alice.call("tracked", "2")["parts"]) == 1
-    for asker, id in ((bob, "2"), (mallory, "1"), (boss, "3")):
+    assert [len(each.call("tracked", "1")["parts"]) for each in (alice, bob, carol)] == [2, 1, 1]
+    assert len(carol.call("tracked", "2")["parts"]) == 1
+    for asker, id in ((bob, "2"), (nobody, "1"), (alice, "3")):
         fails(asker, INVALID_PARAMS, f"id: nothing is known of a message '{id}'", "tracked", id)
-    fails(alice, FORBIDDEN, "for administrators", "tracked_messages")
-    assert {each["login"] for each in pages(boss)} == {"bob", "alice"}
+    fails(carol, FORBIDDEN, "for administrators", "tracked_messages")
+    assert {each["login"] for each in pages(alice)} == {"bob", "carol"}
 
 
 def test_what_has_expired_or_is_over_for_long(start_broker: StartBroker, connect: Connect) -> None:
