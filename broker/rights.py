@@ -119,12 +119,6 @@ class Rights:
 
         `is_open`: nobody's login is checked. Raises `OptionsError` for sections that then mean nobody.
         """
-        self.replace(sections, administrators, is_open)
-
-    def replace(
-        self, sections: Sequence[RightsSection], administrators: str, is_open: bool
-    ) -> None:
-        """Let others hold from now on. What was asked before is not asked again: see `VirtualHost.change_rights`."""
         if is_open:
             check_people(sections)
         self.are_said = bool(sections)
@@ -132,6 +126,12 @@ class Rights:
         self._sections = [read_section(*section) for section in sections]
         self._administrators = people(administrators)
         self._known: dict[str, Granted] = {}
+
+    def become(self, other: Rights) -> None:
+        """Let others hold from now on. Who was allowed before is not asked again: see `VirtualHost.prepare_rights`."""
+        self.are_said, self._is_open = other.are_said, other._is_open
+        self._sections, self._administrators = other._sections, other._administrators
+        self._known = {}
 
     def is_administrator(self, person: Person) -> bool:
         """Tell whether somebody may do everything. If nobody is known and nothing is said, everybody may."""

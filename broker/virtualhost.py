@@ -194,14 +194,18 @@ class VirtualHost:
         """A peer that was dialled has answered."""
         return Dialled(self.peers, peer, self.host, session, stream)
 
-    def change_rights(self, options: Options) -> None:
-        """Let other sections [rights] and other administrators hold from now on. Raises `OptionsError`.
+    def prepare_rights(self, options: Options) -> Callable[[], None]:
+        """Return what lets other sections [rights] and other administrators hold. Raises `OptionsError`.
 
         Whoever consumes from where he may not any more is disconnected with an ERROR that says so: STOMP has no other
         way to end a subscription. What was sent stays sent, what waits in an open transaction is refused at COMMIT.
         """
+        wanted = Rights(options.rights, options.administrators, options.is_open)
+        return lambda: self._change_rights(wanted)
+
+    def _change_rights(self, wanted: Rights) -> None:
         self.begin()
-        self.rights.replace(options.rights, options.administrators, options.is_open)
+        self.rights.become(wanted)
         routes = self.broker.routes
         routes.changed()
         for consumer in [*self.presence.consumers.values()]:

@@ -113,7 +113,7 @@ class House:
 
     def change(self, sections: Sections, **settings: Any) -> None:
         """Let other rights hold."""
-        self.do(lambda: self.host.change_rights(self.options(sections, **settings)))
+        self.do(self.host.prepare_rights(self.options(sections, **settings)))
 
     def _dismiss(self, session: str, error: StompError) -> None:
         self.clients[session].connection.dismiss(error)
@@ -250,6 +250,6 @@ def test_what_makes_no_sense_changes_nothing(house: House) -> None:
     mallory = Client(house, "mallory")
     open_to_all = Options(store="memory:", rights=(("shop.>", {"read": "alice"}),))
     with pytest.raises(OptionsError, match="nobody's login is checked"):
-        house.host.change_rights(open_to_all)
+        house.host.prepare_rights(open_to_all)
     mallory.send("/queue/shop.a")
     assert texts(mallory) == []

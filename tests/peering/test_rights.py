@@ -39,7 +39,7 @@ def test_rights_that_change_are_asked_anew() -> None:
         for target in (TO_B, "/peer/B/queue/y"):
             a.send(target, b"1", color="red")
     settle(a, b)
-    b.rights.replace([("x", {"read": "*"}), ("y", {"write": "*"})], "", is_open=False)
+    b.rights.become(rights(x={"read": "*"}, y={"write": "*"}))
     b.broker.routes.changed()
     for target in ("/peer/B/queue/y", TO_B):
         a.send(target, b"2", color="red")
