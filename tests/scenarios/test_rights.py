@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+import rpc
 from broker.stomp import Frame
 from tests.conftest import StartBroker
-from tests.harness import BrokerProcess, Client, to_toml
-from tests.processes import Process
+from tests.harness import PASSCODE, BrokerProcess, Client, to_toml
+from tests.processes import Process, WorkerProcess
 from tests.scenarios.administrator import FORBIDDEN, QUEUE, Administrator, Fault
 from tests.scenarios.conftest import Connect
-from tests.scenarios.people import ADMINISTRATOR, log_in, with_people
+from tests.scenarios.people import ADMINISTRATOR, PEOPLE, log_in, with_people
 from tests.scenarios.steps import (
     accepted,
     ack,
@@ -50,6 +52,7 @@ RIGHTS = {
     "VirtualTopic.shop.>": {"read": SHOPS, "write": SHOPS},
     "/queue/both.>": {"write": ALL},
     "/topic/both.>": {"read": ALL},
+    "rpc.shop": {"read": CLERKS, "write": SHOPS},
     "ActiveMQ.Statistics.>": {"write": CLERKS},
     "ActiveMQ.Advisory.Consumer.Queue.open.>": {"read": CLERKS},
 }
@@ -493,6 +496,19 @@ def test_the_schedule_is_managed_by_administrators(log: LogIn, prefix: str) -> N
     asks = {"AMQ_SCHEDULER_ACTION": "REMOVEALL"}
     refused(send(log("alice"), place, b"", **asks), "alice", WRITE, url)
     accepted(send(log(ADMINISTRATOR), place, b"", **asks))
+
+
+def test_calls_need_no_more_than_the_service(guarded: BrokerProcess) -> None:
+    """Who serves reads there, who calls writes there; replies find their way."""
+    urls = {who: guarded.url.replace("//", f"//{who}:{quote(PASSCODE)}@") for who in PEOPLE}
+    with WorkerProcess(urls["bob"], "shop", "@worker.method\ndef sells():\n    return 'tea'"):
+        with rpc.Client(urls["alice"], service="shop") as client:
+            assert client.call("sells") == "tea"
+        with (
+            rpc.Client(urls["mallory"], service="shop") as client,
+            pytest.raises(rpc.RpcError, match="not authorized to write to"),
+        ):
+            client.call("sells")
 
 
 # --- advisories ----------------------------------------------------------------------------------------
