@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from broker.rights import Rights
-from tests.peering.sites import Site, settle
+from tests.peering.sites import Line, Site, settle
 from tests.peering.test_links import HERE, TO_B, bodies, pair
+
+ALIKE = 20  # messages, after which the link remembers what they mean
 
 
 def rights(**sections: dict[str, str]) -> Rights:
@@ -32,20 +34,27 @@ def test_a_peer_may_send_where_it_is_named() -> None:
 
 
 def test_rights_that_change_are_asked_anew() -> None:
-    """What the link remembers of messages alike is void, of all kinds of them."""
+    """What the link remembers of messages alike is void, of all kinds of them at once."""
     a, b = pair()
     b.rights = rights(x={"write": "*", "read": "*"}, y={"write": "*"})
-    for _ in range(3):
-        for target in (TO_B, "/peer/B/queue/y"):
-            a.send(target, b"1", color="red")
-    settle(a, b)
+    line, to_y = Line(a, b), "/peer/B/queue/y"
+    line.deliver_all()
+
+    def send(target: str) -> None:
+        a.send(target, b"1", color="red")
+        line.deliver_all()
+        b.commit_all()
+        line.deliver_all()
+
+    for target in (TO_B, to_y):
+        for _ in range(ALIKE):
+            send(target)
     b.rights.become(rights(x={"read": "*"}, y={"write": "*"}))
     b.broker.routes.changed()
-    for target in ("/peer/B/queue/y", TO_B):
-        a.send(target, b"2", color="red")
-    settle(a, b)
+    for target in (to_y, to_y, TO_B):
+        send(target)
     assert b.peer.refused_here == 1
-    assert bodies(b) == [b"1"] * 3
+    assert bodies(b) == [b"1"] * ALIKE
 
 
 def test_clients_may_send_there_if_they_are_named() -> None:
