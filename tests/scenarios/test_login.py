@@ -434,6 +434,34 @@ def test_who_guesses_has_to_wait(start_broker: StartBroker, dial: Dial, tmp_path
     assert time.monotonic() - begun >= 1.0
 
 
+PEER = {"hoofbeat-peer": "B", "hoofbeat-node": "b", "hoofbeat-max-body": "1000"}
+
+
+def test_a_peer_needs_no_login(start_broker: StartBroker, dial: Dial, tmp_path: Path) -> None:
+    """Its passcode is that of its section; a user's is no use to it."""
+    users = write_users(tmp_path, **USERS)
+    broker = start_broker("memory:", name="A", users=users, peer={"B": {"passcode": "of both"}})
+    for headers in ({"passcode": "of both"}, {"passcode": "of both", "login": "nobody"}):
+        client = dial(broker.port, None)
+        client.write(connect_frame(**PEER, **headers))
+        client.expect("CONNECTED", hoofbeat_peer="A")
+    client = dial(broker.port, None)
+    client.write(connect_frame(**PEER, **ALICE))
+    expect_error(client.frame(), "does not know a peer B")
+
+
+def test_who_guesses_a_peers_passcode_has_to_wait(start_broker: StartBroker, dial: Dial) -> None:
+    """Also where everybody else is let in."""
+    peer = {"B": {"passcode": PASSCODE}}
+    broker = start_broker("memory:", name="A", login_failures=2, peer=peer)
+    begun = time.monotonic()
+    for _ in range(3):
+        client = dial(broker.port, None)
+        client.write(connect_frame(**PEER, passcode="wrong"))
+        expect_error(client.frame(), "does not know a peer B")
+    assert time.monotonic() - begun >= 1.0
+
+
 def test_a_broker_that_stops_while_somebody_is_checked(
     start_broker: StartBroker, dial: Dial, tmp_path: Path
 ) -> None:
