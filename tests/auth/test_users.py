@@ -97,7 +97,12 @@ def test_a_hash_is_shown_nowhere() -> None:
     assert HASH not in repr(User("alice", HASH))
 
 
-names = st.text(max_size=12).filter(is_name).filter(lambda name: name not in ("anonymous", "peers"))
+words = st.text(
+    st.characters(categories=["L", "N", "P", "S"], exclude_characters=":,@*#"),
+    min_size=1,
+    max_size=6,
+)
+names = st.lists(words, min_size=1, max_size=2).map(" ".join).filter(is_name)
 people = st.builds(
     User,
     names,
