@@ -234,4 +234,5 @@ def help_text() -> str:
 
     with contextlib.suppress(SystemExit):
         Help().opt_help_auth()
-    return Help.authOutput.getvalue()
+    lines = Help.authOutput.getvalue().splitlines(keepends=True)
+    return "".join(line for line in lines if "--help-auth-type" not in line)  # which we have not

@@ -389,7 +389,9 @@ def test_groups_and_who_is_disabled(
 ) -> None:
     users = Path(write_users(tmp_path, alice="x,administrators", bob="", carol="administrators"))
     users.write_text(users.read_text().replace("carol:", "carol:!"))
+    users.chmod(0o644)
     broker = start_broker("memory:", users=str(users))
+    assert f"everybody on this machine can read the hashes in {users}" in broker.log.read_text()
     assert Administrator(connect(to=broker, **ALICE)).call("queues") == []
     assert is_refused(broker, login="carol", passcode=PASSCODE)
 
