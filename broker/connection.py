@@ -126,6 +126,7 @@ class Connection:
         self._asking = False  # the reception has not answered yet
         self._early: list[bytes] | None = None  # what has come while it takes its time
         self._hung_up = False  # and that nothing more will
+        self._lost = False  # nor is anything heard
         self._held: list[Frame] = []  # that wait until a queue takes messages again
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
@@ -246,6 +247,9 @@ class Connection:
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
+        if self._asking and not self.closing:  # what it has asked for is done first, if it is let in
+            self._lost = True
+            return
         self._catch_up()
         self._leave(died=True)
         # Connection, conversation and outbox know each other: without this they would stay until the
@@ -389,7 +393,9 @@ class Connection:
             self.resume_reading()
             if not self.closing:
                 self.data(b"".join(early))
-            if self._hung_up:
+            if self._lost:
+                self.lost()
+            elif self._hung_up:
                 self.end_of_input()
 
     def _enter(

@@ -33,6 +33,7 @@ class BrokerProcess:
     def __init__(self, store: str, directory: Path, settings: dict[str, object]) -> None:
         """Start it and wait until it is ready. `settings` go into a configuration file."""
         self.store = store
+        self.log = directory / "broker.log"
         arguments = ["--store", store]
         if settings:
             config = directory / "hoofbeat.toml"
@@ -40,7 +41,7 @@ class BrokerProcess:
             arguments += ["--config", str(config)]
         code, rest = program((*COMMAND[1:], *arguments))
         out, stdout = os.pipe()
-        with (directory / "broker.log").open("ab") as log, open(os.devnull, "rb") as nothing:
+        with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:
             self.process = Fork(
                 code,
                 *rest,
@@ -53,13 +54,13 @@ class BrokerProcess:
         self._out = open(out)  # noqa: SIM115
         line = read_line(self._out)
         found = re.search(r"ready on (stomp(?:\+ssl)?://127\.0\.0\.1:(\d+))", line)
-        assert found, (line, (directory / "broker.log").read_text())
+        assert found, (line, self.log.read_text())
         self.url = found[1]
         self.port = int(found[2])
         #: The port of each listener, by the scheme of its URL; of several with one scheme, of the last.
-        self.ports = {
-            scheme: int(port) for scheme, port in re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
-        }
+        listeners = re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
+        self.ports = {scheme: int(port) for scheme, port in listeners}
+        self.all_ports = [int(port) for _, port in listeners]
 
     def connect(self, version: str = "1.2", **headers: str) -> Client:
         """Return a client that is logged in."""

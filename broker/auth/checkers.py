@@ -101,18 +101,18 @@ class UsersChecker:
         key = self._digest(login, passcode, hash.encode())
         if self._right.get(key, 0.0) > self._now():
             return succeed(login)
-        waiting = self._asked.get(key)
-        if waiting is None:
-            try:
-                answer = self._hashing.run(
-                    credentials.address, lambda: matches(hash, passcode.decode())
-                )
-            except Busy:
-                return fail(Failure())
-            waiting = self._asked[key] = []
-            answer.addBoth(self._answered, key, login, is_known)
         mine: Deferred[Login] = Deferred()
-        waiting.append(mine)
+        if key in self._asked:
+            self._asked[key].append(mine)
+            return mine
+        try:
+            answer = self._hashing.run(
+                credentials.address, lambda: matches(hash, passcode.decode())
+            )
+        except Busy as error:
+            return fail(error)
+        self._asked[key] = [mine]
+        answer.addBoth(self._answered, key, login, is_known)
         return mine
 
     def _answered(self, answer: bool | Failure, key: bytes, login: bytes, is_known: bool) -> None:
@@ -234,4 +234,5 @@ def help_text() -> str:
 
     with contextlib.suppress(SystemExit):
         Help().opt_help_auth()
-    return Help.authOutput.getvalue()
+    lines = Help.authOutput.getvalue().splitlines(keepends=True)
+    return "".join(line for line in lines if "--help-auth-type" not in line)  # which we have not

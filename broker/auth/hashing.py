@@ -6,6 +6,7 @@ memory that hashes take. The threads are nice to the rest of the broker: clients
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -80,6 +81,7 @@ class Hashing:
 
 
 def _be_nice() -> None:
-    """Lower the priority of this thread, where threads have one of their own."""
+    """Lower the priority of this thread, where threads have one of their own and may do so."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

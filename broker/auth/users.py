@@ -140,10 +140,10 @@ def change(path: str, edit: Callable[[str, Mapping[str, User]], str]) -> None:
     place = Path(path)
     try:
         with _alone_in(place.resolve().parent):
-            is_new = not place.exists()
-            text = "" if is_new else _text(path)
+            old = place.stat() if place.exists() else None
+            text = "" if old is None else _text(path)
             new = edit(text, read_users(text, path))
-            _replace(place.resolve(), new.encode(), None if is_new else place.stat())
+            _replace(place.resolve(), new.encode(), old)
     except OSError as error:
         raise UsersError(f"cannot write {path}: {error.strerror}") from None
 
@@ -170,11 +170,16 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 def _replace(place: Path, data: bytes, old: os.stat_result | None) -> None:
+    owner = old
+    if (
+        old is None and os.geteuid() == 0
+    ):  # most brokers do not run as root, who is to make them a file
+        owner = place.parent.stat()
     descriptor, beside = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)  # 0600
     try:
         with open(descriptor, "wb") as file:
-            if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, old.st_uid, old.st_gid)
+            if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             if old is not None:
                 os.fchmod(descriptor, (stat.S_IMODE(old.st_mode) & 0o660) | PRIVATE)
             file.write(data)
