@@ -22,6 +22,7 @@ from broker.sections import (
     Listener,
     PeerSection,
     PolicySection,
+    RightsSection,
     check_peers,
     check_tls,
     examples,
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+DEFAULT_ADMINISTRATORS = "@administrators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,36 @@ class Options:
         "",
         "such a certificate; wanted: a client may also come without one",
         ("required", "wanted"),
+    )
+    users: str = setting(
+        "",
+        "file",
+        "of those who may log in, made by `hoofbeat user` (docs/security.md); empty: there is none, and without `auth`"
+        " too everybody is let in",
+    )
+    auth: tuple[str, ...] = setting(
+        (),
+        "TYPE:ARGUMENT",
+        "other checkers of logins, asked in this order after `users`; `hoofbeat run --help-auth` lists the types",
+        secret=True,
+    )
+    anonymous: bool = setting(
+        False, "", "true: a client without a login is let in by the first listener, as anonymous"
+    )
+    insecure: bool = setting(
+        False,
+        "",
+        "true: the first listener lets everybody in who reaches it, though that is not loopback only",
+    )
+    login_failures: int = setting(
+        5,
+        "failed logins",
+        "of an address in a minute before its answers take 1 to 5 seconds; 0: as many as it likes",
+    )
+    login_remembered: float = setting(
+        60.0,
+        "seconds",
+        "a login that was right is not hashed again: web pages log in for each request; 0: each time",
     )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
@@ -129,10 +161,11 @@ class Options:
         1_000_000, "messages", "that have ended and whose status is known; the oldest are forgotten"
     )
     administrators: str = setting(
-        "",
-        "logins",
-        "with commas between them, that may call the broker's own methods (docs/administration.md);"
-        " empty: everybody who may connect, because nobody's login is checked yet",
+        DEFAULT_ADMINISTRATORS,
+        "people",
+        "who may do everything, whatever [rights] say, and call the broker's own methods (docs/administration.md):"
+        " logins, and groups with @, with commas between them; where no logins are checked and there is no [rights] it"
+        " is everybody",
     )
     names: str = setting(
         "localhost, 127.0.0.1, ::1, /",
@@ -220,6 +253,7 @@ class Options:
 
     # Sections of the file.
     policies: tuple[PolicySection, ...] = ()
+    rights: tuple[RightsSection, ...] = ()
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
     peers: tuple[PeerSection, ...] = ()
@@ -234,6 +268,12 @@ class Options:
         return self.store or f"lmdb:{self.data}"
 
     @property
+    def is_open(self) -> bool:
+        """Whether everybody is let in, as whom he says he is: nobody's login is checked."""
+        asks_for_certificates = any(each.tls_client_authorities for each in self.listeners)
+        return not (self.users or self.auth or asks_for_certificates)
+
+    @property
     def listeners(self) -> tuple[Listener, ...]:
         """Every address at which clients are taken; the first is that of the plain settings."""
         first = Listener(
@@ -245,6 +285,8 @@ class Options:
             self.tls_key,
             self.tls_client_authorities,
             self.tls_client,
+            anonymous=self.anonymous,
+            insecure=self.insecure,
         )
         return (first, *self.more_listeners)
 
@@ -257,7 +299,8 @@ class Options:
         """Return these with what a virtual host says: only it has its names, composites and peers."""
         own: dict[str, Any] = {"names": "", "composites": (), "peers": (), **changes}
         own["store"] = changes.get("store") or store_beside(self.store_url, name)
-        own["policies"] = (*self.policies, *changes.get("policies", ()))  # the later one wins
+        for both in ("policies", "rights"):  # the later one wins
+            own[both] = (*getattr(self, both), *changes.get(both, ()))
         return replace(self, virtual_host=name, virtual_hosts=(), **own)
 
     def dialect_named(self, name: str) -> Dialect:

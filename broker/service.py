@@ -22,6 +22,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from broker.auth.listeners import check_listeners
+from broker.auth.reception import Authentication, Guarded
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.entrance import Entrance, Hosts
@@ -44,6 +46,7 @@ OF_CONNECTIONS = (
 )
 
 OF_ENTRANCE = ("names", "unknown_host", "people")
+OF_RIGHTS = ("rights", "administrators")
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
@@ -55,13 +58,14 @@ class StompFactory(Factory):
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
-        """`dialect` is what its clients expect, `stream` what carries what they say."""
+    def __init__(self, service: BrokerService, listener: Listener, stream: type[Stream]) -> None:
+        """`stream` carries what its clients say."""
         self._stream = stream
         self.turn = service.host.turn
         self.intake = service.intake
         self._service = service
-        self._dialect = dialect
+        self._dialect = service.options.dialect_named(listener.dialect)
+        self._lets_anonymous_in = listener.anonymous
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
@@ -71,7 +75,7 @@ class StompFactory(Factory):
 
     def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
-        return self._service.open_connection(stream, self._dialect)
+        return self._service.open_connection(stream, self._dialect, self._lets_anonymous_in)
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
@@ -125,13 +129,17 @@ class BrokerService(Service):
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
         #: Who takes over settings that change while the broker runs, see `broker.reload`.
-        self.keepers = [Keeper((*OF_CONNECTIONS, *OF_ENTRANCE, "policies"), self._prepare)]
+        self.keepers = [
+            Keeper((*OF_CONNECTIONS, *OF_ENTRANCE, "policies", *OF_RIGHTS), self._prepare)
+        ]
         self._all_gone: Deferred[None] | None = None
+        try:
+            self._authentication = Authentication(options, reactor, lambda: self.host.begin())
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
         self.hosts = self._open_hosts()
         self.host = self.hosts[0]  # the broker's own, where everybody comes first
         self._names = self._join()
-        self._desk = Open(self.host.host)
-
         for host in self.hosts:
             self.keepers.extend(host.keepers)
 
@@ -156,7 +164,8 @@ class BrokerService(Service):
         return hosts
 
     def _prepare(self, options: Options) -> Commit:
-        """Return what makes other settings hold: `broker.reload`."""
+        """Return what makes other settings hold: `broker.reload`. Raises `OptionsError`."""
+        check_listeners(options)
         of_each = (options, *options.hosts.values())
         commits = [host.prepare(each) for host, each in zip(self.hosts, of_each, strict=True)]
 
@@ -186,11 +195,7 @@ class BrokerService(Service):
     def _open(self, listener: Listener) -> IListeningPort:
         """Return the port of a listener. Raises `CannotStart`."""
         is_secure = bool(listener.tls_certificate)
-        house = StompFactory(
-            self,
-            self.options.dialect_named(listener.dialect),
-            SecureStream if is_secure else Stream,
-        )
+        house = StompFactory(self, listener, SecureStream if is_secure else Stream)
         factory: IProtocolFactory = house
         if listener.protocol != "stomp":
             try:
@@ -226,6 +231,7 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         closed = self._stop_listening()
+        self._authentication.stop()
         for host in self.hosts:
             host.hang_up()
             host.begin()
@@ -252,12 +258,15 @@ class BrokerService(Service):
 
     # What the listeners' doors ask for.
 
-    def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
+    def open_connection(
+        self, stream: Guest, dialect: Dialect, lets_anonymous_in: bool
+    ) -> Connection:
         """A client has come, to a listener of this dialect."""
-        session = self._new_session(stream)
+        session, host = self._new_session(stream), self.host.host
         log = ClientLog(session, stream, lambda: self.options.log_level == "debug")
-        reception = Entrance(self._names, self._desk, stream.move)
-        return Connection(self.host.host, session, stream, dialect, reception, log)
+        desk = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
+        reception = Entrance(self._names, desk, stream.move)
+        return Connection(host, session, stream, dialect, reception, log)
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""

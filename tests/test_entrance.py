@@ -90,6 +90,9 @@ class Desk:
     def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
         self.answer = answer
 
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        self.answer = answer
+
 
 class House:
     """A broker with two hosts, and one client that has named the second in its CONNECT."""
