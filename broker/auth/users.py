@@ -151,6 +151,10 @@ def change(path: str, edit: Callable[[str, Mapping[str, User]], str]) -> None:
 def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsersError(
+            f"cannot read {path}: {error.strerror}; `hoofbeat user add` makes it"
+        ) from None
     except OSError as error:
         raise UsersError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

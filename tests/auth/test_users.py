@@ -113,7 +113,7 @@ people = st.builds(
 comments = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=9)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(people, unique_by=lambda user: user.name, max_size=5), comments, st.data())
 def test_what_is_written_is_read(users: list[User], comment: str, data: st.DataObject) -> None:
     """Whatever the names, and whoever is changed or forgotten; and comments stay."""
@@ -133,7 +133,7 @@ def test_what_is_written_is_read(users: list[User], comment: str, data: st.DataO
         assert without_user(text, new.name).startswith(f"#{comment}\n")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_is_users_or_an_error(text: str) -> None:
     try:
