@@ -15,7 +15,7 @@ EVERYBODY = "*"
 GROUP = "@"
 ANONYMOUS, PEERS = "anonymous", "peers"  # groups, and the login, that are nobody's to choose
 LONGEST = 255  # characters of a name
-FORBIDDEN = frozenset(":,@*")  # they mean something in lists, or in the users file
+FORBIDDEN = frozenset(":,*")  # they mean something in lists, or in the users file
 
 
 class Person(NamedTuple):
@@ -56,7 +56,7 @@ def is_name(name: str) -> bool:
         and name.isprintable()
         and name == name.strip()
         and FORBIDDEN.isdisjoint(name)
-        and not name.startswith("#")
+        and not name.startswith(("#", GROUP))
     )
 
 

@@ -32,7 +32,7 @@ NO_HASH, DISABLED = "-", "!"
 PRIVATE = 0o600
 SHAPE = "NAME:HASH:GROUP,GROUP"
 RESERVED = {"user": (ANONYMOUS,), "group": (ANONYMOUS, PEERS)}
-NAMES = "has 1 to 255 visible characters and blanks between them, without : , @ * or # in front"
+NAMES = "has 1 to 255 visible characters and blanks between them, without : , or *, and without # or @ in front"
 
 
 class UsersError(Exception):
