@@ -38,6 +38,8 @@ MOST = 64  # frames between two looks
 ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
 
 
+CONNECT_HEADERS = 100  # of CONNECT: many times those that mean something
+
 PEER_NAME = "hoofbeat-peer"  # in CONNECT: another broker has come, of this name
 
 
@@ -99,9 +101,11 @@ class Connection:
         transport: Transport,
         dialect: Dialect = DIALECTS["activemq"],
         reception: Reception | None = None,
+        let_in: Callable[[], None] | None = None,
     ) -> None:
         """`host` is where it is until it is let in, perhaps to another one; without `reception` everybody is, here.
 
+        `let_in` is called when that happens.
         `dialect` is that of the listener, with what the operator wants otherwise.
         """
         options, turn = host.options, host.turn
@@ -114,6 +118,7 @@ class Connection:
         self._broker, self._turn, self._options = host.broker, turn, options
         self._dialect = dialect
         self._reception = reception or Open(host)
+        self._let_in = let_in
         self._session_id = session_id
         self._parser = Parser(
             before_login(options),
@@ -277,6 +282,14 @@ class Connection:
         if not self.closing:
             self._end(error_frame(error, None, self.session.version or "1.0"))
 
+    def turn_away(self, error: StompError) -> None:
+        """End the link at once, with an ERROR if the kernel takes it: nothing is kept of it."""
+        if not self.closing:
+            self.say(error_frame(error, None, self.session.version or "1.0"))
+            self._leave()
+            self.flush()
+        self.transport.abort()
+
     def pause_reading(self) -> None:
         """Take nothing from the client for now. Several may ask; all must `resume_reading`."""
         self._pauses += 1
@@ -426,6 +439,8 @@ class Connection:
             self._conversation = host.visitors.talk(
                 frame.headers, client, host.id_prefix, self._end, self.dismiss
             )
+        if self._let_in is not None:
+            self._let_in()
         self._look_after()
 
     def _look_after(self) -> None:
@@ -474,7 +489,7 @@ def _nobody_listens() -> None:
 def before_login(options: Options) -> Limits:
     """How large a frame may be before CONNECT: whoever is not let in can occupy little memory."""
     most = options.max_connect_frame
-    return Limits(options.max_command, most, options.max_headers, most, most)
+    return Limits(options.max_command, most, min(options.max_headers, CONNECT_HEADERS), most, most)
 
 
 def for_peers(options: Options) -> Limits:

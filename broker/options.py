@@ -147,6 +147,18 @@ class Options:
     connect_timeout: float = setting(
         10.0, "seconds", "a client has to send its CONNECT; 0: as long as it takes"
     )
+    max_connections: int = setting(
+        20_000,
+        "connections",
+        "at once, 20 kB each; less if the system grants fewer open files, of which 100 are for the broker",
+        least=1,
+    )
+    max_waiting: int = setting(
+        4000,
+        "connections",
+        "not let in yet; one more, and whoever waits longest where most come from is turned away",
+        least=1,
+    )
     linger: float = setting(2.0, "seconds", "a client has to hang up after the last word")
     heart_beat_least: int = setting(100, "milliseconds", "heart-beats are not agreed more often")
     max_command: int = setting(32, "bytes", "the longest command has 11")
@@ -155,7 +167,7 @@ class Options:
     max_header_block: int = setting(256 * KIB, "bytes", "of all headers of a frame")
     max_body: int = setting(100 * MIB, "bytes", "per message, as ActiveMQ")
     max_connect_frame: int = setting(
-        64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
+        16 * KIB, "bytes", "of CONNECT: a long token fits, and strangers can occupy little memory"
     )
     pid_file: str = setting(
         "",

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.errors import StompError
+from broker.lobby import Lobby, most_connections
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
@@ -106,6 +107,9 @@ class BrokerService(Service):
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most_connections(options.max_connections, descriptors)
+        self.lobby = Lobby(most, options.max_waiting, self._warn)
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
@@ -162,6 +166,10 @@ class BrokerService(Service):
         for port in self._ports:
             port.stopListening()
 
+    def _warn(self, text: str) -> None:
+        """Tell the operator what should not be."""
+        self.log.warn("{text}", text=text)
+
     def startService(self) -> None:
         """Twisted: start, unless `listen` was called before."""
         super().startService()  # type: ignore[no-untyped-call]
@@ -193,7 +201,12 @@ class BrokerService(Service):
 
     def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
         """A client has come, to a listener of this dialect."""
-        return Connection(self.host.host, self._new_session(stream), stream, dialect)
+        session, lobby = self._new_session(stream), self.lobby
+        connection = Connection(
+            self.host.host, session, stream, dialect, let_in=partial(lobby.let_in, stream)
+        )
+        lobby.come(stream, stream.address, connection.turn_away, self.host.turn.now)
+        return connection
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""
@@ -210,6 +223,7 @@ class BrokerService(Service):
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
         self.streams.pop(stream, None)
+        self.lobby.leave(stream)
         if self._all_gone is not None and not self.streams:
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)

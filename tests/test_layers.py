@@ -157,6 +157,7 @@ HOUSE = [
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
+            "broker.lobby",
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),
