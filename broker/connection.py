@@ -16,12 +16,13 @@ from functools import partial
 from typing import Protocol
 
 from broker.answers import error_frame
-from broker.client import Client
+from broker.arriving import LARGE, Arriving
+from broker.client import ID_BYTES, Client
 from broker.conversation import Conversation, Verb
 from broker.core.lane import Read
 from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
-from broker.errors import HandshakeError, StompError
+from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
 from broker.person import Person, known
@@ -102,10 +103,11 @@ class Connection:
         dialect: Dialect = DIALECTS["activemq"],
         reception: Reception | None = None,
         let_in: Callable[[], None] | None = None,
+        arriving: Arriving | None = None,
     ) -> None:
         """`host` is where it is until it is let in, perhaps to another one; without `reception` everybody is, here.
 
-        `let_in` is called when that happens.
+        `let_in` is called when that happens. `arriving` knows the unfinished frames of all connections.
         `dialect` is that of the listener, with what the operator wants otherwise.
         """
         options, turn = host.options, host.turn
@@ -119,6 +121,9 @@ class Connection:
         self._dialect = dialect
         self._reception = reception or Open(host)
         self._let_in = let_in
+        self._arriving = arriving
+        self._kept = 0  # bytes of an unfinished frame, as it knows them
+        self._looked_at = 0  # the same, at the last look whether a large frame grows; 0: no look is due
         self._session_id = session_id
         self._parser = Parser(
             before_login(options),
@@ -153,6 +158,8 @@ class Connection:
             self._early.append(data)
             return
         frames = parser.feed(data)
+        if parser.kept != self._kept:
+            self._keep(parser.kept)
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
             if self._asking:
@@ -169,6 +176,19 @@ class Connection:
         if parser.error is not None and not self.closing and not self._held:
             self._error(parser.error)
         self._turn.check_pressure(self)
+
+    def _keep(self, size: int) -> None:
+        """So many bytes of an unfinished frame are here; if it is large it must go on growing."""
+        before, self._kept = self._kept, size
+        if self._arriving is None:
+            return
+        self._arriving.keep(self, size, before)
+        if size < before:
+            self._looked_at = min(self._looked_at, 1)  # another frame: it begins anew
+        timeout = self._options.frame_timeout
+        if size > LARGE and not self._looked_at and timeout:
+            self._looked_at = size
+            self._host.agenda.add(self._turn.now + timeout, self._check_growing)
 
     def _obey(self, verbs: Mapping[str, Verb], frames: list[Frame]) -> None:
         """Do what frames say, one after the other."""
@@ -325,6 +345,23 @@ class Connection:
             self._leave()
             self.transport.abort()
 
+    def _check_growing(self, now: float) -> float | None:
+        """End the link if a large frame has not grown enough since the last look; return when to look again."""
+        if self.closing or self._kept <= LARGE:
+            self._looked_at = 0
+            return None
+        timeout = self._options.frame_timeout
+        if not self._pauses and self._kept < self._looked_at + LARGE:
+            self._error(
+                ProtocolError(
+                    "The frame comes too slowly",
+                    f"Of a large one {LARGE} bytes must come in {timeout:g} seconds (frame_timeout).",
+                )
+            )
+            return None
+        self._looked_at = self._kept
+        return now + timeout
+
     def _check_alive(self, now: float) -> float | None:
         """Send a heart-beat if one is due, give up a dead client; return when to look again."""
         session = self.session
@@ -449,7 +486,11 @@ class Connection:
             self._host.agenda.add(look, self._check_alive)
 
     def _check_client_id(self, client_id: str) -> None:
-        """Raise `HandshakeError` if somebody is connected under that name already."""
+        """Raise `HandshakeError` if somebody is connected under that name already, or it is too long."""
+        if len(client_id.encode()) > ID_BYTES:
+            raise HandshakeError(
+                f"The header client-id is longer than {ID_BYTES} bytes", "Use a shorter one."
+            )
         if client_id in self._broker.client_ids:
             raise HandshakeError(
                 f"Broker: hoofbeat - Client: {client_id} already connected",
@@ -474,6 +515,9 @@ class Connection:
         """The client is gone or going: what it held is free before it hears the last word."""
         self.closing = True
         self._parser.forget()
+        if self._kept and self._arriving is not None:
+            self._arriving.leave(self, self._kept)
+            self._kept = 0
         if self._held:
             self._held = []
             self._broker.wait_no_longer(self._take_up)

@@ -12,7 +12,7 @@ Knows no sockets, no STOMP beyond the ERROR, and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from ipaddress import IPv6Address
 
 from broker.errors import Full
@@ -34,9 +34,9 @@ class Lobby:
         self._most = most
         self._most_waiting = most_waiting
         self._say = say
-        self._there: dict[Hashable, str] = {}  # who is connected → from where, "" once let in
+        self._there: dict[object, str] = {}  # who is connected → from where, "" once let in
         #: Those who wait: from where → who, in the order they came → how it is told to go.
-        self._waiting: dict[str, dict[Hashable, TurnAway]] = {}
+        self._waiting: dict[str, dict[object, TurnAway]] = {}
         self._count = 0  # who wait
         self._turned_away = 0  # since the operator was told
         self._told = float("-inf")  # when that was
@@ -50,7 +50,7 @@ class Lobby:
         """How many are not let in yet."""
         return self._count
 
-    def come(self, who: Hashable, address: str, turn_away: TurnAway, now: float) -> None:
+    def come(self, who: object, address: str, turn_away: TurnAway, now: float) -> None:
         """Somebody has connected. `address` is HOST:PORT; `turn_away` is called if it must go, perhaps at once."""
         place = neighbourhood(address)
         self._there[who] = place
@@ -61,14 +61,14 @@ class Lobby:
         elif self._count > self._most_waiting:
             self._make_room("max_waiting", self._most_waiting, "may wait to be let in", now)
 
-    def let_in(self, who: Hashable) -> None:
+    def let_in(self, who: object) -> None:
         """Somebody has logged in."""
         place = self._there.get(who, "")
         if place:
             self._there[who] = ""
             self._forget(who, place)
 
-    def leave(self, who: Hashable) -> None:
+    def leave(self, who: object) -> None:
         """Somebody has gone."""
         place = self._there.pop(who, "")
         if place:
@@ -100,7 +100,7 @@ class Lobby:
             )
         )
 
-    def _forget(self, who: Hashable, place: str) -> None:
+    def _forget(self, who: object, place: str) -> None:
         crowd = self._waiting[place]
         del crowd[who]
         if not crowd:

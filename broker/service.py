@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from broker.arriving import Arriving
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.errors import StompError
@@ -53,7 +54,8 @@ class StompFactory(Factory):
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
-        return self._stream(self, self._service.options.linger)
+        options = self._service.options
+        return self._stream(self, options.linger, options.stuck_timeout)
 
     # broker.net.stream.House
 
@@ -109,6 +111,7 @@ class BrokerService(Service):
         self.streams: dict[Guest, str] = {}  # and the session of each
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         most = most_connections(options.max_connections, descriptors)
+        self._arriving = Arriving(options.max_arriving)
         self.lobby = Lobby(most, options.max_waiting, self._warn)
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
@@ -203,7 +206,12 @@ class BrokerService(Service):
         """A client has come, to a listener of this dialect."""
         session, lobby = self._new_session(stream), self.lobby
         connection = Connection(
-            self.host.host, session, stream, dialect, let_in=partial(lobby.let_in, stream)
+            self.host.host,
+            session,
+            stream,
+            dialect,
+            let_in=partial(lobby.let_in, stream),
+            arriving=self._arriving,
         )
         lobby.come(stream, stream.address, connection.turn_away, self.host.turn.now)
         return connection

@@ -102,6 +102,7 @@ class VirtualHost:
             max_redeliveries=options.max_redeliveries,
             track_for=int(options.track_for * 1000),
             track_most=options.track_most,
+            max_destinations=options.max_destinations,
         )
         self.presence = Presence(self.broker, f"hoof-{stored.node}", self.name)
         author = Author(self.broker, id_prefix)

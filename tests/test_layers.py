@@ -157,7 +157,7 @@ HOUSE = [
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
-            "broker.lobby",
+            *("broker.lobby", "broker.arriving"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
         types=("store",),

@@ -114,6 +114,7 @@ class Broker:
         max_redeliveries: int = 6,
         track_for: int = 7 * 24 * 3600 * 1000,
         track_most: int = 1_000_000,
+        max_destinations: int = 50_000,
     ) -> None:
         """The status of a message whose sender wants to know is kept for `track_for` milliseconds after its end.
 
@@ -136,7 +137,7 @@ class Broker:
         self.again: dict[Goes, None] = {}  # in order: who wants another go
         self.starving: dict[Goes, None] = {}  # the same, once what is being written is on disk
         self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows
-        self.routes = Routes(self, policies or Policies())
+        self.routes = Routes(self, policies or Policies(), max_destinations)
         self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)
         self.dedup = Dedup(self)
         self.tracking = Tracking(self)
