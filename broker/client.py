@@ -159,7 +159,8 @@ def check_id(id: str, header: str) -> None:
     """Raise `Refusal` for an id that is too long to be remembered."""
     if len(id.encode()) > ID_BYTES:
         raise Refusal(
-            f"The header {header} is longer than {ID_BYTES} bytes", "Use a shorter id: a UUID has 36."
+            f"The header {header} is longer than {ID_BYTES} bytes",
+            "Use a shorter id: a UUID has 36.",
         )
 
 

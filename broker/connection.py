@@ -123,7 +123,9 @@ class Connection:
         self._let_in = let_in
         self._arriving = arriving
         self._kept = 0  # bytes of an unfinished frame, as it knows them
-        self._looked_at = 0  # the same, at the last look whether a large frame grows; 0: no look is due
+        self._looked_at = (
+            0  # the same, at the last look whether a large frame grows; 0: no look is due
+        )
         self._session_id = session_id
         self._parser = Parser(
             before_login(options),

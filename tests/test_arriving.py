@@ -98,17 +98,12 @@ def test_a_frame_that_ends_while_it_waits() -> None:
 
 def test_a_few_go_on_at_a_time() -> None:
     """Each reads a packet before it is counted: not everybody at once."""
-    _, some = links(50)
-    for link in some:
-        link.keep(SIZE)
-    for link in some[40:]:
-        link.leave()
-    some[0].keep(0)
-    assert paused(some[:40]).count(True) == 38  # still too much: the first one only
-    for link in some[1:40]:
-        if link.paused:
-            link.kept, before = LARGE + 1, link.kept
-            link._arriving.bytes -= before - link.kept
-    some[1].keep(0)
-    assert paused(some[:40]).count(True) < 38
-    assert paused(some[:40]).count(True) >= 38 - FEW
+    _, [first, *others] = links(40, 25 * SIZE)
+    first.keep(25 * SIZE)
+    for link in others:
+        link.keep(LARGE + 1)
+    assert all(paused(others))
+    first.keep(0)
+    assert paused(others) == [False] * FEW + [True] * (39 - FEW)
+    others[0].keep(0)
+    assert paused(others).count(True) == 39 - 2 * FEW

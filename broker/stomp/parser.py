@@ -128,9 +128,7 @@ class Parser:
     def limits(self, limits: Limits) -> None:
         self._limits = limits
         # A block shorter than this cannot break a limit, but the command's.
-        self._short = min(
-            limits.header_line, limits.header_block, limits.headers, limits.receipt
-        )
+        self._short = min(limits.header_line, limits.header_block, limits.headers, limits.receipt)
         # So many bytes hold a command that is not too long, and the CR LF after it.
         self._first_line = min(limits.command, limits.header_block) + 2
         self._lengths = LENGTHS if limits.body >= USUAL else {}
