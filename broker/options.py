@@ -74,6 +74,11 @@ class Options:
         256 * MIB, "bytes", "of disk left free, so that consumers can drain it"
     )
     memory_limit: int = setting(512 * MIB, "bytes", "of waiting messages that are not persistent")
+    max_memory: int = setting(
+        0,
+        "bytes",
+        "of memory, beyond which no messages are taken; 0: 80 % of the machine's, or of its container's",
+    )
     journal_bytes: int = setting(
         64 * MIB, "bytes", "that may wait for the disk before producers are slowed down"
     )

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from broker.arriving import Arriving
@@ -27,6 +28,7 @@ from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.errors import StompError
 from broker.lobby import Lobby, most_connections
+from broker.machine import MemoryMark, memory_of_machine
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
@@ -37,6 +39,7 @@ from broker.virtualhost import CannotStart, Streams, VirtualHost
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
 LISTENERS = "hoofbeat.listeners"
+WATCH_EVERY = 1.0  # seconds between two looks at how much memory is taken
 
 
 class StompFactory(Factory):
@@ -109,6 +112,10 @@ class BrokerService(Service):
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
+        mark = options.max_memory or memory_of_machine() * 8 // 10
+        self._memory = MemoryMark(mark, lambda: [self.host.broker], self._warn)
+        self._memory_watch = LoopingCall(self._memory.look)
+        self._memory_watch.clock = reactor
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         most = most_connections(options.max_connections, descriptors)
         self._arriving = Arriving(options.max_arriving)
@@ -133,6 +140,7 @@ class BrokerService(Service):
             self._stop_listening()
             self.host.close()
             raise
+        self._memory_watch.start(WATCH_EVERY, now=False)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         self.host.start(urls[0])
         return urls
@@ -183,6 +191,8 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_listening()
+        if self._memory_watch.running:
+            self._memory_watch.stop()
         self.host.hang_up()
         self.host.begin()
         for stream in list(self.streams):

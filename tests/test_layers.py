@@ -38,6 +38,7 @@ HOUSE = [
         "roof",
         (
             *("broker.service", "broker.virtualhost", "broker.cli", "broker.tap"),
+            "broker.machine",
             *("broker.__main__", "twisted.plugins.*"),
             "broker.angel.*",
         ),

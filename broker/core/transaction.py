@@ -128,7 +128,7 @@ class Transaction:
 
     def _check_room(self) -> None:
         """Raise `Refusal` when the memory is full: for what is held here the consumer gets other messages."""
-        if self._memory.room < 0:
+        if self._memory.room + self._memory.withheld < 0:
             raise Refusal("The broker's memory is full", "COMMIT or ABORT what is held first.")
 
     def _take_messages(self, subscription: Subscription, keys: list[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -191,3 +194,92 @@ def test_a_producer_that_waits_lives(start_broker: StartBroker, connect: Connect
     take(other, 11)
     producer.expect("RECEIPT", receipt_id="10")
     accepted(producer.ask("SEND", destination="/queue/b"))
+
+
+# Too little of the machine
+
+
+def refused_at_last(client: Client, size: int, **headers: str) -> Frame:
+    """Send until something is refused, each message to a queue of its own, and return the ERROR."""
+    number = 0
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        answer = client.ask("SEND", bytes(size), destination=f"/queue/{number}", **headers)
+        if answer.command == "ERROR":
+            return answer
+        number += 1
+    raise AssertionError(f"{number} messages were taken")
+
+
+def accepted_at_last(client: Client, size: int, **headers: str) -> None:
+    """Send until a message is taken."""
+    end = time.monotonic() + DEADLINE
+    while client.ask("SEND", bytes(size), destination="/queue/again", **headers).command == "ERROR":
+        assert time.monotonic() < end
+
+
+@contextmanager
+def consuming(broker: BrokerProcess) -> Iterator[None]:
+    """Take whatever waits in any queue."""
+    with broker.connect() as consumer:
+        consumer.send("SUBSCRIBE", destination="/queue/>", id="s")
+        thread = threading.Thread(target=consume, args=(consumer,))
+        thread.start()
+        try:
+            yield
+        finally:
+            consumer.socket.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def consume(consumer: Client) -> None:
+    """Take messages until the link ends."""
+    with contextlib.suppress(OSError):
+        while consumer.socket.recv(MB):
+            pass
+
+
+SHORTAGES = {
+    "memory_limit": (
+        {"memory_limit": 5 * MB},
+        {"persistent": "false"},
+        "The memory for messages that are not stored is full",
+        "memory_limit is reached",
+        "there is memory again",
+    ),
+    "map_size": (
+        {"map_size": 8 * MB},
+        {},
+        "The store is full",
+        "the store is full (map_size, or disk_reserve)",
+        "there is room in the store again",
+    ),
+    "max_memory": (
+        {"max_memory": 150 * MB},
+        {},
+        "The broker's memory is full",
+        "no messages are taken until some are consumed",
+        "all is taken again",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHORTAGES)
+def test_a_shortage(start_broker: StartBroker, connect: Connect, tmp_path: Path, name: str) -> None:
+    """Whoever sends hears that it may come again; it may once consumers have been there; the log tells of both."""
+    settings, headers, refusal, begins, is_over = SHORTAGES[name]
+    broker = start_broker(sweep_every=0.1, **settings)
+    producer = connect(to=broker)
+    answer = refused_at_last(producer, 400_000, **headers)
+    expect_error(answer, refusal)
+    assert answer.headers["retry"] == "true"
+    log = tmp_path / "broker.log"
+    assert begins in log.read_text()
+    assert is_over not in log.read_text()
+    with consuming(broker):
+        accepted_at_last(producer, 400_000, **headers)
+        end = time.monotonic() + DEADLINE
+        while is_over not in log.read_text():
+            accepted_at_last(producer, 0)
+            assert time.monotonic() < end
+    assert log.read_text().count(begins) == 1
