@@ -52,6 +52,7 @@ class StompFactory(Factory):
         self._stream = stream
         self.turn = service.host.turn
         self.intake = service.intake
+        self.lobby, self.arriving = service.lobby, service.arriving
         self._service = service
         self._dialect = dialect
 
@@ -118,7 +119,7 @@ class BrokerService(Service):
         self._memory_watch.clock = reactor
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         most = most_connections(options.max_connections, descriptors)
-        self._arriving = Arriving(options.max_arriving)
+        self.arriving = Arriving(options.max_arriving)
         self.lobby = Lobby(most, options.max_waiting, self._warn)
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
@@ -221,7 +222,7 @@ class BrokerService(Service):
             stream,
             dialect,
             let_in=partial(lobby.let_in, stream),
-            arriving=self._arriving,
+            arriving=self.arriving,
         )
         lobby.come(stream, stream.address, connection.turn_away, self.host.turn.now)
         return connection

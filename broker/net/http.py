@@ -24,6 +24,7 @@ from twisted.web.resource import NoResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.net.carried import Carried
+from broker.net.gate import Gate, GateHouse, bounded, let_in
 from broker.sending import GROUP_SEQ, INTERPRETED, REPEAT
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Parser
@@ -40,7 +41,6 @@ STOMP = b"stomp-"  # begins the HTTP headers that are headers of the message
 NAMES = {name.lower(): name for name in (*INTERPRETED, GROUP_SEQ, REPEAT)}
 KINDS = ("queue", "topic")
 TEXT = b"text/plain; charset=utf-8"
-TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Door(Resource):
@@ -115,6 +115,8 @@ class Delivery:
         for frame in frames:
             if frame.command != "CONNECTED":
                 self._answer(frame)
+            elif self._request is not None:
+                let_in(self._request)
         if self._carried.is_over and self._request is not None:
             self._finish(503, b"the broker is stopping")
 
@@ -152,7 +154,11 @@ class LinkDoor(Resource):
         """Twisted: return a link."""
         if not path:
             return self
-        return self._links.get(path) or NoResource("This link is over")
+        link = self._links.get(path)
+        if link is None:
+            return NoResource("This link is over")
+        let_in(request)  # whoever knows the way has begun the link, which waits in the lobby itself
+        return link
 
     def render_POST(self, request: Request) -> Any:
         """Twisted: begin a link."""
@@ -290,30 +296,7 @@ def refuse(request: Request, status: int, text: str) -> bytes:
     return f"{text}\n".encode()
 
 
-def make_site(house: House, reactor: Any, options: Options) -> Site:
+def make_site(house: GateHouse, reactor: Any, options: Options) -> Gate:
     """Return what a listener for HTTP serves."""
-    max_body = options.max_body
-
-    class Bounded(Request):
-        """A request that ends its connection when it is too long: else it would fill the disk."""
-
-        came = 0  # bytes
-
-        def gotLength(self, length: int | None) -> None:
-            """Twisted: the headers are read."""
-            if length is not None and length > max_body:
-                wire: Any = self.channel.transport
-                wire.write(TOO_LONG)
-                wire.loseConnection()
-                length = 0
-            super().gotLength(length)
-
-        def handleContentChunk(self, data: bytes) -> None:
-            """Twisted: some of the body has come."""
-            self.came += len(data)
-            if self.came > max_body:
-                self.channel.forceAbortClient()
-            else:
-                super().handleContentChunk(data)
-
-    return Site(Door(house, reactor.callLater, max_body), requestFactory=Bounded)
+    door = Door(house, reactor.callLater, options.max_body)
+    return Gate(Site(door, requestFactory=bounded(house, reactor, options)), house.lobby)

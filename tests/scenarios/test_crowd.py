@@ -193,3 +193,58 @@ def test_a_crowd_that_logs_in_at_once(connect: Connect) -> None:
         stranger.write(CONNECT + b"\n\n\0")
     for stranger in strangers:
         stranger.expect("CONNECTED")
+
+
+# Over HTTP
+
+
+WEB: dict[str, object] = {"listener": [{"protocol": "http", "port": 0}]}
+
+
+def post(link: socket.socket, size: int, body: bytes = b"") -> None:
+    """Begin to put a message."""
+    link.sendall(b"POST /queue/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size + body)
+
+
+def dial_web(broker: BrokerProcess) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", broker.ports["http"]), DEADLINE)
+
+
+def test_slow_requests(start_broker: StartBroker) -> None:
+    """Sockets whose requests are never complete are a crowd like any other; who puts a message is let in."""
+    broker = start_broker("memory:", max_waiting=20, **WEB)
+    with dial_web(broker) as friend:
+        post(friend, 1, b"x")
+        assert b" 201 " in friend.recv(1000)
+        with Crowd(broker.ports["http"], 100) as crowd:
+            crowd.say(b"P")
+            crowd.await_left(20)
+            heard = set(crowd.heard.values())
+            assert len(heard) == 1
+            assert b"503 Service Unavailable" in heard.pop()
+            for _ in range(10):
+                with dial_web(broker) as other:
+                    post(other, 1, b"x")
+                    assert b" 201 " in other.recv(1000)
+        post(friend, 1, b"x")
+        assert b" 201 " in friend.recv(1000)
+
+
+def test_bodies_wait_for_each_other(start_broker: StartBroker) -> None:
+    """Large bodies that are not complete take no more than they may together; one that stalls is given up."""
+    broker = start_broker("memory:", max_arriving=1_000_000, frame_timeout=1.0, **WEB)
+    size = 800_000
+    links = [dial_web(broker) for _ in range(4)]
+    for link in links:
+        post(link, size, bytes(size - 10))
+    small = dial_web(broker)
+    post(small, 1, b"x")
+    assert b" 201 " in small.recv(1000)
+    for link in links[1:]:
+        link.sendall(bytes(10))
+    with contextlib.suppress(ConnectionResetError):
+        assert links[0].recv(1000) == b""  # it came to a halt
+    for link in links[1:]:
+        assert b" 201 " in link.recv(1000)
+    for link in [*links, small]:
+        link.close()
