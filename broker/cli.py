@@ -1,8 +1,10 @@
 """The `hoofbeat` command.
 
     hoofbeat run        the broker in the foreground
-    hoofbeat start, stop, status, restart
+    hoofbeat start, stop, status, restart, reload
                         the broker as a daemon: `broker.angel`
+    hoofbeat check, backup, compact, export, import
+                        what it has stored, as a whole: `broker.keeping`
     hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
     hoofbeat bench      how fast is it, or any other STOMP broker
     hoofbeat call, services, describe, track, worker, completion
@@ -17,10 +19,12 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker import __version__
 from broker.commands.line import Parser, complain
@@ -33,6 +37,11 @@ from broker.options import (
     settings_file,
 )
 
+if TYPE_CHECKING:
+    from twisted.logger import Logger
+
+    from broker.reload import Outcome
+
 #: Settings that have a flag; the others live in a file.
 FLAGS = ("host", "port", "dialect", "data", "store")
 TYPES = {"port": int}
@@ -43,6 +52,12 @@ MODULES = {
     "stop": ("broker.angel.stop", "stop the daemon"),
     "status": ("broker.angel.status", "tell how the daemon is"),
     "restart": ("broker.angel.restart", "stop the daemon and start it as it was started"),
+    "reload": ("broker.angel.reload", "let the daemon read its configuration anew"),
+    "check": ("broker.keeping.check", "tell whether what is stored is whole"),
+    "backup": ("broker.keeping.backup", "copy what is stored, while the broker runs"),
+    "compact": ("broker.keeping.compact", "make the file of a stopped broker small"),
+    "export": ("broker.keeping.exporting", "write what is stored as lines of JSON"),
+    "import": ("broker.keeping.importing", "make a store of such lines"),
     "bench": ("broker.bench.cli", "measure this or any other STOMP broker"),
     "call": ("broker.commands.call", "call a remote function"),
     "services": ("broker.commands.services", "list the services of a broker"),
@@ -53,8 +68,10 @@ MODULES = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
+def main(
+    arguments: Sequence[str] | None = None, tell: Callable[[Outcome], None] | None = None
+) -> int:
+    """Run the command line; return the exit status. `tell`, if anybody asks, gets what became of each reload."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     completes = "_ARGCOMPLETE" in os.environ  # a shell asks what might come next
     if arguments and arguments[0] in MODULES and not completes:
@@ -76,11 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.command == "settings":
         print(settings_file(), end="")
         return 0
+    read = partial(options_from, parsed.config, vars(parsed))
     try:
-        options = options_from(parsed.config, vars(parsed))
+        options = read()
     except OptionsError as error:
         return complain(str(error))
-    return run(options)
+    return run(options, read, tell)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -112,10 +130,14 @@ def options_from(config: str | None, flags: Mapping[str, Any]) -> Options:
     return change_options(options, given, "command line")
 
 
-def run(options: Options) -> int:
-    """Run the broker until it is told to stop."""
+def run(
+    options: Options, read: Callable[[], Options], tell: Callable[[Outcome], None] | None = None
+) -> int:
+    """Run the broker until it is told to stop. `read` returns the options anew; for `tell` see `main`."""
     reactor = our_reactor()
+    from broker.logs.observer import Log, begin_logging
     from broker.net.notify import notify_systemd
+    from broker.reload import Keeper, Reloading
     from broker.service import make_service, tune_process
     from broker.virtualhost import CannotStart
 
@@ -125,15 +147,66 @@ def run(options: Options) -> int:
         urls = service.listen()
     except CannotStart as error:
         return complain(str(error))
-    begin_logging()
+    log_file = Log(sys.stderr, options, reactor.callLater)
+    begin_logging(log_file)
     service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", tell_stop, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    line = f"hoofbeat {__version__} ready on {', '.join(urls)}, store {options.store_url}"
+    where = f"ready on {', '.join(urls)}, store {options.store_url}"
     # Ready is who can also be stopped: the reactor has taken over the signals by then.
-    reactor.callWhenRunning(print, line, flush=True)
-    notify_systemd(reactor)
+    reactor.callWhenRunning(log().info, "{where}, process {pid}", where=where, pid=os.getpid())
+    reactor.callWhenRunning(print, f"hoofbeat {__version__} {where}", flush=True)
+    tell_systemd = notify_systemd(reactor)
+    keepers = [*service.keepers, Keeper(("log_level", "log_format"), log_file.prepare)]
+    reloading = Reloading(options, read, keepers)
+
+    def reload() -> None:
+        tell_systemd(True)
+        outcome = reloading.reload()
+        tell_systemd(False)
+        if tell is not None:
+            tell(outcome)
+
+    obey_hang_up(reactor, reload)
     reactor.run()
+    log().info("stopped")
     return 0
+
+
+def log() -> Logger:
+    """Return what says something to the operator."""
+    from twisted.logger import Logger
+
+    return Logger("broker.cli")
+
+
+def tell_stop(reactor: Any) -> None:
+    """Say why it stops."""
+    number = getattr(reactor, "_exitSignal", None)
+    why = "it was told to" if number is None else signal.Signals(number).name
+    log().info("stopping: {signal}", signal=why)
+
+
+def obey_hang_up(reactor: Any, reload: Callable[[], None]) -> None:
+    """Reload with SIGHUP; but end in order if it says that our terminal is gone."""
+    had_terminal = has_terminal()
+
+    def hang_up() -> None:
+        if had_terminal and not has_terminal():
+            reactor.stop()
+        else:
+            reload()
+
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hang_up))
+
+
+def has_terminal() -> bool:
+    """Return whether somebody sits at a terminal that this process belongs to."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def our_reactor() -> Any:
@@ -146,24 +219,3 @@ def our_reactor() -> Any:
     from twisted.internet import reactor
 
     return reactor
-
-
-def begin_logging() -> None:
-    """Log to standard error."""
-    from twisted.logger import globalLogBeginner
-
-    globalLogBeginner.beginLoggingTo([log_observer(sys.stderr)], redirectStandardIO=False)
-
-
-def log_observer(file: Any) -> Any:
-    """Return what writes the log into a file: what the broker says, and what Twisted warns of."""
-    from twisted.logger import (
-        FilteringLogObserver,
-        LogLevel,
-        LogLevelFilterPredicate,
-        textFileLogObserver,
-    )
-
-    levels = LogLevelFilterPredicate(LogLevel.warn)
-    levels.setLogLevelForNamespace("broker", LogLevel.info)
-    return FilteringLogObserver(textFileLogObserver(file), [levels])

@@ -73,6 +73,24 @@ class Visitors(Protocol):
         """Return what the broker says that was met."""
 
 
+class ConnectionLog:
+    """What the operator hears of one client: nothing, unless `broker.logs.clients` takes its place."""
+
+    __slots__ = ()
+
+    def came(self, login: str) -> None:
+        """It was let in."""
+
+    def failed(self, error: StompError, closes: bool, frame: Frame | None = None) -> None:
+        """It made a mistake, with a frame if it was one, which `closes` the connection or not."""
+
+    def went(self) -> None:
+        """It is gone."""
+
+
+SILENT = ConnectionLog()
+
+
 class Transport(Protocol):
     """What a connection needs of a socket."""
 
@@ -102,6 +120,7 @@ class Connection:
         transport: Transport,
         dialect: Dialect = DIALECTS["activemq"],
         reception: Reception | None = None,
+        log: ConnectionLog = SILENT,
         let_in: Callable[[], None] | None = None,
         arriving: Arriving | None = None,
     ) -> None:
@@ -123,9 +142,9 @@ class Connection:
         self._let_in = let_in
         self._arriving = arriving
         self._kept = 0  # bytes of an unfinished frame, as it knows them
-        self._looked_at = (
-            0  # the same, at the last look whether a large frame grows; 0: no look is due
-        )
+        # The same, at the last look whether a large frame grows; 0: no look is due.
+        self._looked_at = 0
+        self._log = log
         self._session_id = session_id
         self._parser = Parser(
             before_login(options),
@@ -275,6 +294,7 @@ class Connection:
         """The link is gone: nothing is said any more."""
         self._catch_up()
         self._leave(died=True)
+        self._log.went()
         # Connection, conversation and outbox know each other: without this they would stay until the
         # garbage collector looks, which it does seldom.
         self._conversation = None
@@ -344,8 +364,7 @@ class Connection:
     def _check_connected(self, now: float) -> None:
         """The time for CONNECT is over."""
         if self._conversation is None and not self.closing:
-            self._leave()
-            self.transport.abort()
+            self._give_up("It was not let in in time")
 
     def _check_growing(self, now: float) -> float | None:
         """End the link if a large frame has not grown enough since the last look; return when to look again."""
@@ -372,13 +391,18 @@ class Connection:
         if self._pauses:  # what we do not read cannot be missed
             session.heard = now
         if session.is_dead(now):
-            self._leave(died=True)
-            self.transport.abort()
+            self._give_up("Its heart-beats stayed away")
             return None
         if session.owes_heart_beat(now):
             session.spoke = now
             self.transport.write(b"\n")
         return self._next_look(now)
+
+    def _give_up(self, why: str) -> None:
+        """Hang up on a client that is not there any more, as it seems."""
+        self._log.failed(ProtocolError(why), True)
+        self._leave(died=True)
+        self.transport.abort()
 
     def _next_look(self, now: float) -> float | None:
         """Return when to look again; soon enough that a link that is gone is not kept for long."""
@@ -480,6 +504,7 @@ class Connection:
             )
         if self._let_in is not None:
             self._let_in()
+        self._log.came(client.login)
         self._look_after()
 
     def _look_after(self) -> None:
@@ -503,7 +528,9 @@ class Connection:
         """Answer a fault with an ERROR frame; close if what follows cannot be trusted."""
         receipt = None if frame is None else frame.headers.get("receipt")
         data = error_frame(error, receipt, self.session.version or "1.0")
-        if error.fatal or self._dialect.error_policy == "strict":
+        closes = error.fatal or self._dialect.error_policy == "strict"
+        self._log.failed(error, closes, frame)
+        if closes:
             self._end(data, died=True)  # perhaps of a message that it was given
         else:
             self.say(data)

@@ -65,6 +65,17 @@ class Options:
         "the first listener's certificate, and those it is signed with; empty: no TLS",
     )
     tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
+    tls_client_authorities: str = setting(
+        "",
+        "PEM file",
+        "the first listener's clients show a certificate that one of these has signed; empty: they need none",
+    )
+    tls_client: str = setting(
+        "required",
+        "",
+        "such a certificate; wanted: a client may also come without one",
+        ("required", "wanted"),
+    )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
@@ -210,6 +221,16 @@ class Options:
     max_connect_frame: int = setting(
         16 * KIB, "bytes", "of CONNECT: a long token fits, and strangers can occupy little memory"
     )
+    log_level: str = setting(
+        "info",
+        "",
+        "and worse is logged; debug: who comes and goes; info: start, stop, links; warn: faults of clients;"
+        " error: ours",
+        ("debug", "info", "warn", "error"),
+    )
+    log_format: str = setting(
+        "text", "", "json: an object a line, for programs that collect logs", ("text", "json")
+    )
     pid_file: str = setting(
         "",
         "file",
@@ -250,6 +271,8 @@ class Options:
             self.dialect,
             self.tls_certificate,
             self.tls_key,
+            self.tls_client_authorities,
+            self.tls_client,
         )
         return (first, *self.more_listeners)
 
@@ -303,5 +326,5 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
 def change_options(base: Options, values: Mapping[str, Any], source: str) -> Options:
     """Return `base` with other values. Raises `OptionsError` for what is unknown or cannot be."""
     options = replace(base, **check(FIELDS, values, source))
-    check_tls(options.tls_certificate, options.tls_key, source)
+    check_tls(options.tls_certificate, options.tls_key, source, options.tls_client_authorities)
     return options

@@ -53,6 +53,17 @@ class Listener:
         "", "PEM file", "its certificate, and those it is signed with; empty: no TLS"
     )
     tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
+    tls_client_authorities: str = setting(
+        "",
+        "PEM file",
+        "its clients show a certificate that one of these has signed; empty: they need none",
+    )
+    tls_client: str = setting(
+        "required",
+        "",
+        "such a certificate; wanted: a client may also come without one",
+        ("required", "wanted"),
+    )
     protocol: str = setting(
         "stomp",
         "",
@@ -75,6 +86,10 @@ class PeerSection:
     tls_authorities: str = setting(
         "", "file", "PEM; who signs its certificate; empty: whom the system trusts"
     )
+    tls_certificate: str = setting(
+        "", "PEM file", "shown to it when it is dialled and asks for one; empty: none"
+    )
+    tls_key: str = setting("", "PEM file", "the certificate's private key, without a password")
     send: str = setting(
         ">",
         "patterns",
@@ -250,18 +265,22 @@ def read_listeners(value: Any, source: str) -> tuple[Listener, ...]:
     for number, table in enumerate(value, 1):
         where = f"{source}: [[listener]] {number}"
         listener = Listener(**check(LISTENER, table, where))
-        check_tls(listener.tls_certificate, listener.tls_key, where)
+        check_tls(
+            listener.tls_certificate, listener.tls_key, where, listener.tls_client_authorities
+        )
         listeners.append(listener)
     return tuple(listeners)
 
 
-def check_tls(certificate: str, key: str, where: str) -> None:
-    """Raise `OptionsError` unless a listener has both files or none."""
+def check_tls(certificate: str, key: str, where: str, authorities: str = "") -> None:
+    """Raise `OptionsError` unless all files are named that go together; `authorities`: for clients."""
     if bool(certificate) != bool(key):
         has, lacks = "tls_certificate", "tls_key"
         if key:
             has, lacks = lacks, has
         raise OptionsError(f"{where}: {has} needs {lacks} beside it")
+    if authorities and not certificate:
+        raise OptionsError(f"{where}: tls_client_authorities needs tls_certificate beside it")
 
 
 def read_peers(value: Any, source: str) -> tuple[PeerSection, ...]:
@@ -277,7 +296,9 @@ def read_peers(value: Any, source: str) -> tuple[PeerSection, ...]:
         url = settings.get("url", "")
         if url and not PEER_URL.fullmatch(url):
             raise OptionsError(f"{where}: url reads stomp://HOST:PORT, or stomp+ssl, http, https")
-        peers.append(PeerSection(name, **settings))
+        peer = PeerSection(name, **settings)
+        check_tls(peer.tls_certificate, peer.tls_key, where)
+        peers.append(peer)
     return tuple(peers)
 
 

@@ -28,13 +28,22 @@ from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.errors import StompError
 from broker.lobby import Lobby, most_connections
+from broker.logs.clients import ClientLog
 from broker.machine import MemoryMark, memory_of_machine
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options
 from broker.peering.peer import Peer
+from broker.reload import Commit, Keeper, reading_files
 from broker.virtualhost import CannotStart, Streams, VirtualHost
+
+#: Settings that a connection looks at when it begins: others hold for those that come after a reload.
+OF_CONNECTIONS = (
+    *("connect_timeout", "linger", "heart_beat_least", "unsent_bytes", "stalled_bytes"),
+    *("max_command", "max_headers", "max_header_line", "max_header_block", "max_connect_frame"),
+    *("default_persistent", "prefetch", "populate_user_id"),
+)
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
@@ -126,10 +135,23 @@ class BrokerService(Service):
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
+        #: Who takes over settings that change while the broker runs, see `broker.reload`.
+        self.keepers = [Keeper((*OF_CONNECTIONS, "policies"), self._prepare)]
         self._all_gone: Deferred[None] | None = None
         self.host = VirtualHost(
             options, reactor, Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
         )
+        self.keepers.extend(self.host.keepers)
+
+    def _prepare(self, options: Options) -> Commit:
+        """Return what makes other settings hold: `broker.reload`."""
+        take_over = self.host.prepare(options)
+
+        def commit() -> None:
+            self.options = options
+            take_over()
+
+        return commit
 
     def listen(self) -> list[str]:
         """Accept clients; return the URL of each listener. Raises `CannotStart` unless all are had."""
@@ -162,7 +184,8 @@ class BrokerService(Service):
                 raise CannotStart(f"[[listener]]: {error}, and stomp") from None
             factory = make(house, self._reactor, self.options)
         if is_secure:
-            factory = secured(factory, listener)
+            factory, keeper = secured(factory, listener)
+            self.keepers.append(keeper)
         try:
             port: IListeningPort = self._reactor.listenTCP(
                 listener.port, factory, listener.backlog, listener.host
@@ -221,6 +244,7 @@ class BrokerService(Service):
             session,
             stream,
             dialect,
+            log=ClientLog(session, stream, lambda: self.options.log_level == "debug"),
             let_in=partial(lobby.let_in, stream),
             arriving=self.arriving,
         )
@@ -262,15 +286,21 @@ def make_service(options: Options, reactor: Any) -> BrokerService:
     return BrokerService(options, reactor)
 
 
-def secured(factory: IProtocolFactory, listener: Listener) -> IProtocolFactory:
-    """Return what speaks TLS to the streams of a factory. Raises `CannotStart`."""
+def secured(factory: IProtocolFactory, listener: Listener) -> tuple[IProtocolFactory, Keeper]:
+    """Return what speaks TLS to the streams of a factory, and who reads its files anew. Raises `CannotStart`."""
     from broker.net import tls  # brings OpenSSL, which few brokers need
 
+    where = f"TLS on {listener.host}:{listener.port}: "
     try:
-        context = tls.server_context(listener.tls_certificate, listener.tls_key)
+        context = tls.server_context(
+            listener.tls_certificate,
+            listener.tls_key,
+            listener.tls_client_authorities,
+            listener.tls_client,
+        )
     except tls.CannotSecure as error:
-        raise CannotStart(f"TLS on {listener.host}:{listener.port}: {error}") from None
-    return tls.accepting(factory, context)
+        raise CannotStart(f"{where}{error}") from None
+    return tls.accepting(factory, context), reading_files(context.prepare, tls.CannotSecure, where)
 
 
 def url_of(port: IListeningPort, listener: Listener) -> str:

@@ -9,9 +9,9 @@ Not here: how clients come in, and which host they come to (`broker.service`).
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,8 @@ from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
 from broker.reception import Host
-from broker.store import StoreError, StoreSettings, open_store
+from broker.reload import Commit, Keeper, reading_files
+from broker.store import UNFINISHED, StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
 from broker.turn import Turn
@@ -77,6 +78,8 @@ class VirtualHost:
         self.options = options
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
+        #: Of the files that links to peers need, see `broker.reload`.
+        self.keepers: list[Keeper] = []
         settings = StoreSettings(options.map_size, options.disk_reserve)
         try:
             self._store = open_store(options.store_url, settings)
@@ -85,6 +88,9 @@ class VirtualHost:
             raise CannotStart(str(error)) from None
         except Exception as error:  # a driver's own words: the disk is full, for one
             raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
+        if UNFINISHED in stored.marks:
+            self._store.close()
+            raise CannotStart(f"an import into {options.store_url} was broken off: remove it first")
         self.name = f"hoof-{stored.node}-{stored.boot}"
         id_prefix = self._id_prefix = f"{self.name}-".encode()
         self._agenda = Agenda(self._wake_at)
@@ -123,21 +129,19 @@ class VirtualHost:
         ScheduleManagement(self.broker, author)
         self.broker.now = int(time.time() * 1000)
         self.broker.load(stored, self._read)
-        self.peers = Peers(self.broker, options, stored.node, stored.boot, self._say)
-        Desk(
-            House(
-                self.broker,
-                self.presence,
-                statistics,
-                options,
-                self.peers,
-                self.broker.now,
-                streams.addresses,
-                streams.dismiss,
-                self._later,
-            ),
-            author,
+        self.peers = Peers(self.broker, options, stored.node, stored.boot, self._tell_of_link)
+        self._house = House(
+            self.broker,
+            self.presence,
+            statistics,
+            options,
+            self.peers,
+            self.broker.now,
+            streams.addresses,
+            streams.dismiss,
+            self._later,
         )
+        Desk(self._house, author)
         try:
             self.broker.routes.compose(options.composites)
         except Refusal as error:
@@ -157,9 +161,24 @@ class VirtualHost:
         self.host = Host(self.broker, self.turn, options, id_prefix, self._agenda, self.peers)
         self._links = self._make_links(streams)
 
-    def _say(self, text: str) -> None:
-        """Tell the operator."""
-        self.log.info("{text}", text=text)
+    def prepare(self, options: Options) -> Commit:
+        """Return what makes other settings hold: policies at once, the rest for connections made from then on."""
+        policies = Policies([*OURS, *options.policies])
+
+        def commit() -> None:
+            self.options = self._house.options = options
+            self.host = replace(self.host, options=options)
+            self.begin()
+            self.broker.follow(policies)
+
+        return commit
+
+    def _tell_of_link(self, peer: str, trouble: str) -> None:
+        """A peer is linked, or there is trouble."""
+        if trouble:
+            self.log.warn("no link to the peer {peer}: {error}", peer=peer, error=trouble)
+        else:
+            self.log.info("linked to the peer {peer}", peer=peer)
 
     def _warn(self, text: str) -> None:
         """Tell the operator what should not be."""
@@ -170,13 +189,16 @@ class VirtualHost:
         dialled = [peer for peer in self.peers if peer.is_dialled]
         if not dialled:
             return []
-        from broker.net.dialling import CannotDial, dial  # few brokers have peers
+        from broker.net.dialling import CannotDial, Renewable, dial  # few brokers have peers
 
         try:
-            return [dial(peer, streams.house_of(self, peer), self._reactor) for peer in dialled]
+            links = [dial(peer, streams.house_of(self, peer), self._reactor) for peer in dialled]
         except CannotDial as error:
             self._store.close()
             raise CannotStart(str(error)) from None
+        renewable = [link.prepare for link in links if isinstance(link, Renewable)]
+        self.keepers += [reading_files(prepare, CannotDial) for prepare in renewable]
+        return links
 
     def start(self, url: str) -> None:
         """Begin to dial peers and to look after what is there; `url` is that of the first listener."""
@@ -184,7 +206,9 @@ class VirtualHost:
         for link in self._links:
             link.startService()  # type: ignore[no-untyped-call]
         for name, left in self.peers.forgotten.items():
-            self.log.warn("{n} messages wait for {peer}, which is no peer now", n=left, peer=name)
+            self.log.warn(
+                "{count} messages wait for {peer}, which is no peer now", count=left, peer=name
+            )
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
 
     def open_link(self, stream: Guest, peer: Peer, session: str) -> Dialled:
@@ -246,7 +270,7 @@ class VirtualHost:
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
-        print(f"hoofbeat: the store has failed: {error}", file=sys.stderr, flush=True)
+        self.log.critical("the store has failed: {error}", error=str(error))
         os._exit(1)
 
 

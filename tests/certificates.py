@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
 
 class Authority:
     """Somebody who signs: a root, or one who was signed by another."""
@@ -24,7 +27,7 @@ class Authority:
     def __init__(self, directory: Path, name: str = "root", by: Authority | None = None) -> None:
         """Files go into `directory`."""
         self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = make_key()
         self._name = named(name)
         signer = by or self
         certificate = signer._sign(self._name, self._key, x509.BasicConstraints(True, None))
@@ -33,20 +36,26 @@ class Authority:
         Path(self.path).write_bytes(certificate.public_bytes(Encoding.PEM))
 
     def issue(
-        self, name: str = "localhost", password: bytes = b"", directory: Path | None = None
+        self,
+        name: str = "localhost",
+        password: bytes = b"",
+        directory: Path | None = None,
+        *,
+        subject: x509.Name | None = None,
+        others: Sequence[x509.GeneralName] | None = None,
+        is_rsa: bool = False,
     ) -> tuple[str, str]:
         """Return the paths of a certificate, with its chain, and of its key; they are called `name`.
 
-        It is for the hosts `name`, localhost and 127.0.0.1.
+        It is for the hosts `name`, localhost and 127.0.0.1; or about a `subject`, with `others` as its alternative names.
         """
         directory = directory or self._directory
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = rsa.generate_private_key(65537, 2048) if is_rsa else make_key()
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        subject = named(name)
-        alternative = x509.SubjectAlternativeName(
-            [x509.DNSName(name), x509.DNSName("localhost"), address]
-        )
-        chain = [self._sign(subject, key, alternative), *self._chain]
+        hosts = [x509.DNSName(name), x509.DNSName("localhost"), address]
+        alternative = x509.SubjectAlternativeName(hosts if others is None else others)
+        about = named(name) if subject is None else subject
+        chain = [self._sign(about, key, alternative), *self._chain]
         certificate_path = directory / f"{name}.pem"
         certificate_path.write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in chain))
         hidden = BestAvailableEncryption(password) if password else NoEncryption()
@@ -55,10 +64,13 @@ class Authority:
         return str(certificate_path), str(key_path)
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
+        self,
+        subject: x509.Name,
+        key: Key,
+        extension: x509.SubjectAlternativeName | x509.BasicConstraints,
     ) -> x509.Certificate:
         now = datetime.now(UTC)
-        return (
+        made = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -66,9 +78,14 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
-            .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-            .sign(self._key, hashes.SHA256())
         )
+        if isinstance(extension, x509.BasicConstraints) or [*extension]:
+            made = made.add_extension(extension, isinstance(extension, x509.BasicConstraints))
+        return made.sign(self._key, hashes.SHA256())
+
+
+def make_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def named(name: str) -> x509.Name:

@@ -64,6 +64,10 @@ class Process:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
+    def running(self) -> bool:
+        """Tell whether it has not ended."""
+        return self._process.poll() is None
+
     def wait(self) -> int:
         """Wait for the end and return the exit status."""
         return self._process.wait(PATIENCE)

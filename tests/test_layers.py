@@ -41,11 +41,13 @@ HOUSE = [
             "broker.machine",
             *("broker.__main__", "twisted.plugins.*"),
             "broker.angel.*",
+            *(f"broker.keeping.{name}" for name in ("backup", "check", "compact", "place")),
+            *(f"broker.keeping.{name}" for name in ("exporting", "importing")),
         ),
         may=(
-            *("bench", "commands", "command line", "admin"),
+            *("bench", "commands", "keeping", "command line", "admin"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
-            *("net", "watch", "peering", "joins", "options"),
+            *("reload", "logs", "net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
         ),
     ),
@@ -60,6 +62,16 @@ HOUSE = [
             )
         ),
         may=("command line", "rpc faces", "rpc calling", "rpc working", "rpc", "name"),
+    ),
+    # What records mean, and their lines in an export.
+    Room(
+        "keeping",
+        (
+            *("broker.keeping", "broker.keeping.apart", "broker.keeping.lines"),
+            *("broker.keeping.records", "broker.keeping.soundness"),
+        ),
+        may=("command line", "peering", "joins", "stomp", "core", "store", "errors"),
+        never=NETWORK | CLOCK | THREADS,
     ),
     # What every command pays for, `hoofbeat run` too.
     Room("command line", ("broker.commands", "broker.commands.line"), never=NETWORK | THREADS),
@@ -132,6 +144,14 @@ HOUSE = [
         never=PURE,
     ),
     # 3: Twisted
+    Room("reload", ("broker.reload",), may=("options",), never=NETWORK - {"twisted"}),
+    Room(
+        "logs",
+        ("broker.logs.*",),
+        may=("joins", "options", "stomp", "errors"),
+        types=("net",),
+        never=NETWORK - {"twisted", "zope"},
+    ),
     Room(
         "net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")
     ),
@@ -179,11 +199,18 @@ HOUSE = [
     # annex: names, numbers and bytes
     Room(
         "drivers",
-        tuple(f"broker.store.{name}" for name in ("failing", "files", "lmdb", "memory", "sqlite")),
+        tuple(f"broker.store.{name}" for name in ("failing", "files", "memory"))
+        + tuple(
+            f"broker.store.{name}" for name in ("lmdb", "lmdb_tools", "sqlite", "sqlite_tools")
+        ),
         may=("store",),
         never=NETWORK | CLOCK,
     ),
-    Room("store", ("broker.store", "broker.store.writer"), never=NETWORK | CLOCK),
+    Room(
+        "store",
+        ("broker.store", "broker.store.tools", "broker.store.writer"),
+        never=NETWORK | CLOCK,
+    ),
     # 0
     Room("errors", ("broker.errors",), never=PURE),
     Room("setting", ("broker.setting",), never=PURE),  # how one is declared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -57,6 +58,17 @@ def test_ready_alive_stopping(systemd: socket.socket) -> None:
             pass
         assert told == b"STOPPING=1"
         assert process.wait() == 0
+
+
+def test_reloading_ready_again(systemd: socket.socket) -> None:
+    """`systemctl reload` shows it, and waits for it where the unit says so."""
+    with broker(systemd) as process:
+        assert systemd.recv(100) == b"READY=1"
+        process.signal(signal.SIGHUP)
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", systemd.recv(100))
+        assert systemd.recv(100) == b"READY=1"
+        process.signal(signal.SIGTERM)
+        assert systemd.recv(100) == b"STOPPING=1"
 
 
 def test_a_loop_that_hangs_is_silent(systemd: socket.socket) -> None:

@@ -13,14 +13,14 @@ from broker.watch.presence import Presence
 from broker.watch.statistics import Statistics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class House:
     """The broker with all that stands around it."""
 
     broker: Broker
     presence: Presence
     statistics: Statistics
-    options: Options
+    options: Options  # may be others after a while
     peers: Peers
     started: int  # milliseconds since 1970
     #: Returns the address of each connection, by session.

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 from twisted.application.service import IService
 from twisted.logger import Logger
@@ -19,8 +19,8 @@ from twisted.scripts.twistd import ServerOptions, runApp  # type: ignore[attr-de
 
 from broker.angel.instance import PidFile, Record
 from broker.angel.monitor import Angel
-from broker.cli import log_observer
-from broker.options import Options
+from broker.logs.observer import Log
+from broker.options import Options, OptionsError
 
 log = Logger()
 
@@ -42,6 +42,7 @@ class Plugin:
 def become_angel(
     flags: Sequence[str],
     options: Options,
+    read: Callable[[], Options],
     record: Record,
     pid_file: PidFile,
     log_file: LogFile,
@@ -49,21 +50,34 @@ def become_angel(
 ) -> NoReturn:
     """Leave the terminal and be the angel, to the end of the process. For a fork of the command.
 
-    `ear` is a pipe on which whoever has started us hears the outcome: an exit status and a line, as JSON.
+    `read` returns the options anew. `ear` is a pipe on which whoever has started us hears the outcome: an exit status and a line, as JSON.
     """
+    own_log = Log(cast("IO[bytes]", log_file), options, call_later)
+
+    def follow() -> None:
+        """Write our own lines as the broker's are written now; it has said what is wrong with the file."""
+        with contextlib.suppress(OptionsError):
+            own_log.prepare(read())()
 
     def make_angel() -> IService:
         from twisted.internet import reactor
 
         return Angel(
-            reactor, flags, options.immediate_deaths, record, pid_file, log_file, teller(ear)
+            reactor,
+            flags,
+            options.immediate_deaths,
+            record,
+            pid_file,
+            log_file,
+            teller(ear),
+            follow,
         )
 
     config: Any = ServerOptions()  # type: ignore[no-untyped-call]
     config.parseOptions(["--no_save", "--pidfile="])
     config.subCommand, config.subOptions = Plugin.tapname, None
     config.loadedPlugins = {Plugin.tapname: Plugin(make_angel)}
-    config["logger"] = lambda: log_observer(log_file)
+    config["logger"] = lambda: own_log
     try:
         runApp(config)  # type: ignore[no-untyped-call]
     except Exception:
@@ -71,6 +85,14 @@ def become_angel(
         raise
     finally:
         os._exit(0)
+
+
+def call_later(seconds: float, call: Callable[[], None]) -> None:
+    """Call a function after a while. The reactor is there by then; the process forks before it is."""
+    from twisted.internet import reactor
+
+    later: Any = reactor
+    later.callLater(seconds, call)
 
 
 def teller(ear: int) -> Callable[[int, str], bool]:

@@ -41,6 +41,9 @@ class Record:
     since: float = 0.0  # when it said so; seconds since 1970
     restarts: int = 0
     why: str = ""  # it died last, or there will be no other
+    reloads: int = 0  # how often the configuration was read anew
+    reloaded: bool = False  # the last time it was taken over
+    reload: str = ""  # what became of it
     log: str = ""  # its file
     words: list[str] = field(default_factory=list)  # of `hoofbeat start`
     directory: str = ""  # where they were typed

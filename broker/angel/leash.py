@@ -8,6 +8,7 @@ broker keeps a store that nobody watches over. It ends in order, as with SIGTERM
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 
 from broker.cli import main
+from broker.reload import Outcome
 
 KILL_AFTER = 60.0  # seconds a broker has to end in order: all it owes is to be written by then
 
@@ -32,6 +34,11 @@ def hold_leash() -> None:
     threading.Thread(target=watch, name="leash", daemon=True).start()
 
 
+def tell_angel(outcome: Outcome) -> None:
+    """Say what became of a reload, in a line of JSON on standard output, which is the angel's."""
+    print(json.dumps(outcome), flush=True)
+
+
 if __name__ == "__main__":
     hold_leash()
-    sys.exit(main(["run", *sys.argv[1:]]))
+    sys.exit(main(["run", *sys.argv[1:]], tell_angel))

@@ -16,15 +16,16 @@ Knows processes; not how it became a daemon, and not what the broker does.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from signal import Signals
+from signal import SIGHUP, Signals, signal
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from twisted.runner.procmon import LoggingProtocol, ProcessMonitor
@@ -51,15 +52,15 @@ class Life(LoggingProtocol):
         self._out = b""
 
     def outReceived(self, data: bytes) -> None:
-        """Twisted: it has printed something, which is the line with `ready`."""
-        if self.ready:
-            self.service.keep(data)
-            return
+        """Twisted: it has printed something: the line with `ready`, and later one for each reload."""
         self._out += data
-        line, ended, _ = self._out.partition(b"\n")
-        if ended:
-            self.ready = line.decode(errors="replace")
-            self.service.begin_life(self)
+        *lines, self._out = self._out.split(b"\n")
+        for line in lines:
+            if not self.ready:
+                self.ready = line.decode(errors="replace")
+                self.service.begin_life(self)
+            else:
+                self.service.note_reload(*json.loads(line))
 
     def errReceived(self, data: bytes) -> None:
         """Twisted: it has complained or logged something."""
@@ -94,9 +95,11 @@ class Angel(ProcessMonitor):
         pid_file: PidFile,
         log_file: LogFile,
         tell: Callable[[int, str], bool],
+        follow: Callable[[], None],
     ) -> None:
         """Make the angel of a broker with these flags of `hoofbeat run`.
 
+        `follow` is called when the broker has taken over another configuration.
         `tell` gets an exit status and a line once for whoever has started us; it returns whether there is
         still somebody.
         """
@@ -108,6 +111,8 @@ class Angel(ProcessMonitor):
         self._pid_file = pid_file
         self._log_file = log_file
         self._tell = tell
+        self._follow = follow
+        self._is_to_reload = False  # the broker, as soon as it is ready
         self._gone: Deferred[None] | None = None
         self._command = [sys.executable, "-P", "-m", "broker.angel.leash", *flags]
         # Whatever made us find our own modules: a checkout, an environment.
@@ -117,6 +122,7 @@ class Angel(ProcessMonitor):
 
     def startService(self) -> None:
         """Twisted: start the broker."""
+        signal(SIGHUP, lambda *_: self._loop.callFromThread(self.reload))
         self._record.angel = os.getpid()
         super().startService()
 
@@ -140,11 +146,29 @@ class Angel(ProcessMonitor):
     def begin_life(self, life: Life) -> None:
         """The broker is ready."""
         self.timeStarted[NAME] = self._loop.seconds()  # how long a start takes does not count
-        self.log.info("process {pid}: {ready}", pid=self._record.broker, ready=life.ready)
+        self.log.info("the broker is ready: process {pid}", pid=self._record.broker)
         self._note("running", ready=life.ready, since=time.time())
         if not self._tell(DONE, life.ready):
             self.log.error("nobody waits for the broker any more, ending it")
             self._loop.stop()
+        elif self._is_to_reload:
+            self.reload()
+
+    def reload(self) -> None:
+        """Let the broker read its configuration anew; one that is not ready would not understand."""
+        life: Any = self.protocols.get(NAME)
+        is_ready = life is not None and bool(life.ready)
+        self._is_to_reload = not is_ready
+        if is_ready:
+            with contextlib.suppress(ProcessExitedAlready):
+                life.transport.signalProcess("HUP")
+
+    def note_reload(self, is_taken: bool, text: str) -> None:
+        """The broker has read its configuration anew."""
+        if is_taken:
+            self._follow()
+        number = self._record.reloads + 1
+        self._note(self._record.state, reloads=number, reloaded=is_taken, reload=text)
 
     def end_life(self, life: Life, reason: Failure) -> None:
         """The broker is dead: decide whether there is to be another."""

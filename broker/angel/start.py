@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from broker.angel.instance import Instance, PidFile, Record, Taken, place_of
@@ -62,11 +64,17 @@ def start(words: list[str], parsed: argparse.Namespace, options: Options) -> int
         if (value := getattr(parsed, name)) is not None
     ]
     record = Record(log=str(instance.log_file), words=words, directory=os.getcwd())
-    return _start(instance, pid_file, flags, options, record)
+    read = partial(options_from, parsed.config, vars(parsed))
+    return _start(instance, pid_file, flags, options, read, record)
 
 
 def _start(
-    instance: Instance, pid_file: PidFile, flags: list[str], options: Options, record: Record
+    instance: Instance,
+    pid_file: PidFile,
+    flags: list[str],
+    options: Options,
+    read: Callable[[], Options],
+    record: Record,
 ) -> int:
     from twisted.python.logfile import LogFile  # not for a TAB
 
@@ -84,7 +92,7 @@ def _start(
         os.close(ours)
         from broker.angel.daemon import become_angel  # Twisted, for who stays
 
-        become_angel(flags, options, record, pid_file, log_file, theirs)
+        become_angel(flags, options, read, record, pid_file, log_file, theirs)
     os.close(theirs)
     pid_file.release()
     try:

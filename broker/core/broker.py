@@ -362,6 +362,17 @@ class Broker:
         for waiting in self.blocked.values():
             waiting.pop(go_on, None)
 
+    def follow(self, policies: Policies) -> None:
+        """Other policies hold from now on, also for destinations that are there.
+
+        What a subscription was given with its SUBSCRIBE remains: its prefetch, how much may wait for it.
+        """
+        self.routes.follow(policies)
+        self.durables.follow(policies)
+        blocked, self.blocked = self.blocked, {}
+        for waiting in blocked.values():  # whoever finds it full still will wait again
+            for_each(waiting, lambda go_on: go_on())
+
     def relieve(self) -> None:
         """Let those go on whose queue has room."""
         for queue in [queue for queue in self.blocked if not queue.full]:

@@ -25,12 +25,20 @@ class Past:
     """What one topic keeps."""
 
     def __init__(self, broker: Broker, policy: Policy) -> None:
-        self.collects = bool(policy.recover_messages or policy.recover_seconds)
-        self._policy = policy
         self._broker = broker
         self._retained: Message | None = None
         self._recent: deque[tuple[int, Message]] = deque()  # when it came
         self._bytes = 0  # of the recent ones
+        self.follow(policy)
+
+    def follow(self, policy: Policy) -> None:
+        """Keep what this policy wants kept, and no more."""
+        self._policy = policy
+        self.collects = bool(policy.recover_messages or policy.recover_seconds)
+        if not self.collects:
+            self._forget_recent()
+        if not policy.retain:
+            self._forget_retained()
 
     def __bool__(self) -> bool:
         """True while there is anything that somebody may still ask for."""
@@ -67,9 +75,12 @@ class Past:
 
     def clear(self) -> None:
         """Keep nothing any more."""
+        self._forget_recent()
+        self._forget_retained()
+
+    def _forget_recent(self) -> None:
         self._recent.clear()
         self._count(-self._bytes)
-        self._forget_retained()
 
     def _forget_retained(self) -> None:
         if self._retained is not None:

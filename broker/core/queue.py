@@ -62,18 +62,23 @@ class Queue:
         self.charged = 0  # bytes of waiting messages that are in memory only
         self.subscriptions: dict[Subscription, None] = {}  # in the order they came
         self.owed: set[Subscription] = set()  # gone, but an open transaction still holds messages
-        self.keep_idle = policy.keep_idle
+        self.keep_idle = False  # it stays, whatever its policy says
         self.lanes: list[Lane] = []  # highest priority first
         self.broker = broker
         self._journal = broker.journal
         self._line: deque[Subscription] = deque()  # those who can be served, next first
         self._lane_of: dict[int, Lane] = {}
         self._picker: Picker | None = None  # serves the consumers while somebody chooses
+        self.follow(policy)
+        if policy.advise_consumed or policy.advise_delivered:
+            advise(self)
+
+    def follow(self, policy: Policy) -> None:
+        """Another policy holds from now on. Whether each message is told of (`advise_…`) stays as it was."""
+        self.policy = policy
         # Beyond so many the oldest are given up.
         self._most = policy.max_messages if policy.at_limit == "drop-oldest" else 0
         self._most_charged = policy.memory_limit if policy.at_limit == "drop-oldest" else 0
-        if policy.advise_consumed or policy.advise_delivered:
-            advise(self)
 
     @property
     def destination(self) -> str:
@@ -92,6 +97,7 @@ class Queue:
             self.waiting
             or self.owed
             or self.keep_idle
+            or self.policy.keep_idle
             or any(not each.roams for each in self.subscriptions)
         )
 

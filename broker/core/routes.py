@@ -120,6 +120,16 @@ class Routes:
         self._queue_roamers: Roamers[Queue] = Roamers()
         self._topic_roamers: Roamers[Topic] = Roamers()
 
+    def follow(self, policies: Policies) -> None:
+        """Other policies hold from now on, also for destinations that are there."""
+        self.policies = policies
+        temporary = self._temporary.values()
+        for queue in (*self.queues.values(), *(e for e in temporary if isinstance(e, Queue))):
+            queue.follow(policies.for_queue(queue.name))
+        for topic in (*self.topics.values(), *(e for e in temporary if isinstance(e, Topic))):
+            topic.follow(policies.for_topic(topic.name))
+        self.changed()
+
     # Where a SEND goes.
 
     def find(self, destination: str) -> Route:

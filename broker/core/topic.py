@@ -230,6 +230,12 @@ class Topic:
         self._advises = policy.advise_delivered
         self._plain = self._is_plain()
 
+    def follow(self, policy: Policy) -> None:
+        """Another policy holds from now on. Whether each message is told of (`advise_…`) stays as it was."""
+        self.policy = policy
+        self.past.follow(policy)
+        self._plain = self._is_plain()
+
     @property
     def durable(self) -> bool:
         """True when somebody stores its messages."""

@@ -82,8 +82,9 @@ class Part:
             self.kinds,  # of reports that are wanted
             self.sent,  # milliseconds since 1970
             self.durable,  # the message is stored
-            self.alone,  # there are no other copies of it
+            *alone,  # there are no other copies of it; the first records do not say
         ) = json.loads(record.tail)
+        self.alone = alone == [True]
 
     @property
     def status(self) -> str:

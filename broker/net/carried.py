@@ -23,9 +23,15 @@ from broker.turn import Turn
 class Carried:
     """One connection without a socket."""
 
-    def __init__(self, house: House, address: str, changed: Callable[[], None]) -> None:
-        """`changed` is called when there is something to carry, or can be fed, or all is over; soon, not at once."""
+    def __init__(
+        self, house: House, address: str, changed: Callable[[], None], name: str = ""
+    ) -> None:
+        """`changed` is called when there is something to carry, or can be fed, or all is over; soon, not at once.
+
+        `name` is that in the certificate of the other end, if the carrier has verified one.
+        """
         self.address = address
+        self._name = name
         self.is_over = False  # nothing comes any more
         self.is_open_to_more = True
         self._house = house
@@ -121,6 +127,10 @@ class Carried:
     def say_goodbye(self) -> None:
         """The broker stops: hear no more, say what is owed."""
         self._connection.end_of_input(died=False)
+
+    def certificate_name(self) -> str:
+        """Return the name in the certificate of the other end, "" without one."""
+        return self._name
 
     def dismiss(self, error: StompError) -> None:
         """End the link with an ERROR."""

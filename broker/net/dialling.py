@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from twisted.application.internet import ClientService, backoffPolicy
@@ -58,6 +58,14 @@ def pause(peer: Peer) -> float:
 
 class CannotDial(Exception):
     """A peer can never be reached so, in one line for the operator."""
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """A link with files that can be read anew: certificates. One of another package's need not be."""
+
+    def prepare(self) -> Callable[[], None]:
+        """Read them; return what takes over what they hold, for links made from then on. Raises `CannotDial`."""
 
 
 class Place(NamedTuple):
@@ -131,19 +139,53 @@ def dial(peer: Peer, house: House, reactor: Any) -> Service:
 def dial_stomp(peer: Peer, house: House, reactor: Any) -> Service:
     """Return the service that keeps a link to a peer over TCP, or TLS. Raises `CannotDial`."""
     place = read_place(peer.settings.url)
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, place.host, place.port)
-    factory: IProtocolFactory
-    if place.is_secure:
-        from broker.net import tls  # brings OpenSSL, which few brokers need
+    endpoint = Watched(HostnameEndpoint(reactor, place.host, place.port), peer)
+    if not place.is_secure:
+        links = Links(Stream, house)
+        return ClientService(endpoint, links, lambda _: pause(peer), clock=reactor)
+    from broker.net import tls  # brings OpenSSL, which few brokers need
+
+    context = Certificates(peer, place.host)
+    factory = tls.dialling(Links(SecureLink, house), context.current)
+    return SecureService(context, endpoint, factory, lambda _: pause(peer), clock=reactor)
+
+
+class Certificates:
+    """What a link to a peer shows and demands over TLS."""
+
+    def __init__(self, peer: Peer, host: str) -> None:
+        """Read the files of a peer, which is `host` to who signs certificates. Raises `CannotDial`."""
+        from broker.net import tls
+
+        self._peer = peer
+        settings = peer.settings
+        try:
+            self.current = tls.client_context(
+                host, settings.tls_authorities, settings.tls_certificate, settings.tls_key
+            )
+        except tls.CannotSecure as error:
+            raise self._named(error) from None
+
+    def prepare(self) -> Callable[[], None]:
+        """Read the files anew; return what takes over what they hold. Raises `CannotDial`."""
+        from broker.net import tls
 
         try:
-            context = tls.client_context(place.host, peer.settings.tls_authorities)
+            return self.current.prepare()
         except tls.CannotSecure as error:
-            raise CannotDial(f"[peer.{peer.name}]: {error}") from None
-        factory = tls.dialling(Links(SecureLink, house), context)
-    else:
-        factory = Links(Stream, house)
-    return ClientService(Watched(endpoint, peer), factory, lambda _: pause(peer), clock=reactor)
+            raise self._named(error) from None
+
+    def _named(self, error: Exception) -> CannotDial:
+        return CannotDial(f"[peer.{self._peer.name}]: {error}")
+
+
+class SecureService(ClientService):
+    """Keeps a link over TLS."""
+
+    def __init__(self, certificates: Certificates, *rest: Any, **more: Any) -> None:
+        """`rest` and `more` are Twisted's."""
+        super().__init__(*rest, **more)
+        self.prepare = certificates.prepare
 
 
 def read_place(url: str) -> Place:

@@ -25,6 +25,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.net.carried import Carried
 from broker.net.gate import Gate, GateHouse, bounded, let_in
+from broker.net.secure import certificate_name
 from broker.sending import GROUP_SEQ, INTERPRETED, REPEAT
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Parser
@@ -97,7 +98,7 @@ class Delivery:
     def __init__(self, house: House, request: Request, send: Frame) -> None:
         self._request: Request | None = request
         self._parser = Parser()
-        self._carried = Carried(house, address_of(request), self._changed)
+        self._carried = Carried(house, address_of(request), self._changed, name_of(request))
         login = request.getUser().decode(errors="replace")
         passcode = request.getPassword().decode(errors="replace")
         named = {"login": login, "passcode": passcode} if login else {}
@@ -163,7 +164,7 @@ class LinkDoor(Resource):
     def render_POST(self, request: Request) -> Any:
         """Twisted: begin a link."""
         token = secrets.token_urlsafe(18).encode()
-        link = Link(self._house, self._later, address_of(request), lambda: self._forget(token))
+        link = Link(self._house, self._later, request, lambda: self._forget(token))
         self._links[token] = link
         request.setResponseCode(201)
         request.setHeader(b"location", b"/link/" + token)
@@ -182,16 +183,17 @@ class Link(Resource):
         self,
         house: House,
         later: Callable[..., IDelayedCall],
-        address: str,
+        request: Request,
         forget: Callable[[], None],
     ) -> None:
+        """`request` begins it: who sends that is whose link it is."""
         super().__init__()
         self._later = later
         self._forget = forget
         self._saying: Request | None = None  # a POST that waits until the connection takes more
         self._hearing: Request | None = None  # a GET that waits for something to say
         self._wait: IDelayedCall | None = None
-        self._carried = Carried(house, address, self._changed)
+        self._carried = Carried(house, address_of(request), self._changed, name_of(request))
         self._gone = later(GONE_AFTER, self._carried.end)
 
     def render_POST(self, request: Request, begins: bool = False) -> Any:
@@ -270,6 +272,11 @@ def address_of(request: Request) -> str:
     """Return who asks, HOST:PORT."""
     client = request.getClientAddress()
     return f"{getattr(client, 'host', '')}:{getattr(client, 'port', '')}"
+
+
+def name_of(request: Request) -> str:
+    """Return the name in the certificate of who asks, "" without one."""
+    return certificate_name(getattr(request.channel, "transport", None))
 
 
 def message_headers(headers: Headers) -> list[tuple[str, str]]:

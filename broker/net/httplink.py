@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -20,7 +21,7 @@ from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from broker.net.carried import Carried
-from broker.net.dialling import CannotDial, pause
+from broker.net.dialling import Certificates, pause
 from broker.net.stream import House
 from broker.peering.peer import Peer
 
@@ -170,27 +171,28 @@ class Session:
 
 @implementer(IPolicyForHTTPS)
 class Believes:
-    """Whose certificates are believed: those that the authorities of a file have signed."""
+    """Twisted's way to say whose certificates are believed, and which one is shown."""
 
-    def __init__(self, authorities: str) -> None:
-        self._authorities = authorities
+    def __init__(self, context: IOpenSSLClientConnectionCreator) -> None:
+        """`context` is that of the one host that is asked."""
+        self._context = context
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Twisted: return what a connection to a host demands."""
-        from broker.net import tls  # brings OpenSSL, which few brokers need
+        return self._context
 
-        return tls.client_context(hostname.decode("ascii"), self._authorities)
+
+class SecureHttpLink(HttpLink):
+    """Keeps one link over HTTPS."""
+
+    def __init__(self, certificates: Certificates, peer: Peer, house: House, reactor: Any) -> None:
+        super().__init__(peer, house, reactor, Believes(certificates.current))
+        self.prepare = certificates.prepare
 
 
 def dial_http(peer: Peer, house: House, reactor: Any) -> Service:
     """Return the service that keeps a link to a peer over HTTP or HTTPS. Raises `CannotDial`."""
-    authorities = peer.settings.tls_authorities
-    if not authorities:
+    parts = urlsplit(peer.settings.url)
+    if parts.scheme == "http":
         return HttpLink(peer, house, reactor, BrowserLikePolicyForHTTPS())
-    from broker.net import tls
-
-    try:
-        tls.client_context("any.host", authorities)  # to be told now of a file that is none
-    except tls.CannotSecure as error:
-        raise CannotDial(f"[peer.{peer.name}]: {error}") from None
-    return HttpLink(peer, house, reactor, Believes(authorities))
+    return SecureHttpLink(Certificates(peer, parts.hostname or ""), peer, house, reactor)

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from twisted.protocols.policies import ProtocolWrapper
 
 
+def certificate_name(transport: object) -> str:
+    """Return the name in the certificate that the other end of a transport has shown, "" if it is none of TLS."""
+    shown = getattr(transport, "getPeerCertificate", None)
+    if shown is None:
+        return ""
+    from broker.net import tls  # brings OpenSSL, which few brokers need
+
+    return tls.name_of(shown())
+
+
 @implementer(IPushProducer)
 class SecureStream(Stream):
     """One TLS connection, of a client or to another broker."""
@@ -50,6 +60,10 @@ class SecureStream(Stream):
             super().dataReceived(data)
         except Exception:  # the transport would go on with what it has decrypted already
             self._fail()
+
+    def certificate_name(self) -> str:
+        """Return the name in the client's certificate: `broker.net.tls.name_of`. Known once it has said something."""
+        return certificate_name(self.transport)
 
     # broker.connection.Transport
 

@@ -65,6 +65,9 @@ class Guest(Transport, Interface):
     def address(self) -> str:
         """Of the other end, HOST:PORT."""
 
+    def certificate_name(self) -> str:
+        """Return the name in the certificate that the other end has shown and we have verified, "" without one."""
+
     def move(self, turn: Turn) -> None:
         """Begin this turn from now on, when bytes come: the client is at another virtual host."""
 
@@ -228,6 +231,10 @@ class Stream(Protocol):
         """The client's, HOST:PORT."""
         peer = self.transport.getPeer()
         return f"{peer.host}:{peer.port}" if isinstance(peer, IPv4Address | IPv6Address) else ""
+
+    def certificate_name(self) -> str:
+        """Return "": TCP knows nobody's name."""
+        return ""
 
     def dismiss(self, error: StompError) -> None:
         """End the link with an ERROR."""

@@ -19,6 +19,10 @@ LONGEST = 500  # characters of a trouble
 MOST_SAID = 20  # troubles that the operator hears of before there is a link again
 
 
+#: Tells the operator of a peer, by its name: what trouble there is, "" if it is linked.
+Tell = Callable[[str, str], None]
+
+
 class Carrier(Protocol):
     """Who carries what waits: see `broker.peering.forwarding`."""
 
@@ -35,10 +39,7 @@ class Carrier(Protocol):
 class Peer:
     """One other broker."""
 
-    def __init__(
-        self, broker: Broker, settings: PeerSection, own_name: str, say: Callable[[str], None]
-    ) -> None:
-        """`say` tells the operator."""
+    def __init__(self, broker: Broker, settings: PeerSection, own_name: str, tell: Tell) -> None:
         self.name = settings.name
         self.own_name = own_name
         self.settings = settings
@@ -58,7 +59,7 @@ class Peer:
         self.refused_here = 0  # that were refused for good
         self.refused_there = 0  # the same, by the peer
         self._broker = broker
-        self._say = say
+        self._tell_operator = tell
         self._said: set[str] = set()  # the troubles of which the operator has heard
         self._forwarding: Carrier | None = None
         self._let_go: Callable[[str], None] = lambda why: None
@@ -77,7 +78,7 @@ class Peer:
         self._forwarding, self._let_go = forwarding, let_go
         self.linked_since = self._broker.now
         self._said.clear()
-        self._say(f"linked to the peer {self.name}")
+        self._tell_operator(self.name, "")
         forwarding.begin()
 
     def detach(self, forwarding: Carrier, why: str, died: bool = False) -> None:
@@ -110,4 +111,4 @@ class Peer:
         ).strip()
         if self.trouble not in self._said and len(self._said) < MOST_SAID:
             self._said.add(self.trouble)
-            self._say(f"no link to the peer {self.name}: {self.trouble}")
+            self._tell_operator(self.name, self.trouble)

@@ -13,7 +13,7 @@ from broker.connection import PEER_NAME as NAME
 from broker.core.names import PEER
 from broker.errors import HandshakeError, Refusal, StompError
 from broker.peering.address import is_report, read_address
-from broker.peering.peer import Peer
+from broker.peering.peer import Peer, Tell
 from broker.peering.queue import STORED_AS, PeerRoute
 from broker.peering.visit import Visit
 
@@ -32,15 +32,13 @@ RUN = 1 << 42  # numbers that belong to one run of a broker: at 50,000 a second 
 class Peers:
     """All of them."""
 
-    def __init__(
-        self, broker: Broker, options: Options, node: str, boot: int, say: Callable[[str], None]
-    ) -> None:
-        """`node` names our store for ever, `boot` counts its runs; `say` tells the operator."""
+    def __init__(self, broker: Broker, options: Options, node: str, boot: int, tell: Tell) -> None:
+        """`node` names our store for ever, `boot` counts its runs; `tell` is the operator's."""
         self.own_name = options.name
         self._node = node
         self._largest = options.max_body
         self._all = {
-            section.name: Peer(broker, section, options.name, say) for section in options.peers
+            section.name: Peer(broker, section, options.name, tell) for section in options.peers
         }
         broker.routes.services[PEER] = self._route
         if self._all:

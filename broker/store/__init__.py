@@ -17,10 +17,13 @@ entry points of the group `hoofbeat.stores`, so that any package can bring one: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: What comes with the broker: scheme → module:function. Not asked of the entry points, because reading the
 #: metadata of everything that is installed takes a tenth of the start.
@@ -30,6 +33,8 @@ DRIVERS = {
     "sqlite": "broker.store.sqlite:open_sqlite",
 }
 STORES = "hoofbeat.stores"  # group of entry points: scheme = module:function(path, settings)
+#: The key of a mark that is there while a store is being filled by `hoofbeat import`: no broker begins with it.
+UNFINISHED = b"unfinished import"
 
 
 class StoreError(Exception):
@@ -42,6 +47,9 @@ class StoreSettings:
 
     map_size: int = 64 * 1024**3  # bytes: the largest the store may grow
     disk_reserve: int = 256 * 1024**2  # bytes of free disk that producers may not use up
+    #: Of a store that is made now; one that is there keeps its own.
+    node: str = ""  # its name; empty: one that no other has
+    boot: int = 0  # starts that it has had
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +150,13 @@ def open_store(url: str, settings: StoreSettings) -> Store:
         module, _, function = DRIVERS[scheme].partition(":")
         open_driver = getattr(import_module(module), function)
     else:
-        open_driver = _find_driver(url)
+        open_driver = find_entry(url).load()
     store: Store = open_driver(path, settings)
     return store
 
 
-def _find_driver(url: str) -> Callable[[str, StoreSettings], Store]:
+def find_entry(url: str) -> EntryPoint:
+    """Return the entry point of a driver that is not ours. Raises `StoreError`."""
     from importlib.metadata import entry_points
 
     others = {point.name: point for point in entry_points(group=STORES)}
@@ -155,5 +164,4 @@ def _find_driver(url: str) -> Callable[[str, StoreSettings], Store]:
     if not colon or scheme not in others:
         names = ", ".join(sorted({*DRIVERS, *others}))
         raise StoreError(f"unknown store {url!r}: a store is DRIVER:PATH, drivers here: {names}")
-    open_driver: Callable[[str, StoreSettings], Store] = others[scheme].load()
-    return open_driver
+    return others[scheme]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Self
 
 from broker.store import StoreError
 
@@ -35,6 +36,21 @@ class Claim:
     def release(self) -> None:
         """Let others in."""
         os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or a directory: which names are in it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def free_disk(path: Path, reserve: int) -> int:

@@ -20,26 +20,33 @@ keep that away: `room` ends at nine tenths of `map_size`, and the map itself is 
 for two batches which touch every page. Only the address space of the process pays for it.
 
 Format 1. Files made before there were marks have no `mark`: it is made when they are opened, and nothing else
-changes. Whoever changes more: a new FORMAT, an upgrade in `_check_format`, a fixture of the old one.
+changes. The first ones were cut up at 61,440 bytes, so that a few tails are in one piece that would be in two now.
+Whoever changes more: a new FORMAT, an upgrade in `_check_format`, a fixture of the old one.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import lmdb
 
 from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
 from broker.store.files import Claim, free_disk, make_directory
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FORMAT = 1
 DATABASES = (b"meta", b"queue", b"lane", b"record", b"chunk", b"mark")
 WHOLE, CHUNKED = 0, 1  # kinds of record
 CHUNK = 15 * 4096 - 16  # bytes: with LMDB's header, 15 pages; a larger tail is cut up
+FIRST_CHUNK = 60 * 1024  # as it was at first
 FULL_AT = 0.9  # of map_size
 SPREAD = 3  # a record takes at most so many times its size: pages are half full, at worst
 COPIES = 3  # of every page: what is true, and two batches that touch all of it
@@ -104,67 +111,33 @@ class LMDBStore:
         if not txn.stat()["entries"]:  # new, or killed before it was more than that
             meta = self._env.open_db(b"meta", txn=txn)
             txn.put(b"format", str(FORMAT).encode(), db=meta)
-            txn.put(b"node", os.urandom(4).hex().encode(), db=meta)
+            node = self._settings.node or os.urandom(4).hex()
+            txn.put(b"node", node.encode(), db=meta)
+            txn.put(b"boot", str(self._settings.boot).encode(), db=meta)
             txn.put(b"clean", b"1", db=meta)
             return
-        try:
-            meta = self._env.open_db(b"meta", txn=txn, create=False)
-            found = bytes(txn.get(b"format", db=meta) or b"none").decode(errors="replace")
-        except lmdb.NotFoundError:
-            found = "none"
-        if found != str(FORMAT):
-            raise StoreError(
-                f"{self._directory} holds data of format {found}; this version reads format {FORMAT}"
-            )
+        check_format(self._env, txn, self._directory)
 
     def load(self) -> Stored:
         """Return what is there, from the counts and the marks alone."""
         self._env.reader_check()
-        queues: dict[int, StoredQueue] = {}
         with self._env.begin(write=True) as txn:
-            meta = {bytes(key): bytes(value) for key, value in txn.cursor(db=self._meta)}
-            boot = int(meta.get(b"boot", b"0")) + 1
+            stored = read_stored(txn, self._meta, self._queue, self._lane, self._mark)
+            boot = stored.boot + 1
             txn.put(b"boot", str(boot).encode(), db=self._meta)
             txn.put(b"clean", b"0", db=self._meta)
-            for key, name in txn.cursor(db=self._queue):
-                (number,) = U32.unpack(key)
-                queues[number] = StoredQueue(number, bytes(name).decode())
-            for key, value in txn.cursor(db=self._lane):
-                number, place = LANE.unpack(key)
-                (count,) = U64.unpack(value)
-                self._lanes[number, 9 - place] = queues[number].lanes[9 - place] = count
-            marks = {bytes(key): bytes(value) for key, value in txn.cursor(db=self._mark)}
             self._measure(txn)
-        return Stored(
-            meta[b"node"].decode(),
-            boot,
-            int(meta.get(b"next_seq", b"1")),
-            meta[b"clean"] == b"1",
-            list(queues.values()),
-            marks,
-        )
+        for queue in stored.queues:
+            for priority, count in queue.lanes.items():
+                self._lanes[queue.number, priority] = count
+        return replace(stored, boot=boot)
 
     def read(
         self, queue: int, priority: int, after: int, count: int, size: int
     ) -> list[tuple[int, bytes, bytes]]:
         """Return the next records of a lane, as last committed."""
-        rows: list[tuple[int, bytes, bytes]] = []
-        place, unpack = 9 - priority, RECORD.unpack
-        # Copies, not buffers: for small values, four memoryviews cost more than a second copy.
-        with self._env.begin() as txn, txn.cursor(db=self._record) as cursor:
-            if not cursor.set_range(RECORD.pack(queue, place, after + 1)):
-                return rows
-            for key, value in islice(cursor, count):
-                of_queue, at_place, seq = unpack(key)
-                if at_place != place or of_queue != queue:
-                    break
-                end = 2 + value[1]
-                whole = value[0] == WHOLE
-                size -= len(value) - end if whole else U64.unpack_from(value, end)[0]
-                if size < 0 and rows:
-                    break
-                rows.append((seq, value[2:end], value[end:] if whole else self._join(txn, seq)))
-        return rows
+        with self._env.begin() as txn:
+            return read_lane(txn, self._record, self._chunk, queue, priority, after, count, size)
 
     def write(self, batch: Writes) -> None:
         """Commit a batch."""
@@ -180,6 +153,8 @@ class LMDBStore:
                     self._cut(txn, seq, tail)
                 records.append(self._pair(queue, priority, seq, meta, tail))
             for queue, priority, seq, meta, tail in batch.updates:
+                if CHUNK < len(tail) <= FIRST_CHUNK:
+                    self._cut(txn, seq, tail)  # it may be in one piece
                 records.append(self._pair(queue, priority, seq, meta, tail))
             if records:
                 with txn.cursor(db=self._record) as cursor:
@@ -243,17 +218,6 @@ class LMDBStore:
         for piece, start in enumerate(range(0, len(tail), CHUNK)):
             txn.put(PIECE.pack(seq, piece), view[start : start + CHUNK], db=self._chunk)
 
-    def _join(self, txn: lmdb.Transaction, seq: int) -> bytes:
-        prefix = U64.pack(seq)
-        tail = BytesIO()  # one piece at a time: a second copy of 100 MB would not go unnoticed
-        with txn.cursor(db=self._chunk) as cursor:
-            cursor.set_range(PIECE.pack(seq, 0))
-            for key, value in cursor:
-                if key[:8] != prefix:
-                    break
-                tail.write(value)
-        return tail.getvalue()
-
     def _measure(self, txn: lmdb.Transaction) -> None:
         """Count the pages in use; O(1) each database, and freed pages do not count."""
         pages = 8  # both meta pages, and the main database that names the others
@@ -262,6 +226,89 @@ class LMDBStore:
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
             self._page: int = stat["psize"]
         self._used = pages * self._page
+
+
+def check_format(env: lmdb.Environment, txn: lmdb.Transaction, directory: Path) -> None:
+    """Raise `StoreError` for an environment that this version cannot read."""
+    try:
+        meta = env.open_db(b"meta", txn=txn, create=False)
+        found = bytes(txn.get(b"format", db=meta) or b"none").decode(errors="replace")
+    except lmdb.NotFoundError:
+        found = "none"
+    if found != str(FORMAT):
+        raise StoreError(
+            f"{directory} holds data of format {found}; this version reads format {FORMAT}"
+        )
+
+
+def read_stored(
+    txn: lmdb.Transaction,
+    meta: lmdb._Database,
+    queue: lmdb._Database,
+    lane: lmdb._Database,
+    mark: lmdb._Database | None,
+) -> Stored:
+    """Return what the databases of these names hold, which the last run has left so."""
+    about = {bytes(key): bytes(value) for key, value in txn.cursor(db=meta)}
+    queues: dict[int, StoredQueue] = {}
+    for key, name in txn.cursor(db=queue):
+        (number,) = U32.unpack(key)
+        queues[number] = StoredQueue(number, bytes(name).decode())
+    for key, value in txn.cursor(db=lane):
+        number, place = LANE.unpack(key)
+        (queues[number].lanes[9 - place],) = U64.unpack(value)
+    marks = {} if mark is None else {bytes(key): bytes(v) for key, v in txn.cursor(db=mark)}
+    return Stored(
+        about[b"node"].decode(),
+        int(about.get(b"boot", b"0")),
+        int(about.get(b"next_seq", b"1")),
+        about[b"clean"] == b"1",
+        list(queues.values()),
+        marks,
+    )
+
+
+def read_lane(
+    txn: lmdb.Transaction,
+    record: lmdb._Database,
+    chunk: lmdb._Database,
+    queue: int,
+    priority: int,
+    after: int,
+    count: int,
+    size: int,
+) -> list[tuple[int, bytes, bytes]]:
+    """Return the next records of a lane, as `Store.read` does."""
+    rows: list[tuple[int, bytes, bytes]] = []
+    place, unpack = 9 - priority, RECORD.unpack
+    # Copies, not buffers: for small values, four memoryviews cost more than a second copy.
+    with txn.cursor(db=record) as cursor:
+        if not cursor.set_range(RECORD.pack(queue, place, after + 1)):
+            return rows
+        found = cast("Iterator[tuple[bytes, bytes]]", islice(cursor, count))
+        for key, value in found:
+            of_queue, at_place, seq = unpack(key)
+            if at_place != place or of_queue != queue:
+                break
+            end = 2 + value[1]
+            whole = value[0] == WHOLE
+            size -= len(value) - end if whole else U64.unpack_from(value, end)[0]
+            if size < 0 and rows:
+                break
+            rows.append((seq, value[2:end], value[end:] if whole else _join(txn, chunk, seq)))
+    return rows
+
+
+def _join(txn: lmdb.Transaction, chunk: lmdb._Database, seq: int) -> bytes:
+    prefix = U64.pack(seq)
+    tail = BytesIO()  # one piece at a time: a second copy of 100 MB would not go unnoticed
+    with txn.cursor(db=chunk) as cursor:
+        cursor.set_range(PIECE.pack(seq, 0))
+        for key, value in cursor:
+            if key[:8] != prefix:
+                break
+            tail.write(value)
+    return tail.getvalue()
 
 
 def open_lmdb(path: str, settings: StoreSettings) -> LMDBStore:

@@ -50,8 +50,8 @@ class MemoryStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._limit = settings.map_size
         self._used = 0
-        self._node = os.urandom(4).hex()
-        self._boot = 0
+        self._node = settings.node or os.urandom(4).hex()
+        self._boot = settings.boot
         self._next_seq = 1
         self._clean = True
         self._names: dict[int, str] = {}

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections import Counter
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
@@ -73,61 +74,30 @@ class SQLiteStore:
     def _check_format(self) -> None:
         """Make the tables of a new file. Raises `StoreError` for one that is not ours, and leaves it as it is."""
         db = self._db
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        tables = tables_of(db)
         if not tables:  # new, or killed before it was more than that
             db.executescript(SCHEMA + MARKS)
-            self._set_meta(format=str(FORMAT), node=os.urandom(4).hex(), clean="1")
+            node = self._settings.node or os.urandom(4).hex()
+            self._set_meta(format=str(FORMAT), node=node, boot=str(self._settings.boot), clean="1")
             db.commit()
             return
-        found = "none"
-        if "meta" in tables:
-            row = db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-            found = row[0] if row else found
-        if found != str(FORMAT):
-            raise StoreError(
-                f"{self._path} holds data of format {found}; this version reads format {FORMAT}"
-            )
+        check_format(db, tables, self._path)
         if "mark" not in tables:
             db.execute(MARKS)
 
     def load(self) -> Stored:
         """Return what is there, from the counts and the marks alone."""
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
-        boot = int(meta.get("boot", "0")) + 1
+        stored = read_stored(self._db)
+        boot = stored.boot + 1
         self._set_meta(boot=str(boot), clean="0")
         self._db.commit()
-        queues = {
-            number: StoredQueue(number, name)
-            for number, name in self._db.execute("SELECT number, name FROM queue")
-        }
-        for number, place, records in self._db.execute("SELECT queue, place, records FROM lane"):
-            queues[number].lanes[9 - place] = records
-        return Stored(
-            meta["node"],
-            boot,
-            int(meta.get("next_seq", "1")),
-            meta["clean"] == "1",
-            list(queues.values()),
-            dict(self._db.execute("SELECT key, value FROM mark")),
-        )
+        return replace(stored, boot=boot)
 
     def read(
         self, queue: int, priority: int, after: int, count: int, size: int
     ) -> list[tuple[int, bytes, bytes]]:
         """Return the next records of a lane, as last committed."""
-        rows: list[tuple[int, bytes, bytes]] = []
-        cursor = self._reader.execute(
-            "SELECT seq, meta, tail FROM record WHERE queue = ? AND place = ? AND seq > ?"
-            " ORDER BY seq LIMIT ?",
-            (queue, 9 - priority, after, count),
-        )
-        for seq, meta, tail in cursor:
-            size -= len(tail)
-            if rows and size < 0:
-                break
-            rows.append((seq, meta, tail))
-        cursor.close()
-        return rows
+        return read_lane(self._reader, queue, priority, after, count, size)
 
     def write(self, batch: Writes) -> None:
         """Commit a batch."""
@@ -194,6 +164,59 @@ class SQLiteStore:
             "INSERT OR REPLACE INTO meta VALUES (?, ?)",
             list(values.items()),
         )
+
+
+def tables_of(db: sqlite3.Connection) -> set[str]:
+    """Return the names of all tables."""
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+
+
+def check_format(db: sqlite3.Connection, tables: set[str], path: Path) -> None:
+    """Raise `StoreError` for a database that this version cannot read."""
+    found = "none"
+    if "meta" in tables:
+        row = db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        found = row[0] if row else found
+    if found != str(FORMAT):
+        raise StoreError(f"{path} holds data of format {found}; this version reads format {FORMAT}")
+
+
+def read_stored(db: sqlite3.Connection, marks: bool = True) -> Stored:
+    """Return what a database holds, as the last run has left it. `marks`: it has some."""
+    meta = dict(db.execute("SELECT name, value FROM meta"))
+    queues = {
+        number: StoredQueue(number, name)
+        for number, name in db.execute("SELECT number, name FROM queue")
+    }
+    for number, place, records in db.execute("SELECT queue, place, records FROM lane"):
+        queues[number].lanes[9 - place] = records
+    return Stored(
+        meta["node"],
+        int(meta.get("boot", "0")),
+        int(meta.get("next_seq", "1")),
+        meta["clean"] == "1",
+        list(queues.values()),
+        dict(db.execute("SELECT key, value FROM mark")) if marks else {},
+    )
+
+
+def read_lane(
+    db: sqlite3.Connection, queue: int, priority: int, after: int, count: int, size: int
+) -> list[tuple[int, bytes, bytes]]:
+    """Return the next records of a lane, as `Store.read` does."""
+    rows: list[tuple[int, bytes, bytes]] = []
+    cursor = db.execute(
+        "SELECT seq, meta, tail FROM record WHERE queue = ? AND place = ? AND seq > ?"
+        " ORDER BY seq LIMIT ?",
+        (queue, 9 - priority, after, count),
+    )
+    for seq, meta, tail in cursor:
+        size -= len(tail)
+        if rows and size < 0:
+            break
+        rows.append((seq, meta, tail))
+    cursor.close()
+    return rows
 
 
 def open_sqlite(path: str, settings: StoreSettings) -> SQLiteStore:

@@ -42,7 +42,7 @@ class Staffed(House):
             self.dismissed.append(session)
 
         options = options or Options()
-        peers = Peers(self.broker, options, "node", 1, lambda text: None)
+        peers = Peers(self.broker, options, "node", 1, lambda peer, trouble: None)
         self.timers: list[Callable[[], None]] = []  # whatever their moments
         surroundings = Surroundings(
             self.broker,

@@ -15,7 +15,7 @@ SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.
 OURS = [
     name
     for name, (module, _) in MODULES.items()
-    if module.startswith(("broker.angel.", "broker.commands."))
+    if module.startswith(("broker.angel.", "broker.commands.", "broker.keeping."))
 ]
 EVERYWHERE = {"--help", "--url", "--no-wait"}  # told once; and what undoes an option
 

@@ -79,7 +79,7 @@ class Site:
         section = PeerSection(other, url, "secret", heart_beat=0, **settings)
         self.options = Options(name=name, peers=(section,), connect_timeout=0)
         self.store = MemoryStore(StoreSettings())
-        self.told: list[str] = []  # the operator
+        self.told: list[str] = []  # the operator: the trouble with a peer, "" for none
         self.start()
 
     def start(self) -> None:
@@ -89,7 +89,7 @@ class Site:
         self.broker = Broker(outside())
         self.broker.now = int(NOW * 1000)
         self.broker.load(stored, self.store.read)
-        self.peers = Peers(self.broker, self.options, stored.node, stored.boot, self.told.append)
+        self.peers = Peers(self.broker, self.options, stored.node, stored.boot, self._hear)
         [self.peer] = self.peers
         self.agenda = Agenda(lambda when: None)
         self.writer = HeldWriter(self.store)
@@ -104,6 +104,9 @@ class Site:
             self._failed,
         )
         self._prefix = f"{self.options.name}-{stored.boot}-".encode()
+
+    def _hear(self, peer: str, trouble: str) -> None:
+        self.told.append(trouble)
 
     def kill(self, written: bool) -> None:
         """End it; `written`: what it was about to write is on disk, but nobody was told."""

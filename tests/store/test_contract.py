@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import pytest
@@ -62,6 +62,15 @@ def test_the_node_stays_and_starts_are_counted(durable: Keeper) -> None:
     assert first.node == second.node
     assert first.node
     assert second.boot == first.boot + 1
+
+
+def test_a_new_store_takes_the_name_it_is_given(durable: Keeper) -> None:
+    durable.settings = replace(durable.settings, node="c0ffee00", boot=41)
+    first = durable.load()
+    assert (first.node, first.boot) == ("c0ffee00", 42)
+    durable.settings = replace(durable.settings, node="decaf000", boot=7)
+    second = durable.load()
+    assert (second.node, second.boot) == ("c0ffee00", 43)
 
 
 def test_two_stores_have_two_names(durable: Keeper) -> None:

@@ -16,8 +16,10 @@ GUIDE = ROOT / "docs" / "write-a-store.md"
 
 
 def block(language: str) -> str:
-    """Return the guide's one block of code in a language."""
-    [code] = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    """Return the guide's first block of code in a language."""
+    code, *_ = re.findall(
+        rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE
+    )
     return str(code)
 
 
@@ -60,6 +62,41 @@ def test_the_example_is_named_among_the_drivers(environment: dict[str, str]) -> 
     )
     assert done.returncode == 2
     assert "drivers here: lmdb, memory, sql, sqlite" in done.stderr
+
+
+def test_what_a_driver_without_tools_can_do(environment: dict[str, str], tmp_path: Path) -> None:
+    def hoofbeat(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "broker", *words],
+            cwd=tmp_path,
+            env=environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    lines = """
+        {"type":"hoofbeat","format":1,"version":"0.1.0","node":"c0ffee00","boot":3,"next_seq":9,"clean":true,"written":""}
+        {"type":"queue","number":1,"name":"orders","lanes":{"4":1}}
+        {"type":"record","queue":"orders","priority":4,"seq":7,"headers":{"message-id":"m-7"},"body":"hello"}
+        {"type":"end"}
+    """
+    given = lines.replace("\n        ", "\n").strip() + "\n"
+    made = hoofbeat("import", "--store", "sql:own/queues.db", given=given)
+    assert (made.returncode, made.stderr) == (0, "")
+    seen = hoofbeat("check", "--store", "sql:own/queues.db")
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert "its driver has no tools" in seen.stdout
+    assert "1 messages in queues\nwhole\n" in seen.stdout
+    exported = hoofbeat("export", "--store", "sql:own/queues.db").stdout
+    assert exported.splitlines()[1:] == given.splitlines()[1:]
+    again = hoofbeat("import", "--store", "sql:own/queues.db", given=given)
+    assert (again.returncode, "there is a store already" in again.stderr) == (2, True)
+    for words in (("backup", "copy"), ("compact",)):
+        refused = hoofbeat(*words, "--store", "sql:own/queues.db")
+        assert refused.returncode == 2
+        assert "the driver sql has no tools for this" in refused.stderr
 
 
 def test_the_example_has_complete_types(environment: dict[str, str], tmp_path: Path) -> None:

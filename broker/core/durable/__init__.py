@@ -18,6 +18,7 @@ from broker.errors import Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
+    from broker.core.policy import Policies
 
 NAME_BYTES = 1000  # of a client-id or a subscription's name, in UTF-8
 
@@ -124,6 +125,11 @@ class Durables:
         queue.remove()
         if not queue.log.used:
             queue.log.close()
+
+    def follow(self, policies: Policies) -> None:
+        """Other policies hold from now on."""
+        for name, log in self._logs.items():
+            log.follow(policies.for_topic(name))
 
     def list(self) -> Sequence[DurableQueue]:
         """Return all of them."""

@@ -44,6 +44,7 @@ from broker.core.topic import Topic
 if TYPE_CHECKING:
     from broker.core.durable import Durables
     from broker.core.durable.queue import DurableQueue
+    from broker.core.policy import Policy
 
 STORED_AS = HIDDEN + "log/"  # begins the names of the stored queues
 LANE = DEFAULT_PRIORITY  # the one lane of each
@@ -122,6 +123,12 @@ class Log:
         self._buried: dict[int, None] = {}  # expired messages with a dead letter, oldest first
         self._ended = False
         broker.journal.keep(self.number)
+
+    def follow(self, policy: Policy) -> None:
+        """Another policy holds from now on, for all subscriptions."""
+        self.policy = policy
+        for queue in (*self.awake, *self._asleep):
+            queue.follow(policy)
 
     @property
     def used(self) -> bool:
