@@ -42,7 +42,8 @@ from broker.virtualhost import CannotStart, Streams, VirtualHost
 OF_CONNECTIONS = (
     *("connect_timeout", "linger", "heart_beat_least", "unsent_bytes", "stalled_bytes"),
     *("max_command", "max_headers", "max_header_line", "max_header_block", "max_connect_frame"),
-    *("default_persistent", "prefetch", "populate_user_id"),
+    *("default_persistent", "prefetch", "populate_user_id", "stuck_timeout", "frame_timeout"),
+    *("max_subscriptions", "max_transactions", "max_transaction_frames", "max_transaction_bytes"),
 )
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.

@@ -162,7 +162,7 @@ class Stream(Protocol):
         except BlockingIOError:
             return
         except TimeoutError:
-            log.info("{address} takes nothing: the connection ends", address=self.address)
+            log.warn("{address} takes nothing: the connection ends", address=self.address)
             data = b""
         except OSError:
             data = b""
