@@ -324,12 +324,15 @@ class Connection:
         if not self.closing:
             self._end(error_frame(error, None, self.session.version or "1.0"))
 
-    def turn_away(self, error: StompError) -> None:
-        """End the link at once, with an ERROR if the kernel takes it: nothing is kept of it."""
+    def turn_away(self, error: StompError, is_polite: bool) -> None:
+        """End the link with an ERROR: at once, or so that the client surely hears it (`is_polite`)."""
         if not self.closing:
             self.say(error_frame(error, None, self.session.version or "1.0"))
             self._leave()
             self.flush()
+            if is_polite:
+                self.transport.close()
+                return
         self.transport.abort()
 
     def pause_reading(self) -> None:

@@ -23,7 +23,10 @@ SPARE = (
 SILENCE = 60.0  # seconds between two lines of the log
 CALM = 0.9  # of a limit: below it the crowd is over
 
-TurnAway = Callable[[Full], None]
+POLITE = 50  # who are turned away and get the time to hear why; the others are cut off, after the same words
+
+#: Tells somebody to go, and whether he gets time for it.
+TurnAway = Callable[[Full, bool], None]
 
 
 class Lobby:
@@ -37,13 +40,14 @@ class Lobby:
         self._there: dict[object, str] = {}  # who is connected → from where, "" once let in
         #: Those who wait: from where → who, in the order they came → how it is told to go.
         self._waiting: dict[str, dict[object, TurnAway]] = {}
+        self._leaving: set[object] = set()  # who were turned away and have not left
         self._count = 0  # who wait
         self._turned_away = 0  # since the operator was told
         self._told = float("-inf")  # when that was
         self._crowded = False
 
     def __len__(self) -> int:
-        return len(self._there)
+        return len(self._there) - len(self._leaving)
 
     @property
     def waiting(self) -> int:
@@ -56,7 +60,7 @@ class Lobby:
         self._there[who] = place
         self._waiting.setdefault(place, {})[who] = turn_away
         self._count += 1
-        if len(self._there) > self._most:
+        if len(self) > self._most:
             self._make_room("max_connections", self._most, "may be connected", now)
         elif self._count > self._most_waiting:
             self._make_room("max_waiting", self._most_waiting, "may wait to be let in", now)
@@ -71,18 +75,19 @@ class Lobby:
     def leave(self, who: object) -> None:
         """Somebody has gone."""
         place = self._there.pop(who, "")
+        self._leaving.discard(who)
         if place:
             self._forget(who, place)
         if self._crowded and (
-            len(self._there) < CALM * self._most and self._count < CALM * self._most_waiting
+            len(self) < CALM * self._most and self._count < CALM * self._most_waiting
         ):
             self._crowded = False
             self._say(
-                f"there is room again: {len(self._there)} connections, {self._count} of them not let in yet"
+                f"there is room again: {len(self)} connections, {self._count} of them not let in yet"
             )
 
     def _make_room(self, setting: str, most: int, what: str, now: float) -> None:
-        """Turn somebody away, who still counts as connected until it has left."""
+        """Turn somebody away."""
         crowd = max(self._waiting.values(), key=len)
         who, turn_away = next(iter(crowd.items()))
         place, self._there[who] = self._there[who], ""
@@ -93,11 +98,14 @@ class Lobby:
                 f"{most} connections {what} ({setting}): {self._turned_away} turned away, the last from {place}"
             )
             self._crowded, self._told, self._turned_away = True, now, 0
+        is_polite = len(self._leaving) < POLITE
+        self._leaving.add(who)
         turn_away(
             Full(
                 f"Too many connections: {most} {what}",
                 f"Log in at once, close what is not used, come again later; or raise {setting}.",
-            )
+            ),
+            is_polite,
         )
 
     def _forget(self, who: object, place: str) -> None:

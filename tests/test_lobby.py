@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from broker.errors import Full
-from broker.lobby import SPARE, Lobby, most_connections, neighbourhood
+from broker.lobby import POLITE, SPARE, Lobby, most_connections, neighbourhood
 
 
 class Door:
@@ -17,14 +17,16 @@ class Door:
         self.gone: list[str] = []
         self.said: list[str] = []
         self.texts: list[str] = []
+        self.hurried: list[bool] = []
         self.lobby = Lobby(most, most_waiting, self.said.append)
 
     def come(self, *names: str, host: str = "10.0.0.1", now: float = 0.0) -> None:
         for name in names:
             self.lobby.come(name, f"{host}:1234", partial(self._turn_away, name), now)
 
-    def _turn_away(self, name: str, error: Full) -> None:
+    def _turn_away(self, name: str, error: Full, is_polite: bool) -> None:
         self.gone.append(name)
+        self.hurried.append(not is_polite)
         self.texts.append(error.text)
 
 
@@ -68,11 +70,24 @@ def test_no_more_connections_than_may_be() -> None:
         door.lobby.let_in(name)
     door.come("d")
     assert door.gone == ["d"]
-    assert len(door.lobby) == 4  # until its descriptor is closed
-    for name in "ad":
-        door.lobby.leave(name)
+    assert len(door.lobby) == 3  # it will be gone soon
+    door.lobby.leave("a")
     door.come("e")
     assert door.gone == ["d"]
+    for name in "bcde":
+        door.lobby.leave(name)
+    assert len(door.lobby) == 0
+
+
+def test_some_get_the_time_to_hear_why() -> None:
+    """A crowd does not: it would take descriptors meanwhile."""
+    door = Door(most_waiting=1)
+    door.come(*map(str, range(POLITE + 3)))
+    assert door.hurried == [False] * POLITE + [True] * 2
+    for name in "012":
+        door.lobby.leave(name)
+    door.come("x")
+    assert door.hurried[-1] is False
 
 
 def test_whoever_leaves_is_forgotten() -> None:
@@ -99,7 +114,7 @@ def test_the_operator_hears_of_it_now_and_then() -> None:
     assert len(door.said) == 2
     for name in "ab":
         door.lobby.leave(name)
-    assert door.said[2:] == ["there is room again: 12 connections, 8 of them not let in yet"]
+    assert door.said[2:] == ["there is room again: 9 connections, 8 of them not let in yet"]
     door.come(*"wxyz", now=62.0)
     assert "1 turned away" in door.said[3]  # it begins anew
 

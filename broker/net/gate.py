@@ -58,10 +58,13 @@ class Passage(ProtocolWrapper):
         self.factory.lobby.leave(self)
         super().connectionLost(reason)
 
-    def _turn_away(self, error: StompError) -> None:
+    def _turn_away(self, error: StompError, is_polite: bool) -> None:
         text = f"{error.text}\n".encode()
         self.write(TOO_MANY % (len(text), text))
-        self.loseConnection()
+        if is_polite:
+            self.loseConnection()
+        else:
+            self.abortConnection()
 
 
 class Gate(WrappingFactory[Passage]):

@@ -118,7 +118,7 @@ def test_slowloris_beyond_the_limit(start_broker: StartBroker, tmp_path: Path) -
         with Crowd(broker.port, 500) as crowd:
             crowd.say(b"C")
             crowd.await_left(49)
-            words = set(crowd.heard.values())
+            words = {heard for heard in crowd.heard.values() if heard}
             assert len(words) == 1
             assert b"Too many connections: 50 may wait to be let in" in words.pop()
             for _ in range(20):
@@ -129,7 +129,8 @@ def test_slowloris_beyond_the_limit(start_broker: StartBroker, tmp_path: Path) -
             visitor.write(CONNECT + b"\n\n\0")  # he has waited longer than the crowd
             visitor.expect("CONNECTED")
     log = (tmp_path / "broker.log").read_text()
-    assert log.count("(max_waiting)") == 1  # and not a line for each
+    # Not a line for each; a few if the first crowd left while the second came.
+    assert 1 <= log.count("(max_waiting)") <= 4
 
 
 def test_as_many_connections_as_there_may_be(start_broker: StartBroker, tmp_path: Path) -> None:
@@ -219,9 +220,9 @@ def test_slow_requests(start_broker: StartBroker) -> None:
         with Crowd(broker.ports["http"], 100) as crowd:
             crowd.say(b"P")
             crowd.await_left(20)
-            heard = set(crowd.heard.values())
-            assert len(heard) == 1
-            assert b"503 Service Unavailable" in heard.pop()
+            words = {heard for heard in crowd.heard.values() if heard}
+            assert len(words) == 1
+            assert b"503 Service Unavailable" in words.pop()
             for _ in range(10):
                 with dial_web(broker) as other:
                     post(other, 1, b"x")

@@ -119,17 +119,16 @@ def test_a_stuck_consumer(
     secure = {"port": 0, "tls_certificate": certificate, "tls_key": key}
     broker = start_broker("memory:", stuck_timeout=2.0, unsent_bytes=100_000, listener=[secure])
     sender = connect(to=broker)
-    stuck = SmallClient(broker, is_secure)
-    stuck.send("SUBSCRIBE", destination="/queue/a", id="s", ack="client")
-    bodies = [b"%d" % number + bytes(300_000) for number in range(40)]
-    put(sender, "/queue/a", *bodies)
-    other = connect(to=broker)
-    subscribe(other, "/queue/a", ack="client")
-    got = {message.body: message.headers.get("redelivered") for message in take(other, 40)}
+    with SmallClient(broker, is_secure) as stuck:
+        stuck.send("SUBSCRIBE", destination="/queue/a", id="s", ack="client")
+        bodies = [b"%d" % number + bytes(300_000) for number in range(40)]
+        put(sender, "/queue/a", *bodies)
+        other = connect(to=broker)
+        subscribe(other, "/queue/a", ack="client")
+        got = {message.body: message.headers.get("redelivered") for message in take(other, 40)}
     assert got.keys() == set(bodies)
     assert got[bodies[0]] == "true"
     assert None in got.values()  # not all were handed to the one that was stuck
-    stuck.close()
 
 
 class SmallClient(Client):
@@ -154,18 +153,16 @@ class SmallClient(Client):
 
 def test_a_slow_consumer_is_not_stuck(start_broker: StartBroker, connect: Connect) -> None:
     """It takes its time, and longer than the timeout for all of it: nobody gives it up."""
-    broker = start_broker("memory:", stuck_timeout=1.0, unsent_bytes=100_000)
-    slow = SmallClient(broker, False)
+    broker = start_broker("memory:", stuck_timeout=3.0, unsent_bytes=100_000)
+    slow, clock = connect(to=broker), connect(to=broker, heart_beat="0,300")
     slow.send("SUBSCRIBE", destination="/queue/a", id="s")
-    put(connect(to=broker), "/queue/a", bytes(3 * MB))
-    clock = connect(to=broker, heart_beat="0,300")
+    put(connect(to=broker), "/queue/a", bytes(40 * MB))
     came = 0
-    for _ in range(8):
+    for _ in range(14):
         assert clock.socket.recv(1) == b"\n"
-        came += len(slow.socket.recv(50_000))
-    while came < 3 * MB:
         came += len(slow.socket.recv(MB))
-    slow.close()
+    while came < 40 * MB:
+        came += len(slow.socket.recv(MB))
 
 
 # Producers that wait
