@@ -33,6 +33,7 @@ from broker.person import Person
 from broker.rights import CREATE, Rights
 
 OWN = (OWN_QUEUE, OWN_TOPIC)
+ID_BYTES = 1000  # of an id that is remembered as long as what it names: UUIDs have 36
 
 
 class Producer(NamedTuple):
@@ -119,6 +120,13 @@ class Client:
         if temporary is None:
             if name in OWN:
                 raise no_name()
+            check_id(name, "destination")
+            most = self.options.max_subscriptions
+            if len(self.temporaries) >= most:
+                raise Refusal(
+                    f"Too many temporary destinations: a connection has {most} at most",
+                    "Use one for all replies, or another connection.",
+                )
             is_topic = name.startswith(OWN_TOPIC)
             # Whoever knows the name may send there: it is nothing to be guessed.
             made = f"{self.session}-{token_hex(8)}"
@@ -160,6 +168,15 @@ class Client:
         receipt = headers.get("receipt")
         if receipt is not None:
             self.promise(receipt_frame(receipt, self.version))
+
+
+def check_id(id: str, header: str) -> None:
+    """Raise `Refusal` for an id that is too long to be remembered."""
+    if len(id.encode()) > ID_BYTES:
+        raise Refusal(
+            f"The header {header} is longer than {ID_BYTES} bytes",
+            "Use a shorter id: a UUID has 36.",
+        )
 
 
 def number(headers: Mapping[str, str], name: str, default: int, meaning: str) -> int:

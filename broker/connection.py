@@ -16,7 +16,8 @@ from functools import partial
 from typing import Protocol
 
 from broker.answers import error_frame
-from broker.client import Client
+from broker.arriving import LARGE, Arriving
+from broker.client import ID_BYTES, Client
 from broker.conversation import Conversation, Verb
 from broker.core.lane import Read
 from broker.core.queue import Blocked
@@ -37,6 +38,8 @@ FEW = 4  # frames that are obeyed without a look at the clock
 MOST = 64  # frames between two looks
 ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
 
+
+CONNECT_HEADERS = 100  # of CONNECT: many times those that mean something
 
 PEER_NAME = "hoofbeat-peer"  # in CONNECT: another broker has come, of this name
 
@@ -118,9 +121,12 @@ class Connection:
         dialect: Dialect = DIALECTS["activemq"],
         reception: Reception | None = None,
         log: ConnectionLog = SILENT,
+        let_in: Callable[[], None] | None = None,
+        arriving: Arriving | None = None,
     ) -> None:
         """`host` is where it is until it is let in, perhaps to another one; without `reception` everybody is, here.
 
+        `let_in` is called when that happens. `arriving` knows the unfinished frames of all connections.
         `dialect` is that of the listener, with what the operator wants otherwise.
         """
         options, turn = host.options, host.turn
@@ -133,6 +139,11 @@ class Connection:
         self._broker, self._turn, self._options = host.broker, turn, options
         self._dialect = dialect
         self._reception = reception or Open(host)
+        self._let_in = let_in
+        self._arriving = arriving
+        self._kept = 0  # bytes of an unfinished frame, as it knows them
+        # The same, at the last look whether a large frame grows; 0: no look is due.
+        self._looked_at = 0
         self._log = log
         self._session_id = session_id
         self._parser = Parser(
@@ -169,6 +180,8 @@ class Connection:
             self._early.append(data)
             return
         frames = parser.feed(data)
+        if parser.kept != self._kept:
+            self._keep(parser.kept)
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
             if self._asking:
@@ -185,6 +198,19 @@ class Connection:
         if parser.error is not None and not self.closing and not self._held:
             self._error(parser.error)
         self._turn.check_pressure(self)
+
+    def _keep(self, size: int) -> None:
+        """So many bytes of an unfinished frame are here; if it is large it must go on growing."""
+        before, self._kept = self._kept, size
+        if self._arriving is None:
+            return
+        self._arriving.keep(self, size, before)
+        if size < before:
+            self._looked_at = min(self._looked_at, 1)  # another frame: it begins anew
+        timeout = self._options.frame_timeout
+        if size > LARGE and not self._looked_at and timeout:
+            self._looked_at = size
+            self._host.agenda.add(self._turn.now + timeout, self._check_growing)
 
     def _obey(self, verbs: Mapping[str, Verb], frames: list[Frame]) -> None:
         """Do what frames say, one after the other."""
@@ -304,6 +330,17 @@ class Connection:
         if not self.closing:
             self._end(error_frame(error, None, self.session.version or "1.0"))
 
+    def turn_away(self, error: StompError, is_polite: bool) -> None:
+        """End the link with an ERROR: at once, or so that the client surely hears it (`is_polite`)."""
+        if not self.closing:
+            self.say(error_frame(error, None, self.session.version or "1.0"))
+            self._leave()
+            self.flush()
+            if is_polite:
+                self.transport.close()
+                return
+        self.transport.abort()
+
     def pause_reading(self) -> None:
         """Take nothing from the client for now. Several may ask; all must `resume_reading`."""
         self._pauses += 1
@@ -337,6 +374,23 @@ class Connection:
         """The time for CONNECT is over, unless it has come and it is we who take our time."""
         if self._conversation is None and not (self.closing or self._asking):
             self._give_up("It was not let in in time")
+
+    def _check_growing(self, now: float) -> float | None:
+        """End the link if a large frame has not grown enough since the last look; return when to look again."""
+        if self.closing or self._kept <= LARGE:
+            self._looked_at = 0
+            return None
+        timeout = self._options.frame_timeout
+        if not self._pauses and self._kept < self._looked_at + LARGE:
+            self._error(
+                ProtocolError(
+                    "The frame comes too slowly",
+                    f"Of a large one {LARGE} bytes must come in {timeout:g} seconds (frame_timeout).",
+                )
+            )
+            return None
+        self._looked_at = self._kept
+        return now + timeout
 
     def _check_alive(self, now: float) -> float | None:
         """Send a heart-beat if one is due, give up a dead client; return when to look again."""
@@ -474,6 +528,8 @@ class Connection:
             self._conversation = host.visitors.talk(
                 frame.headers, client, host.id_prefix, self._end, self.dismiss
             )
+        if self._let_in is not None:
+            self._let_in()
         self._log.came(client.login)
         self._look_after()
 
@@ -483,7 +539,11 @@ class Connection:
             self._host.agenda.add(look, self._check_alive)
 
     def _check_client_id(self, client_id: str) -> None:
-        """Raise `HandshakeError` if somebody is connected under that name already."""
+        """Raise `HandshakeError` if somebody is connected under that name already, or it is too long."""
+        if len(client_id.encode()) > ID_BYTES:
+            raise HandshakeError(
+                f"The header client-id is longer than {ID_BYTES} bytes", "Use a shorter one."
+            )
         if client_id in self._broker.client_ids:
             raise HandshakeError(
                 f"Broker: hoofbeat - Client: {client_id} already connected",
@@ -510,6 +570,9 @@ class Connection:
         """The client is gone or going: what it held is free before it hears the last word."""
         self.closing = True
         self._parser.forget()
+        if self._kept and self._arriving is not None:
+            self._arriving.leave(self, self._kept)
+            self._kept = 0
         if self._held:
             self._held = []
             self._broker.wait_no_longer(self._take_up)
@@ -525,7 +588,7 @@ def _nobody_listens() -> None:
 def before_login(options: Options) -> Limits:
     """How large a frame may be before CONNECT: whoever is not let in can occupy little memory."""
     most = options.max_connect_frame
-    return Limits(options.max_command, most, options.max_headers, most, most)
+    return Limits(options.max_command, most, min(options.max_headers, CONNECT_HEADERS), most, most)
 
 
 def for_peers(options: Options) -> Limits:

@@ -120,6 +120,11 @@ class Options:
         256 * MIB, "bytes", "of disk left free, so that consumers can drain it"
     )
     memory_limit: int = setting(512 * MIB, "bytes", "of waiting messages that are not persistent")
+    max_memory: int = setting(
+        0,
+        "bytes",
+        "of memory, beyond which no messages are taken; 0: 80 % of the machine's, or of its container's",
+    )
     journal_bytes: int = setting(
         64 * MIB, "bytes", "that may wait for the disk before producers are slowed down"
     )
@@ -133,6 +138,13 @@ class Options:
     )
     stalled_bytes: int = setting(
         16 * MIB, "bytes", "unread by a client before it is no longer read from"
+    )
+    stuck_timeout: float = setting(
+        300.0,
+        "seconds",
+        "without taking a byte of what it is sent, after which a client is given up (Linux); 0: never."
+        " One that works for minutes on each message is no such client if its prefetch is small",
+        most=2_000_000,
     )
     default_persistent: bool = setting(
         True, "", "a message to a queue survives a restart unless its sender says persistent:false"
@@ -212,6 +224,18 @@ class Options:
     connect_timeout: float = setting(
         10.0, "seconds", "a client has to send its CONNECT; 0: as long as it takes"
     )
+    max_connections: int = setting(
+        20_000,
+        "connections",
+        "at once, 20 kB each; less if the system grants fewer open files, of which 100 are for the broker",
+        least=1,
+    )
+    max_waiting: int = setting(
+        4000,
+        "connections",
+        "not let in yet; one more, and whoever waits longest where most come from is turned away",
+        least=1,
+    )
     linger: float = setting(2.0, "seconds", "a client has to hang up after the last word")
     heart_beat_least: int = setting(100, "milliseconds", "heart-beats are not agreed more often")
     max_command: int = setting(32, "bytes", "the longest command has 11")
@@ -219,8 +243,37 @@ class Options:
     max_header_line: int = setting(64 * KIB, "bytes", "per header; tokens and cookies can be long")
     max_header_block: int = setting(256 * KIB, "bytes", "of all headers of a frame")
     max_body: int = setting(100 * MIB, "bytes", "per message, as ActiveMQ")
+    max_arriving: int = setting(
+        256 * MIB,
+        "bytes",
+        "of unfinished frames of all connections; above it large ones wait until the first is complete",
+    )
+    frame_timeout: float = setting(
+        60.0, "seconds", "in which a frame of more than 64 KiB must grow by as much; 0: it need not"
+    )
+    max_subscriptions: int = setting(
+        1000,
+        "subscriptions",
+        "of a connection, and as many temporary destinations: several times what clients have",
+        least=1,
+    )
+    max_transactions: int = setting(
+        100, "transactions", "open on a connection; most clients have one", least=1
+    )
+    max_transaction_frames: int = setting(
+        10_000, "frames", "in a transaction: its COMMIT keeps others waiting for some ms", least=1
+    )
+    max_transaction_bytes: int = setting(
+        128 * MIB, "bytes", "held for a transaction: a message of `max_body`, and some more"
+    )
+    max_destinations: int = setting(
+        50_000,
+        "destinations",
+        "queues, topics, temporary ones and durable subscriptions, 2 to 5 kB each: a queue for each customer",
+        least=1,
+    )
     max_connect_frame: int = setting(
-        64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
+        16 * KIB, "bytes", "of CONNECT: a long token fits, and strangers can occupy little memory"
     )
     log_level: str = setting(
         "info",

@@ -20,15 +20,19 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from broker.arriving import Arriving
 from broker.auth.listeners import check_listeners
 from broker.auth.reception import Authentication, Guarded
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.entrance import Entrance, Hosts
 from broker.errors import StompError
+from broker.lobby import Lobby, most_connections
 from broker.logs.clients import ClientLog
+from broker.machine import MemoryMark, memory_of_machine
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
@@ -42,7 +46,8 @@ from broker.virtualhost import CannotStart, Streams, VirtualHost
 OF_CONNECTIONS = (
     *("connect_timeout", "linger", "heart_beat_least", "unsent_bytes", "stalled_bytes"),
     *("max_command", "max_headers", "max_header_line", "max_header_block", "max_connect_frame"),
-    *("default_persistent", "prefetch", "populate_user_id"),
+    *("default_persistent", "prefetch", "populate_user_id", "stuck_timeout", "frame_timeout"),
+    *("max_subscriptions", "max_transactions", "max_transaction_frames", "max_transaction_bytes"),
 )
 
 OF_ENTRANCE = ("names", "unknown_host", "people")
@@ -51,6 +56,7 @@ OF_RIGHTS = ("rights", "administrators")
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
 LISTENERS = "hoofbeat.listeners"
+WATCH_EVERY = 1.0  # seconds between two looks at how much memory is taken
 
 
 class StompFactory(Factory):
@@ -63,13 +69,15 @@ class StompFactory(Factory):
         self._stream = stream
         self.turn = service.host.turn
         self.intake = service.intake
+        self.lobby, self.arriving = service.lobby, service.arriving
         self._service = service
         self._dialect = service.options.dialect_named(listener.dialect)
         self._lets_anonymous_in = listener.anonymous
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
-        return self._stream(self, self._service.options.linger)
+        options = self._service.options
+        return self._stream(self, options.linger, options.stuck_timeout)
 
     # broker.net.stream.House
 
@@ -123,6 +131,14 @@ class BrokerService(Service):
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
+        mark = options.max_memory or memory_of_machine() * 8 // 10
+        self._memory = MemoryMark(mark, lambda: [host.broker for host in self.hosts], self._warn)
+        self._memory_watch = LoopingCall(self._memory.look)
+        self._memory_watch.clock = reactor
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most_connections(options.max_connections, descriptors)
+        self.arriving = Arriving(options.max_arriving)
+        self.lobby = Lobby(most, options.max_waiting, self._warn)
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
@@ -187,6 +203,7 @@ class BrokerService(Service):
             self._stop_listening()
             self._close_hosts()
             raise
+        self._memory_watch.start(WATCH_EVERY, now=False)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         for host in self.hosts:
             host.start(urls[0])
@@ -221,6 +238,10 @@ class BrokerService(Service):
         """Take nobody any more. The result comes when every port is closed, in a later pass of the reactor."""
         return DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
 
+    def _warn(self, text: str) -> None:
+        """Tell the operator what should not be."""
+        self.log.warn("{text}", text=text)
+
     def startService(self) -> None:
         """Twisted: start, unless `listen` was called before."""
         super().startService()  # type: ignore[no-untyped-call]
@@ -232,6 +253,8 @@ class BrokerService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         closed = self._stop_listening()
         self._authentication.stop()
+        if self._memory_watch.running:
+            self._memory_watch.stop()
         for host in self.hosts:
             host.hang_up()
             host.begin()
@@ -262,11 +285,20 @@ class BrokerService(Service):
         self, stream: Guest, dialect: Dialect, lets_anonymous_in: bool
     ) -> Connection:
         """A client has come, to a listener of this dialect."""
-        session, host = self._new_session(stream), self.host.host
-        log = ClientLog(session, stream, lambda: self.options.log_level == "debug")
+        session, host, lobby = self._new_session(stream), self.host.host, self.lobby
         desk = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
-        reception = Entrance(self._names, desk, stream.move)
-        return Connection(host, session, stream, dialect, reception, log)
+        connection = Connection(
+            host,
+            session,
+            stream,
+            dialect,
+            Entrance(self._names, desk, stream.move),
+            log=ClientLog(session, stream, lambda: self.options.log_level == "debug"),
+            let_in=partial(lobby.let_in, stream),
+            arriving=self.arriving,
+        )
+        lobby.come(stream, stream.address, connection.turn_away, host.turn.now)
+        return connection
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""
@@ -283,6 +315,7 @@ class BrokerService(Service):
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
         self.streams.pop(stream, None)
+        self.lobby.leave(stream)
         if self._all_gone is not None and not self.streams:
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)

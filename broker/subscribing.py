@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from broker.client import Client
+from broker.client import Client, check_id
 from broker.consumer import Consumer
 from broker.core.event import Event
 from broker.core.later import Later
@@ -45,6 +45,13 @@ class Subscriptions:
             raise Refusal(
                 f"Duplicated subscription identifier: {id}",
                 "Every subscription of a connection needs an id of its own.",
+            )
+        check_id(id or "", "id")
+        most = client.options.max_subscriptions
+        if len(self.consumers) >= most:
+            raise Refusal(
+                f"Too many subscriptions: a connection has {most} at most",
+                "UNSUBSCRIBE one, take a wildcard for many destinations, or use another connection.",
             )
         grant = self._granting.grant(id, read_wish(headers, client))
         if grant.is_stored and "receipt" in headers:

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from broker.admin.desk import Desk
 from broker.admin.outside import House
 from broker.agenda import Agenda
-from broker.core.broker import Broker, Outside
+from broker.core.broker import ENOUGH, Broker, Outside
 from broker.core.policy import Policies
 from broker.cron import next_cron
 from broker.errors import NotAuthorized, Refusal, StompError
@@ -112,6 +112,7 @@ class VirtualHost:
                 next_cron,
                 self._rename,
                 self._wake_schedule_at,
+                say=self._warn,
                 elapsed=time.monotonic,
             ),
             policies=Policies([*OURS, *options.policies]),
@@ -119,6 +120,8 @@ class VirtualHost:
             max_redeliveries=options.max_redeliveries,
             track_for=int(options.track_for * 1000),
             track_most=options.track_most,
+            max_destinations=options.max_destinations,
+            enough=min(ENOUGH, options.map_size // 20),
         )
         self.presence = Presence(self.broker, f"hoof-{stored.node}", self.name)
         author = Author(self.broker, id_prefix)
@@ -199,6 +202,10 @@ class VirtualHost:
             )
         else:
             self.log.info("{mine}linked to the peer {peer}", peer=peer, **self._about)
+
+    def _warn(self, text: str) -> None:
+        """Tell the operator what should not be."""
+        self.log.warn("{mine}{text}", text=text, **self._about)
 
     def _make_links(self, streams: Streams) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""

@@ -38,6 +38,7 @@ HOUSE = [
         "roof",
         (
             *("broker.service", "broker.virtualhost", "broker.cli", "broker.tap"),
+            "broker.machine",
             *("broker.__main__", "twisted.plugins.*"),
             "broker.angel.*",
             *(f"broker.keeping.{name}" for name in ("backup", "check", "compact", "place")),
@@ -196,6 +197,7 @@ HOUSE = [
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
             *("broker.entrance", "broker.rights", "broker.clearance"),
+            *("broker.lobby", "broker.arriving"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "setting", "name"),
         types=("store",),

@@ -19,7 +19,9 @@ from pathlib import Path
 import pytest
 
 from broker import filters
+from broker.client import ID_BYTES
 from broker.core.durable import NAME_BYTES as SUBSCRIPTION_BYTES
+from broker.core.names import ELEMENTS
 from broker.core.picking import GROUPS
 from broker.core.policy import Policy
 from broker.core.routes import NAME_BYTES
@@ -395,6 +397,8 @@ def test_the_limits_are_those_of_the_program() -> None:
         "name of a destination": NAME_BYTES,
         "client-id, name of a durable subscription": SUBSCRIPTION_BYTES,
         "selector": LONGEST,
+        "receipt, id of a subscription, name of a transaction or temporary destination": ID_BYTES,
+        "destinations in a list": ELEMENTS,
         "nesting of a selector": DEPTH,
         "groups that a queue remembers": GROUPS,
     }

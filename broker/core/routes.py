@@ -35,7 +35,7 @@ from broker.core.queue import Queue
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.topic import Topic
 from broker.core.virtual import VirtualTopics
-from broker.errors import Refusal
+from broker.errors import Full, Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -106,8 +106,10 @@ class Roamers(Generic[Made]):
 class Routes:
     """Every destination in use."""
 
-    def __init__(self, broker: Broker, policies: Policies) -> None:
+    def __init__(self, broker: Broker, policies: Policies, most: int = 50_000) -> None:
+        """Clients make `most` destinations, durable subscriptions among them; the broker itself those it needs."""
         self._broker = broker
+        self._most = most
         self.policies = policies
         self._by_destination: dict[str, Route] = {}  # as clients write it; several may mean one
         self.get = self._by_destination.get  # for those who asked before
@@ -245,13 +247,26 @@ class Routes:
         """Return the one queue or topic that a text names. Raises `Refusal`."""
         prefix, name = split(destination)
         if prefix == QUEUE:
+            if name not in self.queues:
+                self.check_room()
             return self.queue(check_name(name))
         if prefix == TOPIC:
+            if name not in self.topics:
+                self.check_room()
             return self.topic(check_name(name))
         temporary = self._temporary.get(destination)
         if temporary is None:
             raise does_not_exist(destination)
         return temporary
+
+    def check_room(self) -> None:
+        """Raise `Full` if there are as many destinations as clients may make."""
+        there = len(self.queues) + len(self.topics) + len(self._temporary)
+        if there + len(self._broker.durables) >= self._most:
+            raise Full(
+                f"Too many destinations: {self._most} are the most",
+                "Those that are empty and unused are forgotten after a minute; or raise max_destinations.",
+            )
 
     def roam_queues(self, who: object, pattern: str, join: Callable[[Queue], None]) -> None:
         """Call `join` with every queue whose name a pattern means, now and when one is made."""
@@ -294,7 +309,8 @@ class Routes:
         return topic
 
     def temporary(self, name: str, is_topic: bool) -> Temporary:
-        """Make a destination that belongs to a connection."""
+        """Make a destination that belongs to a connection. Raises `Refusal`."""
+        self.check_room()
         made: Temporary = (TempTopic if is_topic else TempQueue)(self._broker, name, self.policies)
         self._temporary[made.destination] = self._by_destination[made.destination] = made
         self._tell(made)

@@ -26,6 +26,7 @@ from twisted.web.resource import NoResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.net.carried import Carried
+from broker.net.gate import Gate, GateHouse, bounded, let_in
 from broker.net.secure import certificate_name
 from broker.sending import GROUP_SEQ, INTERPRETED, REPEAT
 from broker.stomp.frame import Frame
@@ -45,7 +46,6 @@ KINDS = ("queue", "topic")
 TEXT = b"text/plain; charset=utf-8"
 CHALLENGE = b'Basic realm="hoofbeat", charset="UTF-8"'
 VISIBLE = dict.fromkeys((*range(32), 127), "\N{REPLACEMENT CHARACTER}")
-TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Door(Resource):
@@ -120,10 +120,12 @@ class Delivery:
             self._parser.version = "1.2"
             frames += self._parser.feed(b"")
         for frame in frames:
-            if frame.command == "CONNECTED":
-                self._is_in = True
-            else:
+            if frame.command != "CONNECTED":
                 self._answer(frame)
+            else:
+                self._is_in = True
+                if self._request is not None:
+                    let_in(self._request)
         if self._carried.is_over and self._request is not None:
             self._finish(503, b"the broker is stopping")
 
@@ -166,7 +168,11 @@ class LinkDoor(Resource):
         """Twisted: return a link."""
         if not path:
             return self
-        return self._links.get(path) or NoResource("This link is over")
+        link = self._links.get(path)
+        if link is None:
+            return NoResource("This link is over")
+        let_in(request)  # whoever knows the way has begun the link, which waits in the lobby itself
+        return link
 
     def render_POST(self, request: Request) -> Any:
         """Twisted: begin a link."""
@@ -326,30 +332,11 @@ def refuse(request: Request, status: int, text: str) -> bytes:
     return f"{text}\n".encode()
 
 
-def make_site(house: House, reactor: Any, options: Options) -> Site:
+def make_site(house: GateHouse, reactor: Any, options: Options) -> Gate:
     """Return what a listener for HTTP serves."""
     max_body = max(each.max_body for each in (options, *options.hosts.values()))
-
-    class Bounded(Request):
-        """A request that ends its connection when it is too long: else it would fill the disk."""
-
-        came = 0  # bytes
-
-        def gotLength(self, length: int | None) -> None:
-            """Twisted: the headers are read."""
-            if length is not None and length > max_body:
-                wire: Any = self.channel.transport
-                wire.write(TOO_LONG)
-                wire.loseConnection()
-                length = 0
-            super().gotLength(length)
-
-        def handleContentChunk(self, data: bytes) -> None:
-            """Twisted: some of the body has come."""
-            self.came += len(data)
-            if self.came > max_body:
-                self.channel.forceAbortClient()
-            else:
-                super().handleContentChunk(data)
-
-    return Site(Door(house, reactor.callLater, max_body), requestFactory=Bounded)
+    door = Door(house, reactor.callLater, max_body)
+    return Gate(
+        Site(door, requestFactory=bounded(house, reactor, max_body, options.frame_timeout)),
+        house.lobby,
+    )

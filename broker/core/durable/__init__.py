@@ -33,6 +33,9 @@ class Durables:
         self._queues: dict[tuple[str, str], DurableQueue] = {}  # by client-id and name
         self._next_number = 1
 
+    def __len__(self) -> int:
+        return len(self._queues)
+
     def load(self, marks: Mapping[bytes, bytes], hidden: Mapping[str, Mapping[int, int]]) -> None:
         """Take over what the store holds; `hidden` queues have names, and records of each priority.
 
@@ -92,6 +95,8 @@ class Durables:
         wants = self._filter(selector, topic_name)
         if queue is not None:
             self.remove(queue)
+        else:
+            self.broker.routes.check_room()
         log, now = self._log(topic_name), self.broker.now
         what = What(client_id, name, topic_name, selector, no_local, shared, now)
         progress = Progress(log.last, log.count, now, {})
