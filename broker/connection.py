@@ -16,7 +16,8 @@ from functools import partial
 from typing import Protocol
 
 from broker.answers import error_frame
-from broker.client import Client
+from broker.arriving import LARGE, Arriving
+from broker.client import ID_BYTES, Client
 from broker.conversation import Conversation, Verb
 from broker.core.lane import Read
 from broker.core.queue import Blocked
@@ -24,7 +25,7 @@ from broker.dialect import DIALECTS, Dialect
 from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
-from broker.person import Person, known
+from broker.person import PEERS, Person, known
 from broker.reception import Claim, Host, Open, Reception
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Limits, Parser
@@ -37,6 +38,8 @@ FEW = 4  # frames that are obeyed without a look at the clock
 MOST = 64  # frames between two looks
 ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
 
+
+CONNECT_HEADERS = 100  # of CONNECT: many times those that mean something
 
 PEER_NAME = "hoofbeat-peer"  # in CONNECT: another broker has come, of this name
 
@@ -118,9 +121,12 @@ class Connection:
         dialect: Dialect = DIALECTS["activemq"],
         reception: Reception | None = None,
         log: ConnectionLog = SILENT,
+        let_in: Callable[[], None] | None = None,
+        arriving: Arriving | None = None,
     ) -> None:
         """`host` is where it is until it is let in, perhaps to another one; without `reception` everybody is, here.
 
+        `let_in` is called when that happens. `arriving` knows the unfinished frames of all connections.
         `dialect` is that of the listener, with what the operator wants otherwise.
         """
         options, turn = host.options, host.turn
@@ -133,6 +139,11 @@ class Connection:
         self._broker, self._turn, self._options = host.broker, turn, options
         self._dialect = dialect
         self._reception = reception or Open(host)
+        self._let_in = let_in
+        self._arriving = arriving
+        self._kept = 0  # bytes of an unfinished frame, as it knows them
+        # The same, at the last look whether a large frame grows; 0: no look is due.
+        self._looked_at = 0
         self._log = log
         self._session_id = session_id
         self._parser = Parser(
@@ -146,6 +157,7 @@ class Connection:
         self._asking = False  # the reception has not answered yet
         self._early: list[bytes] | None = None  # what has come while it takes its time
         self._hung_up = False  # and that nothing more will
+        self._lost = False  # nor is anything heard
         self._held: list[Frame] = []  # that wait until a queue takes messages again
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
@@ -168,6 +180,8 @@ class Connection:
             self._early.append(data)
             return
         frames = parser.feed(data)
+        if parser.kept != self._kept:
+            self._keep(parser.kept)
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
             if self._asking:
@@ -184,6 +198,19 @@ class Connection:
         if parser.error is not None and not self.closing and not self._held:
             self._error(parser.error)
         self._turn.check_pressure(self)
+
+    def _keep(self, size: int) -> None:
+        """So many bytes of an unfinished frame are here; if it is large it must go on growing."""
+        before, self._kept = self._kept, size
+        if self._arriving is None:
+            return
+        self._arriving.keep(self, size, before)
+        if size < before:
+            self._looked_at = min(self._looked_at, 1)  # another frame: it begins anew
+        timeout = self._options.frame_timeout
+        if size > LARGE and not self._looked_at and timeout:
+            self._looked_at = size
+            self._host.agenda.add(self._turn.now + timeout, self._check_growing)
 
     def _obey(self, verbs: Mapping[str, Verb], frames: list[Frame]) -> None:
         """Do what frames say, one after the other."""
@@ -266,6 +293,11 @@ class Connection:
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
+        if (
+            self._asking and not self.closing
+        ):  # what it has asked for is done first, if it is let in
+            self._lost = True
+            return
         self._catch_up()
         self._leave(died=True)
         self._log.went()
@@ -298,6 +330,17 @@ class Connection:
         if not self.closing:
             self._end(error_frame(error, None, self.session.version or "1.0"))
 
+    def turn_away(self, error: StompError, is_polite: bool) -> None:
+        """End the link with an ERROR: at once, or so that the client surely hears it (`is_polite`)."""
+        if not self.closing:
+            self.say(error_frame(error, None, self.session.version or "1.0"))
+            self._leave()
+            self.flush()
+            if is_polite:
+                self.transport.close()
+                return
+        self.transport.abort()
+
     def pause_reading(self) -> None:
         """Take nothing from the client for now. Several may ask; all must `resume_reading`."""
         self._pauses += 1
@@ -328,9 +371,26 @@ class Connection:
     # What the agenda asks for.
 
     def _check_connected(self, now: float) -> None:
-        """The time for CONNECT is over."""
-        if self._conversation is None and not self.closing:
+        """The time for CONNECT is over, unless it has come and it is we who take our time."""
+        if self._conversation is None and not (self.closing or self._asking):
             self._give_up("It was not let in in time")
+
+    def _check_growing(self, now: float) -> float | None:
+        """End the link if a large frame has not grown enough since the last look; return when to look again."""
+        if self.closing or self._kept <= LARGE:
+            self._looked_at = 0
+            return None
+        timeout = self._options.frame_timeout
+        if not self._pauses and self._kept < self._looked_at + LARGE:
+            self._error(
+                ProtocolError(
+                    "The frame comes too slowly",
+                    f"Of a large one {LARGE} bytes must come in {timeout:g} seconds (frame_timeout).",
+                )
+            )
+            return None
+        self._looked_at = self._kept
+        return now + timeout
 
     def _check_alive(self, now: float) -> float | None:
         """Send a heart-beat if one is due, give up a dead client; return when to look again."""
@@ -366,24 +426,38 @@ class Connection:
             agreed = self._server.accept(frame)
             host = self._host = self._reception.find(headers.get("host", ""))
             self._broker, self._turn, self._options = host.broker, host.turn, host.options
-            if PEER_NAME in headers and host.visitors is not None:
-                introduction = host.visitors.meet(headers, agreed["version"])
-                self._dialect = DIALECTS["activemq"]  # whatever others may expect here
-                peer = known(f"peer:{headers[PEER_NAME]}", ["peers"])
-                self._enter(frame, agreed, host, peer, introduction)
-                return
         except StompError as error:
             self._error(error, frame)
             return
-        claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
         self._asking = True
-        self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host))
+        if PEER_NAME in headers and host.visitors is not None:
+            self._meet(frame, agreed, host, host.visitors)
+        else:
+            claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
+            self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host, None))
         if self._asking:
             self._early = []
             self.pause_reading()
 
+    def _meet(self, frame: Frame, agreed: dict[str, str], host: Host, visitors: Visitors) -> None:
+        """Another broker has come, or somebody who says so."""
+        peer = f"peer:{frame.headers[PEER_NAME]}"
+        introduction: dict[str, str] | None = None
+        outcome: Person | HandshakeError = known(peer, [PEERS])
+        try:
+            introduction = visitors.meet(frame.headers, agreed["version"])
+        except HandshakeError as error:
+            outcome = error
+        answer = partial(self._answered, frame, agreed, host, introduction)
+        self._reception.meet(peer, outcome, answer)
+
     def _answered(
-        self, frame: Frame, agreed: dict[str, str], host: Host, answer: Person | HandshakeError
+        self,
+        frame: Frame,
+        agreed: dict[str, str],
+        host: Host,
+        introduction: Mapping[str, str] | None,
+        answer: Person | HandshakeError,
     ) -> None:
         """The reception knows who the client is, or that it is not let in."""
         self._asking = False
@@ -394,14 +468,16 @@ class Connection:
             self._error(answer, frame)
         else:
             try:
-                self._enter(frame, agreed, host, answer)
+                self._enter(frame, agreed, host, answer, introduction)
             except StompError as error:
                 self._error(error, frame)
         if early is not None:
             self.resume_reading()
             if not self.closing:
                 self.data(b"".join(early))
-            if self._hung_up:
+            if self._lost:
+                self.lost()
+            elif self._hung_up:
                 self.end_of_input()
 
     def _enter(
@@ -410,10 +486,12 @@ class Connection:
         agreed: Mapping[str, str],
         host: Host,
         person: Person,
-        introduction: Mapping[str, str] | None = None,
+        introduction: Mapping[str, str] | None,
     ) -> None:
         """The client is let in; with an `introduction` it is another broker. Raises `HandshakeError`."""
         options, version = host.options, agreed["version"]
+        if introduction is not None:
+            self._dialect = DIALECTS["activemq"]  # whatever others may expect here
         self._check_client_id(frame.headers.get("client-id", ""))
         headers = {
             "version": version,
@@ -441,6 +519,7 @@ class Connection:
             person,
             frame.headers.get("client-id", ""),
             self._turn.stamp,
+            host.rights,
         )
         if introduction is None or host.visitors is None:
             self._conversation = Conversation(client, host.id_prefix, self._end)
@@ -449,6 +528,8 @@ class Connection:
             self._conversation = host.visitors.talk(
                 frame.headers, client, host.id_prefix, self._end, self.dismiss
             )
+        if self._let_in is not None:
+            self._let_in()
         self._log.came(client.login)
         self._look_after()
 
@@ -458,7 +539,11 @@ class Connection:
             self._host.agenda.add(look, self._check_alive)
 
     def _check_client_id(self, client_id: str) -> None:
-        """Raise `HandshakeError` if somebody is connected under that name already."""
+        """Raise `HandshakeError` if somebody is connected under that name already, or it is too long."""
+        if len(client_id.encode()) > ID_BYTES:
+            raise HandshakeError(
+                f"The header client-id is longer than {ID_BYTES} bytes", "Use a shorter one."
+            )
         if client_id in self._broker.client_ids:
             raise HandshakeError(
                 f"Broker: hoofbeat - Client: {client_id} already connected",
@@ -485,6 +570,9 @@ class Connection:
         """The client is gone or going: what it held is free before it hears the last word."""
         self.closing = True
         self._parser.forget()
+        if self._kept and self._arriving is not None:
+            self._arriving.leave(self, self._kept)
+            self._kept = 0
         if self._held:
             self._held = []
             self._broker.wait_no_longer(self._take_up)
@@ -500,7 +588,7 @@ def _nobody_listens() -> None:
 def before_login(options: Options) -> Limits:
     """How large a frame may be before CONNECT: whoever is not let in can occupy little memory."""
     most = options.max_connect_frame
-    return Limits(options.max_command, most, options.max_headers, most, most)
+    return Limits(options.max_command, most, min(options.max_headers, CONNECT_HEADERS), most, most)
 
 
 def for_peers(options: Options) -> Limits:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker.answers import receipt_frame
-from broker.client import Client, flag, number
+from broker.client import Client, check_id, flag, number
 from broker.core.event import Event
 from broker.core.subscription import Subscription, unexpected
 from broker.core.transaction import STEP, Transaction
@@ -174,8 +174,17 @@ class Conversation:
             raise Refusal(
                 f"The transaction was already started: {name}", "COMMIT or ABORT it first."
             )
+        check_id(name, "transaction")
+        options = client.options
+        if len(client.transactions) >= options.max_transactions:
+            raise Refusal(
+                f"Too many transactions: a connection has {options.max_transactions} at most",
+                "COMMIT or ABORT one of them first.",
+            )
         self._broker.admit(False, STEP)
-        client.transactions[name] = Transaction(self._broker.memory)
+        client.transactions[name] = Transaction(
+            self._broker.memory, options.max_transaction_frames, options.max_transaction_bytes
+        )
         client.say_receipt(frame.headers)
 
     def _commit(self, frame: Frame) -> None:

@@ -51,12 +51,14 @@ class Entrance:
     def __init__(self, hosts: Hosts, desk: Reception, move: Callable[[Turn], None]) -> None:
         """`desk` finds out who somebody is; `move` is that of the connection's stream, see `broker.net.stream.Guest`."""
         self._hosts = hosts
+        self._turn: Turn | None = None  # of the host that was found
         self._desk = desk
         self._move = move
 
     def find(self, name: str) -> Host:
         """Go to the virtual host of a name, and return it. Raises `HandshakeError`."""
         host = self._hosts.find(name)
+        self._turn = host.turn
         self._move(host.turn)
         return host
 
@@ -64,10 +66,23 @@ class Entrance:
         """Ask who it is, and let in whom the host is for."""
 
         def answered(person: Person | HandshakeError) -> None:
-            self._move(host.turn)  # it may be much later, in a turn of somebody else's
             answer(person if isinstance(person, HandshakeError) else admit(person, host))
 
-        self._desk.let_in(claim, host, answered)
+        self._desk.let_in(claim, host, self._in_its_turn(answered))
+
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        """Another broker has come: it is a peer of the host, whoever else that is for."""
+        self._desk.meet(peer, outcome, self._in_its_turn(answer))
+
+    def _in_its_turn(self, answer: Answer) -> Answer:
+        """Return what answers in a turn of the host: it may be much later, in one of somebody else's."""
+
+        def begin(outcome: Person | HandshakeError) -> None:
+            if self._turn is not None:
+                self._move(self._turn)
+            answer(outcome)
+
+        return begin
 
 
 def admit(person: Person, host: Host) -> Person | HandshakeError:

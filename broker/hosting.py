@@ -31,6 +31,8 @@ HOSTED = frozenset(
         *("default_persistent", "prefetch", "max_redeliveries", "sweep_every"),
         *("track_for", "track_most", "unsent_bytes", "stalled_bytes"),
         *("max_headers", "max_header_line", "max_header_block", "max_body"),
+        *("max_destinations", "max_subscriptions", "max_transactions"),
+        *("max_transaction_frames", "max_transaction_bytes", "frame_timeout"),
     )
 )
 

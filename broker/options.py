@@ -22,6 +22,7 @@ from broker.sections import (
     Listener,
     PeerSection,
     PolicySection,
+    RightsSection,
     check_peers,
     check_tls,
     examples,
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+DEFAULT_ADMINISTRATORS = "@administrators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,36 @@ class Options:
         "such a certificate; wanted: a client may also come without one",
         ("required", "wanted"),
     )
+    users: str = setting(
+        "",
+        "file",
+        "of those who may log in, made by `hoofbeat user` (docs/security.md); empty: there is none, and without `auth`"
+        " too everybody is let in",
+    )
+    auth: tuple[str, ...] = setting(
+        (),
+        "TYPE:ARGUMENT",
+        "other checkers of logins, asked in this order after `users`; `hoofbeat run --help-auth` lists the types",
+        secret=True,
+    )
+    anonymous: bool = setting(
+        False, "", "true: a client without a login is let in by the first listener, as anonymous"
+    )
+    insecure: bool = setting(
+        False,
+        "",
+        "true: the first listener lets everybody in who reaches it, though that is not loopback only",
+    )
+    login_failures: int = setting(
+        5,
+        "failed logins",
+        "of an address in a minute before its answers take 1 to 5 seconds; 0: as many as it likes",
+    )
+    login_remembered: float = setting(
+        60.0,
+        "seconds",
+        "a login that was right is not hashed again: web pages log in for each request; 0: each time",
+    )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
     map_size: int = setting(
@@ -88,6 +120,11 @@ class Options:
         256 * MIB, "bytes", "of disk left free, so that consumers can drain it"
     )
     memory_limit: int = setting(512 * MIB, "bytes", "of waiting messages that are not persistent")
+    max_memory: int = setting(
+        0,
+        "bytes",
+        "of memory, beyond which no messages are taken; 0: 80 % of the machine's, or of its container's",
+    )
     journal_bytes: int = setting(
         64 * MIB, "bytes", "that may wait for the disk before producers are slowed down"
     )
@@ -101,6 +138,13 @@ class Options:
     )
     stalled_bytes: int = setting(
         16 * MIB, "bytes", "unread by a client before it is no longer read from"
+    )
+    stuck_timeout: float = setting(
+        300.0,
+        "seconds",
+        "without taking a byte of what it is sent, after which a client is given up (Linux); 0: never."
+        " One that works for minutes on each message is no such client if its prefetch is small",
+        most=2_000_000,
     )
     default_persistent: bool = setting(
         True, "", "a message to a queue survives a restart unless its sender says persistent:false"
@@ -129,10 +173,11 @@ class Options:
         1_000_000, "messages", "that have ended and whose status is known; the oldest are forgotten"
     )
     administrators: str = setting(
-        "",
-        "logins",
-        "with commas between them, that may call the broker's own methods (docs/administration.md);"
-        " empty: everybody who may connect, because nobody's login is checked yet",
+        DEFAULT_ADMINISTRATORS,
+        "people",
+        "who may do everything, whatever [rights] say, and call the broker's own methods (docs/administration.md):"
+        " logins, and groups with @, with commas between them; where no logins are checked and there is no [rights] it"
+        " is everybody",
     )
     names: str = setting(
         "localhost, 127.0.0.1, ::1, /",
@@ -179,6 +224,18 @@ class Options:
     connect_timeout: float = setting(
         10.0, "seconds", "a client has to send its CONNECT; 0: as long as it takes"
     )
+    max_connections: int = setting(
+        20_000,
+        "connections",
+        "at once, 20 kB each; less if the system grants fewer open files, of which 100 are for the broker",
+        least=1,
+    )
+    max_waiting: int = setting(
+        4000,
+        "connections",
+        "not let in yet; one more, and whoever waits longest where most come from is turned away",
+        least=1,
+    )
     linger: float = setting(2.0, "seconds", "a client has to hang up after the last word")
     heart_beat_least: int = setting(100, "milliseconds", "heart-beats are not agreed more often")
     max_command: int = setting(32, "bytes", "the longest command has 11")
@@ -186,8 +243,37 @@ class Options:
     max_header_line: int = setting(64 * KIB, "bytes", "per header; tokens and cookies can be long")
     max_header_block: int = setting(256 * KIB, "bytes", "of all headers of a frame")
     max_body: int = setting(100 * MIB, "bytes", "per message, as ActiveMQ")
+    max_arriving: int = setting(
+        256 * MIB,
+        "bytes",
+        "of unfinished frames of all connections; above it large ones wait until the first is complete",
+    )
+    frame_timeout: float = setting(
+        60.0, "seconds", "in which a frame of more than 64 KiB must grow by as much; 0: it need not"
+    )
+    max_subscriptions: int = setting(
+        1000,
+        "subscriptions",
+        "of a connection, and as many temporary destinations: several times what clients have",
+        least=1,
+    )
+    max_transactions: int = setting(
+        100, "transactions", "open on a connection; most clients have one", least=1
+    )
+    max_transaction_frames: int = setting(
+        10_000, "frames", "in a transaction: its COMMIT keeps others waiting for some ms", least=1
+    )
+    max_transaction_bytes: int = setting(
+        128 * MIB, "bytes", "held for a transaction: a message of `max_body`, and some more"
+    )
+    max_destinations: int = setting(
+        50_000,
+        "destinations",
+        "queues, topics, temporary ones and durable subscriptions, 2 to 5 kB each: a queue for each customer",
+        least=1,
+    )
     max_connect_frame: int = setting(
-        64 * KIB, "bytes", "before a client is let in, it can occupy little memory"
+        16 * KIB, "bytes", "of CONNECT: a long token fits, and strangers can occupy little memory"
     )
     log_level: str = setting(
         "info",
@@ -220,6 +306,7 @@ class Options:
 
     # Sections of the file.
     policies: tuple[PolicySection, ...] = ()
+    rights: tuple[RightsSection, ...] = ()
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
     peers: tuple[PeerSection, ...] = ()
@@ -234,6 +321,12 @@ class Options:
         return self.store or f"lmdb:{self.data}"
 
     @property
+    def is_open(self) -> bool:
+        """Whether everybody is let in, as whom he says he is: nobody's login is checked."""
+        asks_for_certificates = any(each.tls_client_authorities for each in self.listeners)
+        return not (self.users or self.auth or asks_for_certificates)
+
+    @property
     def listeners(self) -> tuple[Listener, ...]:
         """Every address at which clients are taken; the first is that of the plain settings."""
         first = Listener(
@@ -245,6 +338,8 @@ class Options:
             self.tls_key,
             self.tls_client_authorities,
             self.tls_client,
+            anonymous=self.anonymous,
+            insecure=self.insecure,
         )
         return (first, *self.more_listeners)
 
@@ -257,7 +352,8 @@ class Options:
         """Return these with what a virtual host says: only it has its names, composites and peers."""
         own: dict[str, Any] = {"names": "", "composites": (), "peers": (), **changes}
         own["store"] = changes.get("store") or store_beside(self.store_url, name)
-        own["policies"] = (*self.policies, *changes.get("policies", ()))  # the later one wins
+        for both in ("policies", "rights"):  # the later one wins
+            own[both] = (*getattr(self, both), *changes.get(both, ()))
         return replace(self, virtual_host=name, virtual_hosts=(), **own)
 
     def dialect_named(self, name: str) -> Dialect:

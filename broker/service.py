@@ -20,13 +20,19 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from broker.arriving import Arriving
+from broker.auth.listeners import check_listeners
+from broker.auth.reception import Authentication, Guarded
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.entrance import Entrance, Hosts
 from broker.errors import StompError
+from broker.lobby import Lobby, most_connections
 from broker.logs.clients import ClientLog
+from broker.machine import MemoryMark, memory_of_machine
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
@@ -40,14 +46,17 @@ from broker.virtualhost import CannotStart, Streams, VirtualHost
 OF_CONNECTIONS = (
     *("connect_timeout", "linger", "heart_beat_least", "unsent_bytes", "stalled_bytes"),
     *("max_command", "max_headers", "max_header_line", "max_header_block", "max_connect_frame"),
-    *("default_persistent", "prefetch", "populate_user_id"),
+    *("default_persistent", "prefetch", "populate_user_id", "stuck_timeout", "frame_timeout"),
+    *("max_subscriptions", "max_transactions", "max_transaction_frames", "max_transaction_bytes"),
 )
 
 OF_ENTRANCE = ("names", "unknown_host", "people")
+OF_RIGHTS = ("rights", "administrators")
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
 LISTENERS = "hoofbeat.listeners"
+WATCH_EVERY = 1.0  # seconds between two looks at how much memory is taken
 
 
 class StompFactory(Factory):
@@ -55,23 +64,26 @@ class StompFactory(Factory):
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
-        """`dialect` is what its clients expect, `stream` what carries what they say."""
+    def __init__(self, service: BrokerService, listener: Listener, stream: type[Stream]) -> None:
+        """`stream` carries what its clients say."""
         self._stream = stream
         self.turn = service.host.turn
         self.intake = service.intake
+        self.lobby, self.arriving = service.lobby, service.arriving
         self._service = service
-        self._dialect = dialect
+        self._dialect = service.options.dialect_named(listener.dialect)
+        self._lets_anonymous_in = listener.anonymous
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
-        return self._stream(self, self._service.options.linger)
+        options = self._service.options
+        return self._stream(self, options.linger, options.stuck_timeout)
 
     # broker.net.stream.House
 
     def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
-        return self._service.open_connection(stream, self._dialect)
+        return self._service.open_connection(stream, self._dialect, self._lets_anonymous_in)
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
@@ -119,19 +131,31 @@ class BrokerService(Service):
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
+        mark = options.max_memory or memory_of_machine() * 8 // 10
+        self._memory = MemoryMark(mark, lambda: [host.broker for host in self.hosts], self._warn)
+        self._memory_watch = LoopingCall(self._memory.look)
+        self._memory_watch.clock = reactor
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = most_connections(options.max_connections, descriptors)
+        self.arriving = Arriving(options.max_arriving)
+        self.lobby = Lobby(most, options.max_waiting, self._warn)
         self._reactor = reactor
         #: Streams read for themselves where the reactor lets them: `broker.net.reactor`.
         self.intake: Intake | None = reactor if hasattr(reactor, "read_from") else None
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
         #: Who takes over settings that change while the broker runs, see `broker.reload`.
-        self.keepers = [Keeper((*OF_CONNECTIONS, *OF_ENTRANCE, "policies"), self._prepare)]
+        self.keepers = [
+            Keeper((*OF_CONNECTIONS, *OF_ENTRANCE, "policies", *OF_RIGHTS), self._prepare)
+        ]
         self._all_gone: Deferred[None] | None = None
+        try:
+            self._authentication = Authentication(options, reactor, lambda: self.host.begin())
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
         self.hosts = self._open_hosts()
         self.host = self.hosts[0]  # the broker's own, where everybody comes first
         self._names = self._join()
-        self._desk = Open(self.host.host)
-
         for host in self.hosts:
             self.keepers.extend(host.keepers)
 
@@ -156,7 +180,8 @@ class BrokerService(Service):
         return hosts
 
     def _prepare(self, options: Options) -> Commit:
-        """Return what makes other settings hold: `broker.reload`."""
+        """Return what makes other settings hold: `broker.reload`. Raises `OptionsError`."""
+        check_listeners(options)
         of_each = (options, *options.hosts.values())
         commits = [host.prepare(each) for host, each in zip(self.hosts, of_each, strict=True)]
 
@@ -178,6 +203,7 @@ class BrokerService(Service):
             self._stop_listening()
             self._close_hosts()
             raise
+        self._memory_watch.start(WATCH_EVERY, now=False)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
         for host in self.hosts:
             host.start(urls[0])
@@ -186,11 +212,7 @@ class BrokerService(Service):
     def _open(self, listener: Listener) -> IListeningPort:
         """Return the port of a listener. Raises `CannotStart`."""
         is_secure = bool(listener.tls_certificate)
-        house = StompFactory(
-            self,
-            self.options.dialect_named(listener.dialect),
-            SecureStream if is_secure else Stream,
-        )
+        house = StompFactory(self, listener, SecureStream if is_secure else Stream)
         factory: IProtocolFactory = house
         if listener.protocol != "stomp":
             try:
@@ -216,6 +238,10 @@ class BrokerService(Service):
         """Take nobody any more. The result comes when every port is closed, in a later pass of the reactor."""
         return DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
 
+    def _warn(self, text: str) -> None:
+        """Tell the operator what should not be."""
+        self.log.warn("{text}", text=text)
+
     def startService(self) -> None:
         """Twisted: start, unless `listen` was called before."""
         super().startService()  # type: ignore[no-untyped-call]
@@ -226,6 +252,9 @@ class BrokerService(Service):
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
         closed = self._stop_listening()
+        self._authentication.stop()
+        if self._memory_watch.running:
+            self._memory_watch.stop()
         for host in self.hosts:
             host.hang_up()
             host.begin()
@@ -252,12 +281,24 @@ class BrokerService(Service):
 
     # What the listeners' doors ask for.
 
-    def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
+    def open_connection(
+        self, stream: Guest, dialect: Dialect, lets_anonymous_in: bool
+    ) -> Connection:
         """A client has come, to a listener of this dialect."""
-        session = self._new_session(stream)
-        log = ClientLog(session, stream, lambda: self.options.log_level == "debug")
-        reception = Entrance(self._names, self._desk, stream.move)
-        return Connection(self.host.host, session, stream, dialect, reception, log)
+        session, host, lobby = self._new_session(stream), self.host.host, self.lobby
+        desk = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
+        connection = Connection(
+            host,
+            session,
+            stream,
+            dialect,
+            Entrance(self._names, desk, stream.move),
+            log=ClientLog(session, stream, lambda: self.options.log_level == "debug"),
+            let_in=partial(lobby.let_in, stream),
+            arriving=self.arriving,
+        )
+        lobby.come(stream, stream.address, connection.turn_away, host.turn.now)
+        return connection
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:
         """A peer that was dialled has answered."""
@@ -274,6 +315,7 @@ class BrokerService(Service):
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
         self.streams.pop(stream, None)
+        self.lobby.leave(stream)
         if self._all_gone is not None and not self.streams:
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)

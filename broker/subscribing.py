@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from broker.client import Client
+from broker.client import Client, check_id
 from broker.consumer import Consumer
 from broker.core.event import Event
 from broker.core.later import Later
@@ -45,6 +45,13 @@ class Subscriptions:
             raise Refusal(
                 f"Duplicated subscription identifier: {id}",
                 "Every subscription of a connection needs an id of its own.",
+            )
+        check_id(id or "", "id")
+        most = client.options.max_subscriptions
+        if len(self.consumers) >= most:
+            raise Refusal(
+                f"Too many subscriptions: a connection has {most} at most",
+                "UNSUBSCRIBE one, take a wildcard for many destinations, or use another connection.",
             )
         grant = self._granting.grant(id, read_wish(headers, client))
         if grant.is_stored and "receipt" in headers:
@@ -98,7 +105,11 @@ class Subscriptions:
             return False
         if shared and consumer is not None:  # RabbitMQ: one frame ends the consumer as well
             self._end(consumer)
-        client.broker.durables.unsubscribe("" if shared else client.client_id or name, name)
+        client_id = "" if shared else client.client_id or name
+        queue = client.broker.durables.get(client_id, name)
+        if queue is not None:  # whoever may read the topic could as well take all there is
+            client.clearance.check_durable(queue.destination)
+        client.broker.durables.unsubscribe(client_id, name)
         client.promise_receipt(headers)
         return True
 

@@ -24,7 +24,9 @@ TAIL_VERSION = "1.2"
 END = b"\0\n"  # exactly one LF, in the same write: php-stomp needs it, and no more
 ID = b"message-id:"
 #: What was let in is not measured again: escaped it may be longer than it came, and settings may change.
-UNLIMITED = Limits(header_line=sys.maxsize, headers=sys.maxsize, header_block=sys.maxsize)
+UNLIMITED = Limits(
+    header_line=sys.maxsize, headers=sys.maxsize, header_block=sys.maxsize, receipt=sys.maxsize
+)
 
 #: Headers of a SEND that its MESSAGE does not repeat.
 OURS = frozenset(

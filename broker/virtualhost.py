@@ -23,19 +23,21 @@ from twisted.logger import Logger
 from broker.admin.desk import Desk
 from broker.admin.outside import House
 from broker.agenda import Agenda
-from broker.core.broker import Broker, Outside
+from broker.core.broker import ENOUGH, Broker, Outside
 from broker.core.policy import Policies
 from broker.cron import next_cron
-from broker.errors import Refusal, StompError
+from broker.errors import NotAuthorized, Refusal, StompError
 from broker.filters import make_filter
+from broker.granting import check_still
 from broker.net.stream import Guest
 from broker.net.wall import time_of_day
-from broker.options import Options
+from broker.options import Options, OptionsError
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
 from broker.reception import Host
 from broker.reload import Commit, Keeper, reading_files
+from broker.rights import Rights
 from broker.store import UNFINISHED, StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -77,6 +79,11 @@ class VirtualHost:
     def __init__(self, options: Options, reactor: Any, streams: Streams) -> None:
         """Open the store and take over what is in it. Raises `CannotStart`."""
         self.options = options
+        try:
+            self.rights = Rights(options.rights, options.administrators, options.is_open)
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
+        self._dismiss = streams.dismiss
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
         #: Of every line of the log: what it begins with, and a field.
@@ -105,6 +112,7 @@ class VirtualHost:
                 next_cron,
                 self._rename,
                 self._wake_schedule_at,
+                say=self._warn,
                 elapsed=time.monotonic,
             ),
             policies=Policies([*OURS, *options.policies]),
@@ -112,6 +120,8 @@ class VirtualHost:
             max_redeliveries=options.max_redeliveries,
             track_for=int(options.track_for * 1000),
             track_most=options.track_most,
+            max_destinations=options.max_destinations,
+            enough=min(ENOUGH, options.map_size // 20),
         )
         self.presence = Presence(self.broker, f"hoof-{stored.node}", self.name)
         author = Author(self.broker, id_prefix)
@@ -137,6 +147,7 @@ class VirtualHost:
             statistics,
             options,
             self.peers,
+            self.rights,
             self.broker.now,
             streams.addresses,
             streams.dismiss,
@@ -159,18 +170,27 @@ class VirtualHost:
             reactor.at_end if hasattr(reactor, "at_end") else partial(reactor.callLater, 0),
             self._store_failed,
         )
-        self.host = Host(self.broker, self.turn, options, id_prefix, self._agenda, self.peers)
+        self.host = Host(
+            self.broker, self.turn, options, id_prefix, self._agenda, self.peers, self.rights
+        )
         self._links = self._make_links(streams)
 
     def prepare(self, options: Options) -> Commit:
-        """Return what makes other settings hold: policies at once, the rest for connections made from then on."""
+        """Return what makes other settings hold: policies and rights at once, the rest for connections made from then on.
+
+        Whoever consumes from where he may not any more is disconnected with an ERROR that says so: STOMP has no other
+        way to end a subscription. What was sent stays sent, what waits in an open transaction is refused at COMMIT.
+        Raises `OptionsError`.
+        """
         policies = Policies([*OURS, *options.policies])
+        rights = Rights(options.rights, options.administrators, options.is_open)
 
         def commit() -> None:
             self.options = self._house.options = options
             self.host = replace(self.host, options=options)
             self.begin()
             self.broker.follow(policies)
+            self._change_rights(rights)
 
         return commit
 
@@ -182,6 +202,10 @@ class VirtualHost:
             )
         else:
             self.log.info("{mine}linked to the peer {peer}", peer=peer, **self._about)
+
+    def _warn(self, text: str) -> None:
+        """Tell the operator what should not be."""
+        self.log.warn("{mine}{text}", text=text, **self._about)
 
     def _make_links(self, streams: Streams) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""
@@ -216,6 +240,18 @@ class VirtualHost:
     def open_link(self, stream: Guest, peer: Peer, session: str) -> Dialled:
         """A peer that was dialled has answered."""
         return Dialled(self.peers, peer, self.host, session, stream)
+
+    def _change_rights(self, wanted: Rights) -> None:
+        self.rights.become(wanted)
+        routes = self.broker.routes
+        routes.changed()
+        for consumer in [*self.presence.consumers.values()]:
+            try:
+                check_still(consumer)
+            except NotAuthorized as error:
+                self._dismiss(consumer.client.session, error)
+            else:
+                routes.look_again(consumer.subscription)
 
     def hang_up(self) -> None:
         """Dial nobody any more."""

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
+from argon2 import PasswordHasher
+
 from broker.stomp import Frame, Parser
 from tests.forks import Fork, program
 
@@ -69,13 +71,14 @@ class BrokerProcess:
     ) -> None:
         """Start it and wait until it is ready. `settings` go into a configuration file."""
         self.store = store
+        self.log = directory / "broker.log"
         arguments = ["--store", store]
         if settings:
             config = directory / "hoofbeat.toml"
             config.write_text(to_toml(settings))
             arguments += ["--config", str(config)]
         out, stdout = os.pipe()
-        with (directory / "broker.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = launch((*COMMAND[1:], *arguments), directory, stdout, log.fileno())
         os.close(stdout)
         self._out = open(out)  # noqa: SIM115
@@ -83,13 +86,13 @@ class BrokerProcess:
         found = re.search(r"ready on (stomp(?:\+ssl)?://127\.0\.0\.1:(\d+))", line)
         if found is None:
             self.kill()
-            raise NotReady(line, (directory / "broker.log").read_text())
+            raise NotReady(line, self.log.read_text())
         self.url = found[1]
         self.port = int(found[2])
         #: The port of each listener, by the scheme of its URL; of several with one scheme, of the last.
-        self.ports = {
-            scheme: int(port) for scheme, port in re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
-        }
+        listeners = re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
+        self.ports = {scheme: int(port) for scheme, port in listeners}
+        self.all_ports = [int(port) for _, port in listeners]
 
     def connect(self, version: str = "1.2", **headers: str) -> Client:
         """Return a client that is logged in."""
@@ -145,6 +148,19 @@ def read_line(output: IO[str] | None, deadline: float = DEADLINE) -> str:
         selector.register(output, selectors.EVENT_READ)
         assert selector.select(deadline), "the process prints nothing"
     return output.readline()
+
+
+PASSCODE = "open sesame"  # of everybody in the tests' users files
+
+
+def write_users(directory: Path, **groups: str) -> str:
+    """Write a users file and return its path: each user's groups, with commas. Looking at their hashes costs little."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    path = directory / "users"
+    users = (f"{name}:{cheap.hash(PASSCODE)}:{of}\n" for name, of in groups.items())
+    path.write_text("".join(users))
+    path.chmod(0o600)
+    return str(path)
 
 
 class Closed(Exception):

@@ -86,8 +86,9 @@ def test_a_wrong_type_is_told_the_right_one(name: str) -> None:
             continue
         text = refused(**{name: value})
         assert name in text
-        assert repr(value) in text
-        assert repr(default) in text
+        is_secret = FIELDS[name].metadata["secret"]
+        assert (repr(value) in text) is not is_secret
+        assert (repr(default) in text) is not is_secret
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -136,6 +137,20 @@ def test_a_choice_is_told_all_of_them(name: str) -> None:
 )
 def test_what_else_cannot_be(values: dict[str, Any], reason: str) -> None:
     assert reason in refused(**values)
+
+
+def test_a_list_of_texts() -> None:
+    """And of nothing else; what is wrong with it is said without showing it, for it may hold a passcode."""
+    assert read_options('auth = ["unix", "memory:a:b"]', "x").auth == ("unix", "memory:a:b")
+    for value in ("memory:alice:12345", ["unix", 12345], {"a": 12345}):
+        assert "12345" not in refused(auth=value)
+
+
+def test_no_passcode_is_shown() -> None:
+    options = read_options(
+        'name = "a"\nauth = ["memory:alice:12345"]\n[peer.b]\npasscode = "12345"', "x"
+    )
+    assert "12345" not in repr(options)
 
 
 def test_an_unknown_setting_is_told_the_known_ones() -> None:
@@ -496,8 +511,19 @@ def test_the_examples_of_the_settings_file_say_every_default() -> None:
     assert (rule.forward_only, bool(rule.filters)) == (True, True)
     assert options.peers == (PeerSection("NAME", passcode="secret"),)
     assert options.virtual_hosts == (("NAME", {"names": "", "people": "*", "store": ""}),)
+    ((pattern, people),) = options.rights
+    assert (pattern, list(people)) == (
+        "orders.>",
+        ["read", "write", "create", "browse", "administer"],
+    )
     assert Options(name="here") == dataclasses.replace(
-        options, policies=(), composites=(), more_listeners=(), peers=(), virtual_hosts=()
+        options,
+        policies=(),
+        rights=(),
+        composites=(),
+        more_listeners=(),
+        peers=(),
+        virtual_hosts=(),
     )
 
 

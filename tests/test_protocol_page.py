@@ -19,13 +19,15 @@ from pathlib import Path
 import pytest
 
 from broker import filters
+from broker.client import ID_BYTES
 from broker.core.durable import NAME_BYTES as SUBSCRIPTION_BYTES
+from broker.core.names import ELEMENTS
 from broker.core.picking import GROUPS
 from broker.core.policy import Policy
 from broker.core.routes import NAME_BYTES
 from broker.dialect import DIALECTS
 from broker.options import FIELDS, KINDS, Options, read_options
-from broker.sections import COMPOSITE, LISTENER
+from broker.sections import COMPOSITE, LISTENER, RIGHTS
 from broker.selector import LONGEST, compile_selector
 from broker.selector.parse import DEPTH
 from broker.setting import settings_of
@@ -395,6 +397,8 @@ def test_the_limits_are_those_of_the_program() -> None:
         "name of a destination": NAME_BYTES,
         "client-id, name of a durable subscription": SUBSCRIPTION_BYTES,
         "selector": LONGEST,
+        "receipt, id of a subscription, name of a transaction or temporary destination": ID_BYTES,
+        "destinations in a list": ELEMENTS,
         "nesting of a selector": DEPTH,
         "groups that a queue remembers": GROUPS,
     }
@@ -403,7 +407,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         assert limits[name][1].split()[0] == f"{value:,}", name
 
 
-KNOWN_SETTINGS = {*FIELDS, *settings_of(Policy), *COMPOSITE, *LISTENER, *KINDS}
+KNOWN_SETTINGS = {*FIELDS, *settings_of(Policy), *COMPOSITE, *LISTENER, *RIGHTS, *KINDS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

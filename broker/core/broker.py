@@ -26,12 +26,14 @@ from broker.core.reports import EXPIRED, Reports, wants_reports
 from broker.core.routes import Routes
 from broker.core.schedule import STORED_AS as SCHEDULE
 from broker.core.schedule import Schedule
+from broker.core.shortage import Shortage
 from broker.core.subscription import Wants
 from broker.core.temporary import TempQueue
 from broker.core.topic import Topic
 from broker.core.tracking import ENDED_AS, Tracking
 from broker.errors import Full
 
+ENOUGH = 64 * 1024 * 1024  # bytes of room on the disk that end a shortage
 ONE_GO = 0.003  # seconds for all who want another go, before sockets are heard again
 
 #: The mark of the last crash: messages before that number may have been delivered already.
@@ -98,6 +100,8 @@ class Outside:
     wake_at: Callable[[int], None]
     #: Is told what happens now and then.
     tell: Callable[[Event], None] = field(default=lambda event: None)
+    #: Tells the operator something that should not be, or is over.
+    say: Callable[[str], None] = field(default=lambda text: None)
     #: Returns seconds since some moment, as they pass: to see how long something takes, never what time it is.
     elapsed: Callable[[], float] = field(default=lambda: 0.0)
 
@@ -114,10 +118,12 @@ class Broker:
         max_redeliveries: int = 6,
         track_for: int = 7 * 24 * 3600 * 1000,
         track_most: int = 1_000_000,
+        max_destinations: int = 50_000,
+        enough: int = ENOUGH,
     ) -> None:
         """The status of a message whose sender wants to know is kept for `track_for` milliseconds after its end.
 
-        Of so many at most: `track_most`.
+        Of so many at most: `track_most`. A full store is one no more when `enough` bytes are free.
         """
         self.journal = Journal()
         self.outside = outside
@@ -131,12 +137,24 @@ class Broker:
         self.committed = 0  # no record up to here is still on its way to the store
         self.suspect_before = 0  # older ones may have been delivered before a crash
         self.memory = Memory(memory_limit, memory_limit // 2)  # for what waits in memory only
+        self._memory_is_short = Shortage(
+            "memory_limit is reached: messages that are not stored are refused until some are consumed",
+            "there is memory again for messages that are not stored",
+            memory_limit // 10,
+            outside.say,
+        )
+        self._store_is_full = Shortage(
+            "the store is full (map_size, or disk_reserve): messages are refused until some are consumed",
+            "there is room in the store again",
+            enough,
+            outside.say,
+        )
         self.max_redeliveries = max_redeliveries  # of a message, unless a policy says otherwise
         self.client_ids: set[str] = set()  # of those who are connected: no two have the same
         self.again: dict[Goes, None] = {}  # in order: who wants another go
         self.starving: dict[Goes, None] = {}  # the same, once what is being written is on disk
         self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows
-        self.routes = Routes(self, policies or Policies())
+        self.routes = Routes(self, policies or Policies(), max_destinations)
         self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)
         self.dedup = Dedup(self)
         self.tracking = Tracking(self)
@@ -204,8 +222,15 @@ class Broker:
         """All there was has been written, or need not be."""
         self._is_written(self.next_seq - 1)
 
+    def hold_back(self, is_short: bool) -> None:
+        """Take only as much as is consumed meanwhile, because the machine is short of memory, or go on as ever."""
+        for room in (self.memory, self.journal):
+            room.withhold(room.withheld + max(0, room.room) if is_short else 0)
+
     def _is_written(self, seq: int) -> None:
         self.committed = seq
+        if self._store_is_full.there:
+            self._store_is_full.look(self.journal.room)
         self.again |= self.starving
         self.starving.clear()
 
@@ -213,6 +238,12 @@ class Broker:
         """Raise `Full` if the disk, or memory, has no room for a message of `size` bytes."""
         if (self.journal if durable else self.memory).room >= size:
             return
+        (self._store_is_full if durable else self._memory_is_short).begin()
+        if self.memory.withheld or self.journal.withheld:
+            raise Full(
+                "The broker's memory is full",
+                "It takes no more messages until some are consumed; acknowledgements are taken.",
+            )
         if durable:
             raise Full(
                 "The store is full",
@@ -349,6 +380,8 @@ class Broker:
 
     def sweep(self) -> None:
         """Drop what has expired, forget destinations that are no longer used."""
+        self._store_is_full.look(self.journal.room)
+        self._memory_is_short.look(self.memory.room)
         routes = self.routes
         temporary = [each for each in routes.temporaries() if isinstance(each, TempQueue)]
         self.expiry.sweep([*routes.queues.values(), *routes.apart.values(), *temporary])

@@ -32,6 +32,12 @@ class Memory:
 
     room: int  # bytes
     reserve: int  # of these, bytes that slow subscribers of topics leave to others
+    withheld: int = 0  # bytes taken off the room for now
+
+    def withhold(self, size: int) -> None:
+        """Take so many bytes off the room, instead of those until now."""
+        self.room += self.withheld - size
+        self.withheld = size
 
 
 @dataclass(slots=True)
@@ -67,10 +73,12 @@ class Journal:
         "_room_at_take",
         "_updates",
         "room",
+        "withheld",
     )
 
     def __init__(self) -> None:
         self.room = 0  # bytes that the store can still take, what waits here taken off
+        self.withheld = 0  # bytes taken off that for now
         self._room_at_take = 0  # what it was when nothing waited here
         self._puts: dict[int, tuple[int, Message]] = {}  # seq → queue number, message
         self._updates: dict[int, tuple[int, Message]] = {}
@@ -105,8 +113,15 @@ class Journal:
     def set_room(self, room: int) -> None:
         """The store says what it can take after a write."""
         waiting = self.waiting
-        self.room = room - waiting
-        self._room_at_take = room
+        self._room_at_take = room - self.withheld
+        self.room = self._room_at_take - waiting
+
+    def withhold(self, size: int) -> None:
+        """Take so many bytes off the room, instead of those until now."""
+        change = self.withheld - size
+        self.room += change
+        self._room_at_take += change
+        self.withheld = size
 
     def known(self, queue: int) -> None:
         """The store holds this queue already."""

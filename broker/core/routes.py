@@ -11,13 +11,13 @@ What a name means is in `broker.core.names`. Beyond one queue or topic, as in Ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from broker.core.composite import CompositeRule
 from broker.core.event import Event
-from broker.core.fanout import Fanout, Member, Route
+from broker.core.fanout import Fanout, Member, Route, Service
 from broker.core.names import (
     NAME_BYTES,
     QUEUE,
@@ -35,7 +35,7 @@ from broker.core.queue import Queue
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.topic import Topic
 from broker.core.virtual import VirtualTopics
-from broker.errors import Refusal
+from broker.errors import Full, Refusal
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -68,6 +68,12 @@ class Roaming(Generic[Made]):
     matches: Callable[[str], bool]
     join: Callable[[Made], None]
 
+    def meet(self, there: Iterable[Made]) -> None:
+        """Join those of some that the pattern means."""
+        for made in [*there]:
+            if self.matches(made.name):
+                self.join(made)
+
 
 class Roamers(Generic[Made]):
     """All who take from the queues, or topics, that a pattern means."""
@@ -78,9 +84,12 @@ class Roamers(Generic[Made]):
     def add(self, roaming: Roaming[Made], there: Iterable[Made]) -> None:
         """One more; it meets those that are there."""
         self._all.setdefault(roaming.who, []).append(roaming)
-        for made in [*there]:
-            if roaming.matches(made.name):
-                roaming.join(made)
+        roaming.meet(there)
+
+    def look_again(self, who: object, there: Iterable[Made]) -> None:
+        """Somebody meets those that are there once more."""
+        for roaming in self._all.get(who, ()):
+            roaming.meet(there)
 
     def meet(self, made: Made) -> None:
         """There is a new one."""
@@ -97,8 +106,10 @@ class Roamers(Generic[Made]):
 class Routes:
     """Every destination in use."""
 
-    def __init__(self, broker: Broker, policies: Policies) -> None:
+    def __init__(self, broker: Broker, policies: Policies, most: int = 50_000) -> None:
+        """Clients make `most` destinations, durable subscriptions among them; the broker itself those it needs."""
         self._broker = broker
+        self._most = most
         self.policies = policies
         self._by_destination: dict[str, Route] = {}  # as clients write it; several may mean one
         self.get = self._by_destination.get  # for those who asked before
@@ -153,6 +164,27 @@ class Routes:
         """What others remember of destinations is void."""
         self.changes += 1
 
+    def is_there(self, destination: str) -> bool:
+        """Tell whether a destination need not be made before it is used. Raises `Refusal`, see `find`."""
+        prefix, name = split(destination)
+        if prefix not in (QUEUE, TOPIC):
+            return True  # another's, or somewhere else
+        if name in (self.queues if prefix == QUEUE else self.topics) or destination in self._rules:
+            return True
+        return self._service(destination) is not None
+
+    def answers(self, destination: str) -> bool:
+        """Tell whether the broker itself answers what is sent to a destination. Raises `Refusal`, see `find`."""
+        return isinstance(self._service(destination), Service)
+
+    def beyond(self, destination: str, depth: int = 0) -> Iterator[str]:
+        """Yield where else a SEND to a destination leads, because an operator has composed it of others."""
+        rule = self._rules.get(destination)
+        if rule is not None and depth <= DEEPEST:
+            for target in rule.forward_to:
+                yield target
+                yield from self.beyond(target, depth + 1)
+
     def compose(self, rules: Sequence[CompositeRule]) -> None:
         """Take over the operator's composites. Raises `Refusal` for one that makes no sense."""
         self._rules = {"".join(split(rule.destination)): rule for rule in rules}
@@ -167,9 +199,9 @@ class Routes:
         )
 
     def _find_one(self, destination: str, depth: int) -> Route:
-        for prefix, service in self.services.items():
-            if destination.startswith(prefix) and (answering := service(destination)) is not None:
-                return answering
+        service = self._service(destination)
+        if service is not None:
+            return service
         rule = self._rules.get(destination)
         if rule is not None:
             return self._compose(rule, depth)
@@ -179,6 +211,13 @@ class Routes:
                 "Wildcards are for SUBSCRIBE; a SEND names its destination, or several with commas.",
             )
         return self.source(destination)
+
+    def _service(self, destination: str) -> Route | None:
+        """Return what is not a queue or topic: the broker answers there, or it leads to another one."""
+        for prefix, find in self.services.items():
+            if destination.startswith(prefix) and (found := find(destination)) is not None:
+                return found
+        return None
 
     def _compose(self, rule: CompositeRule, depth: int) -> Fanout:
         if depth > DEEPEST:
@@ -208,13 +247,26 @@ class Routes:
         """Return the one queue or topic that a text names. Raises `Refusal`."""
         prefix, name = split(destination)
         if prefix == QUEUE:
+            if name not in self.queues:
+                self.check_room()
             return self.queue(check_name(name))
         if prefix == TOPIC:
+            if name not in self.topics:
+                self.check_room()
             return self.topic(check_name(name))
         temporary = self._temporary.get(destination)
         if temporary is None:
             raise does_not_exist(destination)
         return temporary
+
+    def check_room(self) -> None:
+        """Raise `Full` if there are as many destinations as clients may make."""
+        there = len(self.queues) + len(self.topics) + len(self._temporary)
+        if there + len(self._broker.durables) >= self._most:
+            raise Full(
+                f"Too many destinations: {self._most} are the most",
+                "Those that are empty and unused are forgotten after a minute; or raise max_destinations.",
+            )
 
     def roam_queues(self, who: object, pattern: str, join: Callable[[Queue], None]) -> None:
         """Call `join` with every queue whose name a pattern means, now and when one is made."""
@@ -225,6 +277,11 @@ class Routes:
         """Call `join` with every topic whose name a pattern means, now and when one is made."""
         roaming = Roaming(who, compile_pattern(pattern), join)
         self._topic_roamers.add(roaming, self.topics.values())
+
+    def look_again(self, who: object) -> None:
+        """Whoever roams may take from more than before: it meets what is there, once more."""
+        self._queue_roamers.look_again(who, self.queues.values())
+        self._topic_roamers.look_again(who, self.topics.values())
 
     def settle_down(self, who: object) -> None:
         """Whoever roamed does so no more."""
@@ -252,7 +309,8 @@ class Routes:
         return topic
 
     def temporary(self, name: str, is_topic: bool) -> Temporary:
-        """Make a destination that belongs to a connection."""
+        """Make a destination that belongs to a connection. Raises `Refusal`."""
+        self.check_room()
         made: Temporary = (TempTopic if is_topic else TempQueue)(self._broker, name, self.policies)
         self._temporary[made.destination] = self._by_destination[made.destination] = made
         self._tell(made)

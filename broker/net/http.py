@@ -1,6 +1,7 @@
 """HTTP in front of the broker: messages put by any web program, and links of other brokers that come through proxies.
 
     PUT  /queue/NAME/ID     a message, at most once however often it is put (by `dedup-id`)   201, 4xx, 503
+                            401: who sends it is not let in; `Authorization: Basic` is login and passcode
     POST /queue/NAME        a message                                                          201, 4xx, 503
                             both to the virtual host that the header Host names
 
@@ -25,6 +26,7 @@ from twisted.web.resource import NoResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.net.carried import Carried
+from broker.net.gate import Gate, GateHouse, bounded, let_in
 from broker.net.secure import certificate_name
 from broker.sending import GROUP_SEQ, INTERPRETED, REPEAT
 from broker.stomp.frame import Frame
@@ -42,7 +44,8 @@ STOMP = b"stomp-"  # begins the HTTP headers that are headers of the message
 NAMES = {name.lower(): name for name in (*INTERPRETED, GROUP_SEQ, REPEAT)}
 KINDS = ("queue", "topic")
 TEXT = b"text/plain; charset=utf-8"
-TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+CHALLENGE = b'Basic realm="hoofbeat", charset="UTF-8"'
+VISIBLE = dict.fromkeys((*range(32), 127), "\N{REPLACEMENT CHARACTER}")
 
 
 class Door(Resource):
@@ -82,6 +85,9 @@ class Inbox(Resource):
         destination = self._prefix + "/".join(path)
         if "," in destination:
             return refuse(request, 400, "one destination, without commas")
+        if request.getHeader(b"authorization") and not request.getUser():
+            request.setHeader(b"www-authenticate", CHALLENGE)
+            return refuse(request, 401, "Authorization: Basic, and LOGIN:PASSCODE in base64")
         body = request.content.read() if request.content is not None else b""
         if len(body) > self._max_body:
             return refuse(request, 413, f"a message has at most {self._max_body} bytes")
@@ -99,11 +105,10 @@ class Delivery:
     def __init__(self, house: House, request: Request, send: Frame) -> None:
         self._request: Request | None = request
         self._parser = Parser()
+        self._is_in = False  # it was let in
         self._carried = Carried(house, address_of(request), self._changed, name_of(request))
-        login = request.getUser().decode(errors="replace")
-        passcode = request.getPassword().decode(errors="replace")
-        named = {"login": login, "passcode": passcode} if login else {}
-        connect = Frame("CONNECT", {"accept-version": "1.2", "host": host_of(request), **named})
+        said = {"accept-version": "1.2", "host": host_of(request), **login_of(request)}
+        connect = Frame("CONNECT", said)
         request.notifyFinish().addErrback(lambda _: self._hung_up())
         self._carried.feed(connect.encode("1.0"))
         self._carried.feed(send.encode("1.2"))
@@ -117,15 +122,24 @@ class Delivery:
         for frame in frames:
             if frame.command != "CONNECTED":
                 self._answer(frame)
+            else:
+                self._is_in = True
+                if self._request is not None:
+                    let_in(self._request)
         if self._carried.is_over and self._request is not None:
             self._finish(503, b"the broker is stopping")
 
     def _answer(self, frame: Frame) -> None:
         if frame.command == "RECEIPT":
             self._finish(201, b"")
+        elif "retry" in frame.headers:
+            self._finish(503, frame.body)
+        elif self._is_in:
+            self._finish(400, frame.body)
         else:
-            status = 503 if "retry" in frame.headers else 400
-            self._finish(status, frame.body)
+            if self._request is not None:
+                self._request.setHeader(b"www-authenticate", CHALLENGE)
+            self._finish(401, frame.body)
 
     def _finish(self, status: int, body: bytes) -> None:
         request, self._request = self._request, None
@@ -154,7 +168,11 @@ class LinkDoor(Resource):
         """Twisted: return a link."""
         if not path:
             return self
-        return self._links.get(path) or NoResource("This link is over")
+        link = self._links.get(path)
+        if link is None:
+            return NoResource("This link is over")
+        let_in(request)  # whoever knows the way has begun the link, which waits in the lobby itself
+        return link
 
     def render_POST(self, request: Request) -> Any:
         """Twisted: begin a link."""
@@ -268,6 +286,17 @@ def host_of(request: Request) -> str:
     return request.getRequestHostname().decode("latin-1").strip("[]") or "/"
 
 
+def login_of(request: Request) -> dict[str, str]:
+    """Return the headers of a CONNECT that say who asks; control characters, which would end one, are of no login."""
+    login, passcode = request.getUser(), request.getPassword()
+    if not login:
+        return {}
+    return {
+        name: value.decode(errors="replace").translate(VISIBLE)
+        for name, value in (("login", login), ("passcode", passcode))
+    }
+
+
 def address_of(request: Request) -> str:
     """Return who asks, HOST:PORT."""
     client = request.getClientAddress()
@@ -303,30 +332,11 @@ def refuse(request: Request, status: int, text: str) -> bytes:
     return f"{text}\n".encode()
 
 
-def make_site(house: House, reactor: Any, options: Options) -> Site:
+def make_site(house: GateHouse, reactor: Any, options: Options) -> Gate:
     """Return what a listener for HTTP serves."""
     max_body = max(each.max_body for each in (options, *options.hosts.values()))
-
-    class Bounded(Request):
-        """A request that ends its connection when it is too long: else it would fill the disk."""
-
-        came = 0  # bytes
-
-        def gotLength(self, length: int | None) -> None:
-            """Twisted: the headers are read."""
-            if length is not None and length > max_body:
-                wire: Any = self.channel.transport
-                wire.write(TOO_LONG)
-                wire.loseConnection()
-                length = 0
-            super().gotLength(length)
-
-        def handleContentChunk(self, data: bytes) -> None:
-            """Twisted: some of the body has come."""
-            self.came += len(data)
-            if self.came > max_body:
-                self.channel.forceAbortClient()
-            else:
-                super().handleContentChunk(data)
-
-    return Site(Door(house, reactor.callLater, max_body), requestFactory=Bounded)
+    door = Door(house, reactor.callLater, max_body)
+    return Gate(
+        Site(door, requestFactory=bounded(house, reactor, max_body, options.frame_timeout)),
+        house.lobby,
+    )

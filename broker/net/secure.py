@@ -42,15 +42,16 @@ def certificate_name(transport: object) -> str:
 class SecureStream(Stream):
     """One TLS connection, of a client or to another broker."""
 
-    def __init__(self, house: House, linger: float) -> None:
+    def __init__(self, house: House, linger: float, stuck_timeout: float = 0.0) -> None:
         """As for a `Stream`."""
-        super().__init__(house, linger)
+        super().__init__(house, linger, stuck_timeout)
         self._intake = None
 
     def _take_over(self) -> None:
         tls = cast("ProtocolWrapper", self.transport)
         self._wire = cast("Wire", tls.transport)  # TCP, below it
         self._socket = self._wire.getHandle()
+        self._be_patient(self._socket)
         self._consumer.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:

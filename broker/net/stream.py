@@ -46,6 +46,7 @@ PATIENCE = 60.0  # seconds in which a client that is being left must take someth
 SLICE = 256 * 1024  # bytes handed to the transport at once
 CHUNK = 64 * 1024  # bytes read at once, as Twisted does
 QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 class Intake(Interface):
@@ -100,8 +101,12 @@ class Stream(Protocol):
 
     transport: ITCPTransport
 
-    def __init__(self, house: House, linger: float) -> None:
-        """`linger`: seconds that a client has to hang up after the last word."""
+    def __init__(self, house: House, linger: float, stuck_timeout: float = 0.0) -> None:
+        """`linger`: seconds that a client has to hang up after the last word.
+
+        `stuck_timeout`: seconds in which it must take something of what waits for it, 0: it need not.
+        """
+        self._stuck_timeout = stuck_timeout
         self._house = house
         self._turn = house.turn
         self._linger = linger
@@ -128,9 +133,18 @@ class Stream(Protocol):
         self._send = self._socket.send
         self._recv = self._socket.recv
         self._descriptor = self._socket.fileno()
+        self._be_patient(self._socket)
         if self._intake is not None:
             self.transport.pauseProducing()  # type: ignore[attr-defined]
             self._listen()
+
+    def _be_patient(self, wire: socket.socket) -> None:
+        """Let the kernel end the connection of a client that takes nothing, or is gone without a word.
+
+        It sees what we cannot: which bytes the other end has taken out of what it has been given.
+        """
+        if self._stuck_timeout and USER_TIMEOUT is not None:
+            wire.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, int(self._stuck_timeout * 1000))
 
     def dataReceived(self, data: bytes) -> None:
         """Twisted: bytes have come."""
@@ -148,6 +162,9 @@ class Stream(Protocol):
             data = self._recv(CHUNK)
         except BlockingIOError:
             return
+        except TimeoutError:
+            log.warn("{address} takes nothing: the connection ends", address=self.address)
+            data = b""
         except OSError:
             data = b""
         if not data:

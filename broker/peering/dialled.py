@@ -83,6 +83,7 @@ class Dialled(Connection):
             known(f"peer:{peer.name}", ["peers"]),
             "",
             self._turn.stamp,
+            self._host.rights,
         )
         self._conversation = Dialogue(self, client, headers[NODE], largest)
         self._look_after()

@@ -65,6 +65,7 @@ class Limits:
     headers: int = 1000  # lines
     header_block: int = 256 * 1024  # bytes of all header lines together
     body: int = 100 * 1024 * 1024  # bytes
+    receipt: int = 1000  # bytes: receipts wait for the disk by the thousand
 
 
 class Parser:
@@ -92,6 +93,7 @@ class Parser:
         self.strict_lines = strict_lines
         self.version = None
         self.error: ProtocolError | None = None
+        self.kept = 0  # bytes of an unfinished frame, as of the last `feed`
         self._rest = bytearray()  # an unfinished frame, or all that has come of its body
         self._awaiting: Awaited | None = None  # … of a body whose length is known
         self._ready = False  # _rest has not been looked at
@@ -126,7 +128,7 @@ class Parser:
     def limits(self, limits: Limits) -> None:
         self._limits = limits
         # A block shorter than this cannot break a limit, but the command's.
-        self._short = min(limits.header_line, limits.header_block, limits.headers)
+        self._short = min(limits.header_line, limits.header_block, limits.headers, limits.receipt)
         # So many bytes hold a command that is not too long, and the CR LF after it.
         self._first_line = min(limits.command, limits.header_block) + 2
         self._lengths = LENGTHS if limits.body >= USUAL else {}
@@ -141,9 +143,11 @@ class Parser:
         if self._rest:
             self._rest += data
             if not self._may_be_complete():
+                self.kept = len(self._rest)
                 return []
             data = bytes(self._rest)
             self._rest.clear()
+            self.kept = 0
             self._ready = False
             self._scanned = 0
         return self._frames(data)
@@ -152,6 +156,7 @@ class Parser:
         """Drop what was kept of an unfinished frame, and take no more bytes."""
         self.error = self.error or ProtocolError("The link is closed.")
         self._rest = bytearray()
+        self.kept = 0
         self._awaiting = None
 
     @property
@@ -235,6 +240,7 @@ class Parser:
                     stop = start + length
                     if stop >= size:
                         self._rest += data[start:]
+                        self.kept = len(self._rest)
                         self._awaiting = length, command, headers, plain, template, values
                         return frames
                     if data[stop]:
@@ -262,8 +268,10 @@ class Parser:
         rest = self._rest
         rest += data
         if len(rest) <= length:
+            self.kept = len(rest)
             return []
         self._awaiting = None
+        self.kept = 0
         if rest[length]:
             self.error = self._wrong_length(length)
             self._rest = bytearray()
@@ -289,6 +297,7 @@ class Parser:
         head = data[pos:]
         self._check_growing(head)
         self._rest += head
+        self.kept = len(head)
         self._in_body = False
         in_command = b"\n" not in head
         self._limit = self._first_line - 1 if in_command else self.limits.header_block + 2
@@ -317,6 +326,7 @@ class Parser:
         if arrived > limit:
             raise self._too_large_body()
         self._rest += data[pos:]
+        self.kept = len(self._rest)
         self._in_body = True
         self._limit = len(self._rest) - arrived + limit
         self._scanned = len(self._rest)
@@ -410,6 +420,10 @@ class Parser:
             if name not in headers:  # STOMP 1.2, "Repeated Header Entries": the first one wins
                 headers[name] = value
         plain = not any(c in text for pair in headers.items() for text in pair for c in "\\:\r\n")
+        if len(headers.get("receipt", "").encode()) > limits.receipt:
+            raise FrameTooLarge(
+                f"The header receipt is longer than {limits.receipt} bytes", "A UUID has 36."
+            )
         length = headers.get("content-length")
         return command, headers, plain, -1 if length is None else self._length(length)
 

@@ -114,10 +114,13 @@ def test_death_between_write_and_reply(
 def test_producers_faster_than_the_disk_wait(
     start_broker: StartBroker, connect: Connect, trouble: Trouble, url: str
 ) -> None:
-    """What waits for the disk is limited: a producer is not read from, others are, then all goes on."""
+    """What waits for the disk is limited: a producer is not read from, others are, then all goes on.
+
+    Meanwhile it gets heart-beats, and its own, which nobody reads, are not missed.
+    """
     broker = start_broker(url, journal_bytes=MIB)
     before = broker.memory()
-    producer = connect(broker)
+    producer = connect(broker, **{"heart-beat": "500,200"})
     message = Frame("SEND", {"destination": "/queue/a"}, bytes(10_000)).encode("1.2")
     sent: list[int] = []
 
@@ -138,6 +141,8 @@ def test_producers_faster_than_the_disk_wait(
         assert thread.is_alive()
         assert len(sent) < 3000  # most of it fits into the kernel's buffers
         assert broker.memory() - before < 16 * MIB
+        await_heart_beats(producer, 12)  # longer than the time after which a silent client is dead
+        assert thread.is_alive()
         trouble.open_gate()
         thread.join(30)
         assert producer.ask("SEND", b"", destination="/queue/a").command == "RECEIPT"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.stomp import Frame, Parser
+from broker.stomp import Frame, Limits, Parser
 from broker.stomp.template import ATTEMPTS, PATIENCE
 
 NAMES = ("destination", "receipt", "correlation-id", "content-length", "a%b", "é")
@@ -37,7 +37,7 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
 
 
 def parser_of(version: str) -> Parser:
-    parser = Parser()
+    parser = Parser(Limits(receipt=2000))
     parser.version = version
     return parser
 

@@ -29,6 +29,7 @@ _ESCAPING = ("1.1", "1.2")
 
 _COMMAND = "The maximum command length was exceeded"
 _HEADER = "The maximum header length was exceeded"
+_RECEIPT = "The header receipt is longer than 1000 bytes"
 _HEADERS = "The maximum number of headers was exceeded"
 _BODY = "The maximum data length was exceeded"
 _NUL = "A NUL stands among the headers"
@@ -92,6 +93,7 @@ _MALFORMED: list[tuple[str, tuple[str, ...], bytes, str]] = [
     ("command too long, of two-byte letters", _ALL, "é".encode() * 17 + b"\n\n\0", _COMMAND),
     ("command without an end", _ALL, b"A" * 1000, _COMMAND),
     ("HTTP", _ALL, b"GET /console/login?next=/admin/queues HTTP/1.1\r\n\r\n", _COMMAND),
+    ("receipt too long", _ALL, b"SEND\nreceipt:" + b"r" * 1001 + b"\n\n\0", _RECEIPT),
     ("header line too long", _ALL, b"SEND\na:" + b"b" * _LIMITS.header_line + b"\n\n\0", _HEADER),
     ("header line without an end", _ALL, b"SEND\na:" + b"b" * _LIMITS.header_block, _HEADER),
     ("too many headers", _ALL, b"SEND\n" + b"a:b\n" * (_LIMITS.headers + 1) + b"\n\0", _HEADERS),

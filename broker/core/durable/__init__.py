@@ -33,6 +33,9 @@ class Durables:
         self._queues: dict[tuple[str, str], DurableQueue] = {}  # by client-id and name
         self._next_number = 1
 
+    def __len__(self) -> int:
+        return len(self._queues)
+
     def load(self, marks: Mapping[bytes, bytes], hidden: Mapping[str, Mapping[int, int]]) -> None:
         """Take over what the store holds; `hidden` queues have names, and records of each priority.
 
@@ -92,12 +95,18 @@ class Durables:
         wants = self._filter(selector, topic_name)
         if queue is not None:
             self.remove(queue)
+        else:
+            self.broker.routes.check_room()
         log, now = self._log(topic_name), self.broker.now
         what = What(client_id, name, topic_name, selector, no_local, shared, now)
         progress = Progress(log.last, log.count, now, {})
         queue = self._add(log, self._next_number, what, progress, wants)
         queue.describe(what)
         return queue
+
+    def get(self, client_id: str, name: str) -> DurableQueue | None:
+        """Return the queue of a durable subscription, None if there is none."""
+        return self._queues.get((client_id, name))
 
     def unsubscribe(self, client_id: str, name: str) -> None:
         """End a durable subscription, and forget what it held. Raises `Refusal`."""
