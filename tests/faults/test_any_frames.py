@@ -22,7 +22,7 @@ from broker.stomp import Frame
 from tests.conftest import StartBroker
 from tests.durability.ways import MB, choose_seed
 from tests.faults.launching import Start
-from tests.harness import Client
+from tests.harness import Client, Closed
 from tests.scenarios.steps import is_served
 
 SESSIONS = [100, pytest.param(3000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])]
@@ -160,7 +160,7 @@ def session(port: int, chance: random.Random, kept: list[bytes]) -> int:
     login = {"client-id": chance.choice("xyz")} if chance.random() < 0.3 else {}
     frames = [compose(chance) for _ in range(chance.randint(1, 2 * FRAMES))]
     kept.append(b"--- %s %a\n%b\n" % (version.encode(), login, b"\n".join(frames)))
-    refused = (AssertionError, ConnectionError)  # its client-id is in use
+    refused = (AssertionError, Closed, ConnectionError)  # its client-id is in use
     with suppress(*refused), Client(port, version, **login) as client:
         for frame in frames:
             client.write(frame)
@@ -177,6 +177,12 @@ def session(port: int, chance: random.Random, kept: list[bytes]) -> int:
                 if not data:
                     break
     return len(frames)
+
+
+def fault_of_ours(directory: Path) -> str | None:
+    """Return the first traceback in the broker's log, and what was said before it."""
+    found = TRACEBACK.search((directory / "broker.log").read_text())
+    return None if found is None else f"a fault of ours: {found[0]}"
 
 
 def any_frames(start: Start, directory: Path, seed: int, sessions: int) -> str:
@@ -196,12 +202,13 @@ def any_frames(start: Start, directory: Path, seed: int, sessions: int) -> str:
         grown = broker.memory() - before
         assert grown < 60 * MB, f"{grown / MB:.0f} MB more"
         assert broker.stop() == 0
-        fault = TRACEBACK.search((directory / "broker.log").read_text())
-        assert fault is None, f"a fault of ours: {fault[0]}"
-    except BaseException:
+        assert (fault := fault_of_ours(directory)) is None, fault
+    except Exception as error:
         file = directory / "frames"
         file.write_bytes(b"".join(kept))
         print(f"HOOFBEAT_SEED={seed}, all that was sent: {file}")
+        if (fault := fault_of_ours(directory)) is not None:  # the rest may only follow from it
+            raise AssertionError(fault) from error
         raise
     return f"{sessions} clients, {sent} frames, {grown / MB:.1f} MB more, no fault of ours"
 

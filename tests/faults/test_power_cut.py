@@ -88,7 +88,6 @@ def work(broker: BrokerProcess, chance: random.Random) -> None:
                 )
                 if chance.random() < 0.3:
                     producer.expect("RECEIPT")
-                    producer.send("BEGIN", transaction=str(number), receipt="nothing-0")
             acknowledge(consumer, chance)
             await_receipts(producer)
 
