@@ -14,6 +14,6 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 61613
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
-    CMD ["hoofbeat", "call", "--timeout", "5", "broker.rpc.ping"]
+    CMD ["python", "-c", "import socket; s = socket.create_connection(('127.0.0.1', 61613), 5); s.sendall(b'CONNECT\\n\\n\\0'); assert s.recv(1)"]
 ENTRYPOINT ["hoofbeat"]
-CMD ["run", "--host", "0.0.0.0", "--data", "/data"]
+CMD ["run", "--host", "0.0.0.0", "--data", "/data", "--users", "/data/users"]

@@ -7,7 +7,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test run bench fuzz long clean
+SECONDS ?= 3600
+
+.PHONY: demo test run bench fuzz long faults soak clean
 
 demo: $(VENV)/installed  ## a worker, a remote call through durable queues, a few seconds of benchmark
 	$(BIN)/python bin/demo
@@ -30,6 +32,13 @@ long: $(VENV)/installed-dev  ## the tests that take minutes: a million messages,
 
 fuzz: $(VENV)/installed-dev  ## the fuzz tests for longer
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest tests/fuzz --timeout 1200
+
+faults: $(VENV)/installed-dev  ## every fault that the broker survives, in its long form; needs strace
+	$(BIN)/pytest -m faults --timeout 900 --capture=no tests/faults tests/durability
+	HYPOTHESIS_PROFILE=medium $(BIN)/pytest tests/fuzz --timeout 900
+
+soak: $(VENV)/installed-dev  ## a long run under mixed load, SECONDS=3600; the curve is build/soak/curve.svg
+	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
 clean:  ## forget the environment, caches and data
 	rm -rf $(VENV) data build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@
                         what it has stored, as a whole: `broker.keeping`
     hoofbeat settings   every setting with its default, as a file for `hoofbeat run --config`
     hoofbeat bench      how fast is it, or any other STOMP broker
+    hoofbeat user       who may log in
     hoofbeat call, services, describe, track, worker, completion
                         remote calls, to the broker for one: `broker.commands`
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from broker.reload import Outcome
 
 #: Settings that have a flag; the others live in a file.
-FLAGS = ("host", "port", "dialect", "data", "store")
+FLAGS = ("host", "port", "dialect", "data", "store", "users", "auth", "insecure")
 TYPES = {"port": int}
 #: Commands with a module of their own (`main`, `parser`), loaded only when it is used: they bring libraries
 #: that the broker does not need.
@@ -58,6 +59,7 @@ MODULES = {
     "compact": ("broker.keeping.compact", "make the file of a stopped broker small"),
     "export": ("broker.keeping.exporting", "write what is stored as lines of JSON"),
     "import": ("broker.keeping.importing", "make a store of such lines"),
+    "user": ("broker.commands.user", "say who may log in"),
     "bench": ("broker.bench.cli", "measure this or any other STOMP broker"),
     "call": ("broker.commands.call", "call a remote function"),
     "services": ("broker.commands.services", "list the services of a broker"),
@@ -105,13 +107,47 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `hoofbeat run`."""
     for name in FLAGS:
         meta, default = FIELDS[name].metadata, FIELDS[name].default
+        more: dict[str, Any] = {
+            "type": TYPES.get(name, str),
+            "metavar": (meta["unit"] or name).split()[-1].upper(),
+        }
+        if isinstance(default, tuple):
+            more["action"] = "append"
+        elif isinstance(default, bool):
+            more = {"action": "store_const", "const": True}
+        has_default = default not in ("", (), False)
         parser.add_argument(
             f"--{name}",
-            type=TYPES.get(name, str),
-            metavar=(meta["unit"] or name).split()[-1].upper(),
-            help=meta["reason"] + (f" (default {default})" if default != "" else ""),
+            help=meta["reason"] + (f" (default {default})" if has_default else ""),
+            **more,
         )
     parser.add_argument("--config", metavar="FILE", help="TOML file with any setting")
+    parser.add_argument("--help-auth", action=HelpAuth, nargs=0, help="list what --auth takes")
+
+
+class HelpAuth(argparse.Action):
+    """Says which checkers of logins there are, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Say it."""
+        from broker.auth.checkers import help_text
+
+        print(help_text(), end="")
+        parser.exit()
+
+
+def flags_of(given: Mapping[str, Any]) -> list[str]:
+    """Return the words of a command line with these flags."""
+    words = []
+    for name in FLAGS:
+        value = given[name]
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None:
+            words += [
+                f"--{name}={each}" for each in (value if isinstance(value, list) else [value])
+            ]
+    return words
 
 
 def options_from(config: str | None, flags: Mapping[str, Any]) -> Options:
@@ -153,6 +189,8 @@ def run(
     reactor.addSystemEventTrigger("before", "shutdown", tell_stop, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     where = f"ready on {', '.join(urls)}, store {options.store_url}"
+    if options.virtual_hosts:
+        where += f", virtual hosts {', '.join(name for name, _ in options.virtual_hosts)}"
     # Ready is who can also be stopped: the reactor has taken over the signals by then.
     reactor.callWhenRunning(log().info, "{where}, process {pid}", where=where, pid=os.getpid())
     reactor.callWhenRunning(print, f"hoofbeat {__version__} {where}", flush=True)
@@ -210,7 +248,7 @@ def has_terminal() -> bool:
 
 
 def our_reactor() -> Any:
-    """Return the reactor: our own where there is epoll, unless one was chosen before."""
+    """Return the reactor: our own where there is epoll, unless one was chosen before. Its timers are steady."""
     if "twisted.internet.reactor" not in sys.modules:
         with contextlib.suppress(ImportError):
             from broker.net.reactor import install
@@ -218,4 +256,7 @@ def our_reactor() -> Any:
             install()
     from twisted.internet import reactor
 
+    from broker.net.wall import steady_timers
+
+    steady_timers(reactor)
     return reactor

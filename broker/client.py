@@ -8,11 +8,21 @@ change the one into the other, and make what is mentioned for the first time; `o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from secrets import token_hex
 from typing import NamedTuple
 
 from broker.answers import receipt_frame
+from broker.clearance import Clearance
 from broker.core.broker import Broker
-from broker.core.names import OWN_QUEUE, OWN_TOPIC, PREFIXES, listed, no_name
+from broker.core.names import (
+    OWN_QUEUE,
+    OWN_TOPIC,
+    PREFIXES,
+    TEMP_QUEUE,
+    TEMP_TOPIC,
+    listed,
+    no_name,
+)
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.transaction import Transaction
 from broker.dialect import Dialect
@@ -20,6 +30,7 @@ from broker.errors import Refusal
 from broker.options import Options
 from broker.outbox import Outbox
 from broker.person import Person
+from broker.rights import CREATE, Rights
 
 OWN = (OWN_QUEUE, OWN_TOPIC)
 ID_BYTES = 1000  # of an id that is remembered as long as what it names: UUIDs have 36
@@ -56,6 +67,7 @@ class Client:
         person: Person,
         client_id: str,
         stamp: Stamp,
+        rights: Rights,
     ) -> None:
         """`promise` says something once everything done so far is durable; `session` is unique."""
         self.version = version
@@ -71,6 +83,7 @@ class Client:
         self.stamp = stamp
         self.temporaries: dict[str, TempQueue | TempTopic] = {}  # by its own names for them
         self.own_names: dict[str, str] = {}  # everybody's name for them → its own
+        self.clearance = Clearance(rights, person, broker.routes, self.own_names)
         self.transactions: dict[str, Transaction] = {}
 
     # What it holds.
@@ -114,9 +127,11 @@ class Client:
                     f"Too many temporary destinations: a connection has {most} at most",
                     "Use one for all replies, or another connection.",
                 )
-            temporary = self.broker.routes.temporary(
-                f"{self.session}-{len(self.temporaries) + 1}", name.startswith(OWN_TOPIC)
-            )
+            is_topic = name.startswith(OWN_TOPIC)
+            # Whoever knows the name may send there: it is nothing to be guessed.
+            made = f"{self.session}-{token_hex(8)}"
+            self.clearance.check(CREATE, (TEMP_TOPIC if is_topic else TEMP_QUEUE) + made)
+            temporary = self.broker.routes.temporary(made, is_topic)
             self.temporaries[name] = temporary
             self.own_names[temporary.destination] = name
         return temporary

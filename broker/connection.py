@@ -25,7 +25,7 @@ from broker.dialect import DIALECTS, Dialect
 from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
-from broker.person import Person, known
+from broker.person import PEERS, Person, known
 from broker.reception import Claim, Host, Open, Reception
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Limits, Parser
@@ -157,6 +157,7 @@ class Connection:
         self._asking = False  # the reception has not answered yet
         self._early: list[bytes] | None = None  # what has come while it takes its time
         self._hung_up = False  # and that nothing more will
+        self._lost = False  # nor is anything heard
         self._held: list[Frame] = []  # that wait until a queue takes messages again
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
@@ -292,6 +293,11 @@ class Connection:
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
+        if (
+            self._asking and not self.closing
+        ):  # what it has asked for is done first, if it is let in
+            self._lost = True
+            return
         self._catch_up()
         self._leave(died=True)
         self._log.went()
@@ -365,8 +371,8 @@ class Connection:
     # What the agenda asks for.
 
     def _check_connected(self, now: float) -> None:
-        """The time for CONNECT is over."""
-        if self._conversation is None and not self.closing:
+        """The time for CONNECT is over, unless it has come and it is we who take our time."""
+        if self._conversation is None and not (self.closing or self._asking):
             self._give_up("It was not let in in time")
 
     def _check_growing(self, now: float) -> float | None:
@@ -418,25 +424,40 @@ class Connection:
         headers = frame.headers
         try:
             agreed = self._server.accept(frame)
-            host = self._reception.find(headers.get("host", ""))
-            if PEER_NAME in headers and host.visitors is not None:
-                introduction = host.visitors.meet(headers, agreed["version"])
-                self._dialect = DIALECTS["activemq"]  # whatever others may expect here
-                peer = known(f"peer:{headers[PEER_NAME]}", ["peers"])
-                self._enter(frame, agreed, host, peer, introduction)
-                return
+            host = self._host = self._reception.find(headers.get("host", ""))
+            self._broker, self._turn, self._options = host.broker, host.turn, host.options
         except StompError as error:
             self._error(error, frame)
             return
-        claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
         self._asking = True
-        self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host))
+        if PEER_NAME in headers and host.visitors is not None:
+            self._meet(frame, agreed, host, host.visitors)
+        else:
+            claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
+            self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host, None))
         if self._asking:
             self._early = []
             self.pause_reading()
 
+    def _meet(self, frame: Frame, agreed: dict[str, str], host: Host, visitors: Visitors) -> None:
+        """Another broker has come, or somebody who says so."""
+        peer = f"peer:{frame.headers[PEER_NAME]}"
+        introduction: dict[str, str] | None = None
+        outcome: Person | HandshakeError = known(peer, [PEERS])
+        try:
+            introduction = visitors.meet(frame.headers, agreed["version"])
+        except HandshakeError as error:
+            outcome = error
+        answer = partial(self._answered, frame, agreed, host, introduction)
+        self._reception.meet(peer, outcome, answer)
+
     def _answered(
-        self, frame: Frame, agreed: dict[str, str], host: Host, answer: Person | HandshakeError
+        self,
+        frame: Frame,
+        agreed: dict[str, str],
+        host: Host,
+        introduction: Mapping[str, str] | None,
+        answer: Person | HandshakeError,
     ) -> None:
         """The reception knows who the client is, or that it is not let in."""
         self._asking = False
@@ -447,14 +468,16 @@ class Connection:
             self._error(answer, frame)
         else:
             try:
-                self._enter(frame, agreed, host, answer)
+                self._enter(frame, agreed, host, answer, introduction)
             except StompError as error:
                 self._error(error, frame)
         if early is not None:
             self.resume_reading()
             if not self.closing:
                 self.data(b"".join(early))
-            if self._hung_up:
+            if self._lost:
+                self.lost()
+            elif self._hung_up:
                 self.end_of_input()
 
     def _enter(
@@ -463,13 +486,12 @@ class Connection:
         agreed: Mapping[str, str],
         host: Host,
         person: Person,
-        introduction: Mapping[str, str] | None = None,
+        introduction: Mapping[str, str] | None,
     ) -> None:
         """The client is let in; with an `introduction` it is another broker. Raises `HandshakeError`."""
         options, version = host.options, agreed["version"]
-        if host is not self._host:
-            self._host = host
-            self._broker, self._turn, self._options = host.broker, host.turn, options
+        if introduction is not None:
+            self._dialect = DIALECTS["activemq"]  # whatever others may expect here
         self._check_client_id(frame.headers.get("client-id", ""))
         headers = {
             "version": version,
@@ -497,6 +519,7 @@ class Connection:
             person,
             frame.headers.get("client-id", ""),
             self._turn.stamp,
+            host.rights,
         )
         if introduction is None or host.visitors is None:
             self._conversation = Conversation(client, host.id_prefix, self._end)

@@ -49,5 +49,9 @@ class Refusal(StompError):
     """The frame was understood and cannot be obeyed; the connection goes on."""
 
 
+class NotAuthorized(Refusal):
+    """Others may, this client may not."""
+
+
 class Full(Refusal):
     """There is no room: what is refused now may be taken later."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from broker.client import Client
 from broker.consumer import Consumer, end_of_browsing, message_writer, names_of
@@ -30,7 +30,10 @@ from broker.core.several import Several
 from broker.core.subscription import AUTO, Subscription
 from broker.core.topic import Topic, TopicQueue
 from broker.errors import Refusal
+from broker.rights import ROAM
 from broker.wish import UNLIMITED, Wish
+
+Made = TypeVar("Made", bound=Queue | Topic)
 
 DURABLE_PREFETCH = 100  # of a durable subscription, as in ActiveMQ
 
@@ -75,7 +78,7 @@ class Granting:
         """Return what becomes of a wish. Raises `Refusal`."""
         if wish.durable_name:
             return self._durable(id, wish)
-        sources = find_sources(wish.elements, self._client)
+        sources = find_sources(wish, self._client)
         if wish.browse:
             return self._browser(id, wish, sources)
         return self._plain(id, wish, sources)
@@ -94,17 +97,28 @@ class Granting:
             else:
                 for queue in queues:
                     several.add(subscription, queue)
-                take = partial(several.add, subscription, roams=True)
+                take = self._if_allowed(partial(several.add, subscription, roams=True))
                 for pattern in sources.queue_patterns:
                     routes.roam_queues(subscription, pattern, take)
             if own is not None:
                 for topic in sources.topics:
                     own.bind(topic)
+                bind = self._if_allowed(partial(own.bind, roams=True))
                 for pattern in sources.topic_patterns:
-                    routes.roam_topics(subscription, pattern, partial(own.bind, roams=True))
+                    routes.roam_topics(subscription, pattern, bind)
 
         stays = any(virtual_topic_of(queue.name) for queue in sources.queues)
         return Grant(consumer, begin, is_stored=stays)
+
+    def _if_allowed(self, take: Callable[[Made], object]) -> Callable[[Made], None]:
+        """Return what takes from those of the queues or topics that a wildcard means that the client may read."""
+        may = self._client.clearance.may
+
+        def take_if_allowed(made: Made) -> None:
+            if may(ROAM, made.destination):
+                take(made)
+
+        return take_if_allowed
 
     def _own_queue(self, wish: Wish, sources: Sources) -> TopicQueue:
         """Return the queue of a subscriber to topics."""
@@ -137,6 +151,7 @@ class Granting:
 
     def _durable(self, id: str | None, wish: Wish) -> Grant:
         client, topic = self._client, durable_topic(wish)
+        client.clearance.check_durable(TOPIC + topic)
         client_id = "" if wish.shared else client.client_id
         if not wish.shared and not client_id:
             if client.version != "1.0":
@@ -188,13 +203,15 @@ def join(queue: Queue, subscription: Subscription) -> None:
     queue.feed(subscription)
 
 
-def find_sources(elements: Sequence[str], client: Client) -> Sources:
-    """Return what destinations mean. Raises `Refusal`, having made none of them."""
+def find_sources(wish: Wish, client: Client) -> Sources:
+    """Return what the destinations of a wish mean. Raises `Refusal`, having made none of them."""
     routes, sources = client.broker.routes, Sources()
     policies = routes.policies
-    for element in elements:
+    for element in wish.elements:
         check_source(element, client)
-    for element in elements:
+    for element in wish.elements:
+        client.clearance.check_consume(element, wish.browse)
+    for element in wish.elements:
         is_topic, name = element.startswith(TOPIC), split(element)[1]
         if means_others(element):
             (sources.topic_patterns if is_topic else sources.queue_patterns).append(name)
@@ -228,6 +245,22 @@ def check_source(element: str, client: Client) -> None:
             f"Cannot subscribe to a remote Temporary destination: {element}",
             "Only the connection that made it may consume from it.",
         )
+
+
+def check_still(consumer: Consumer) -> None:
+    """Raise `NotAuthorized` unless a client may still take from all that a consumer of its takes from."""
+    clearance, wish, queue = consumer.client.clearance, consumer.wish, consumer.subscription.queue
+    if wish.durable_name:
+        clearance.check_durable(wish.elements[0])
+        return
+    for element in wish.elements:
+        clearance.check_consume(element, wish.browse)
+    if not any(map(means_others, wish.elements)):
+        return
+    for each in queue.parts if isinstance(queue, Several) else (queue,):
+        for source in each.topics if isinstance(each, TopicQueue) else (each,):
+            if source.destination not in wish.elements:
+                clearance.check_roam(source.destination)
 
 
 def durable_topic(wish: Wish) -> str:

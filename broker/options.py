@@ -1,7 +1,7 @@
 """Every setting once: name, default, unit, reason. A TOML file and the command line fill the same class.
 
 Plain settings are declared here, sections of a file (destinations, composites, listeners) in
-`broker.sections`.
+`broker.sections`, virtual hosts in `broker.hosting`.
 
 Not here: anything that would make a RECEIPT lie. There is no switch for unsafe disk writes.
 """
@@ -14,12 +14,15 @@ from typing import Any
 
 from broker.core.composite import CompositeRule
 from broker.dialect import DIALECTS, Dialect
+from broker.hosting import HostSection, check_hosts, read_hosts, store_beside
+from broker.hosting import examples as host_examples
 from broker.sections import (
     POLICY,
     SECTIONS,
     Listener,
     PeerSection,
     PolicySection,
+    RightsSection,
     check_peers,
     check_tls,
     examples,
@@ -28,6 +31,7 @@ from broker.setting import OptionsError, check, setting, settings_of, written
 
 __all__ = [
     "FIELDS",
+    "KINDS",
     "Listener",
     "Options",
     "OptionsError",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+DEFAULT_ADMINISTRATORS = "@administrators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,36 @@ class Options:
         "",
         "such a certificate; wanted: a client may also come without one",
         ("required", "wanted"),
+    )
+    users: str = setting(
+        "",
+        "file",
+        "of those who may log in, made by `hoofbeat user` (docs/security.md); empty: there is none, and without `auth`"
+        " too everybody is let in",
+    )
+    auth: tuple[str, ...] = setting(
+        (),
+        "TYPE:ARGUMENT",
+        "other checkers of logins, asked in this order after `users`; `hoofbeat run --help-auth` lists the types",
+        secret=True,
+    )
+    anonymous: bool = setting(
+        False, "", "true: a client without a login is let in by the first listener, as anonymous"
+    )
+    insecure: bool = setting(
+        False,
+        "",
+        "true: the first listener lets everybody in who reaches it, though that is not loopback only",
+    )
+    login_failures: int = setting(
+        5,
+        "failed logins",
+        "of an address in a minute before its answers take 1 to 5 seconds; 0: as many as it likes",
+    )
+    login_remembered: float = setting(
+        60.0,
+        "seconds",
+        "a login that was right is not hashed again: web pages log in for each request; 0: each time",
     )
     data: str = setting("./data", "directory", "where the default store lives", least=1)
     store: str = setting("", "URL", "lmdb:DIR, sqlite:FILE or memory:; empty means lmdb in `data`")
@@ -138,10 +173,29 @@ class Options:
         1_000_000, "messages", "that have ended and whose status is known; the oldest are forgotten"
     )
     administrators: str = setting(
+        DEFAULT_ADMINISTRATORS,
+        "people",
+        "who may do everything, whatever [rights] say, and call the broker's own methods (docs/administration.md):"
+        " logins, and groups with @, with commas between them; where no logins are checked and there is no [rights] it"
+        " is everybody",
+    )
+    names: str = setting(
+        "localhost, 127.0.0.1, ::1, /",
+        "names",
+        "with commas between them: values of CONNECT's header host that mean this broker where unknown_host is refuse;"
+        " to say none always does",
+    )
+    unknown_host: str = setting(
+        "default",
         "",
-        "logins",
-        "with commas between them, that may call the broker's own methods (docs/administration.md);"
-        " empty: everybody who may connect, because nobody's login is checked yet",
+        "default, as ActiveMQ: who names no virtual host that there is comes to the broker's own destinations;"
+        " refuse: only who names one, or none, is let in",
+        ("default", "refuse"),
+    )
+    people: str = setting(
+        "*",
+        "logins, groups",
+        "with commas between them: who may enter; *: everybody who may connect",
     )
     populate_user_id: bool = setting(
         False,
@@ -252,14 +306,25 @@ class Options:
 
     # Sections of the file.
     policies: tuple[PolicySection, ...] = ()
+    rights: tuple[RightsSection, ...] = ()
     composites: tuple[CompositeRule, ...] = ()
     more_listeners: tuple[Listener, ...] = ()
     peers: tuple[PeerSection, ...] = ()
+    virtual_hosts: tuple[HostSection, ...] = ()
+
+    #: The name of the virtual host whose options these are; "": the broker's own.
+    virtual_host: str = ""
 
     @property
     def store_url(self) -> str:
         """The store's URL, the default one included."""
         return self.store or f"lmdb:{self.data}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody is let in, as whom he says he is: nobody's login is checked."""
+        asks_for_certificates = any(each.tls_client_authorities for each in self.listeners)
+        return not (self.users or self.auth or asks_for_certificates)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -273,8 +338,23 @@ class Options:
             self.tls_key,
             self.tls_client_authorities,
             self.tls_client,
+            anonymous=self.anonymous,
+            insecure=self.insecure,
         )
         return (first, *self.more_listeners)
+
+    @property
+    def hosts(self) -> dict[str, Options]:
+        """The options of each named virtual host. Raises `OptionsError` if nobody said where its store is."""
+        return {name: self._of_host(name, changes) for name, changes in self.virtual_hosts}
+
+    def _of_host(self, name: str, changes: Mapping[str, Any]) -> Options:
+        """Return these with what a virtual host says: only it has its names, composites and peers."""
+        own: dict[str, Any] = {"names": "", "composites": (), "peers": (), **changes}
+        own["store"] = changes.get("store") or store_beside(self.store_url, name)
+        for both in ("policies", "rights"):  # the later one wins
+            own[both] = (*getattr(self, both), *changes.get(both, ()))
+        return replace(self, virtual_host=name, virtual_hosts=(), **own)
 
     def dialect_named(self, name: str) -> Dialect:
         """Return a dialect with what the operator wants otherwise on all listeners."""
@@ -287,6 +367,8 @@ class Options:
 
 
 FIELDS: dict[str, Field[Any]] = settings_of(Options)
+#: What a file may hold beside plain settings.
+KINDS = (*SECTIONS, "virtual_host")
 
 
 def settings_file() -> str:
@@ -294,7 +376,7 @@ def settings_file() -> str:
 
     Sections stand in it as comments, for they hold for some destinations or listeners only.
     """
-    return "\n".join([*written(FIELDS.values()), *examples()])
+    return "\n".join([*written(FIELDS.values()), *examples(), *host_examples()])
 
 
 def read_options(text: str, source: str, base: Options | None = None) -> Options:
@@ -314,12 +396,15 @@ def read_options(text: str, source: str, base: Options | None = None) -> Options
         if name in SECTIONS:
             read, place = SECTIONS[name]
             sections[place] = read(values.pop(name), source)
+        elif name == "virtual_host":
+            sections["virtual_hosts"] = read_hosts(values.pop(name), source, FIELDS)
         elif isinstance(values[name], dict):
             raise OptionsError(
-                f"{source}: unknown section [{name}]; there are: {', '.join(sorted(SECTIONS))}"
+                f"{source}: unknown section [{name}]; there are: {', '.join(sorted(KINDS))}"
             )
     options = replace(change_options(base or Options(), values, source), **sections)
     check_peers(options.peers, options.name, source)
+    check_hosts(options.virtual_hosts, options.name, source)
     return options
 
 

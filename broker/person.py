@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 EVERYBODY = "*"
 GROUP = "@"
+ANONYMOUS, PEERS = "anonymous", "peers"  # groups, and the login, that are nobody's to choose
+LONGEST = 255  # characters of a name
+FORBIDDEN = frozenset(":,*")  # they mean something in lists, or in the users file
 
 
 class Person(NamedTuple):
@@ -27,6 +30,10 @@ class Person(NamedTuple):
         return not self.names.isdisjoint(people)
 
 
+#: Who sends what nobody has just sent: the schedule, for one.
+NOBODY = Person("", frozenset())
+
+
 def known(login: str, groups: Iterable[str] = ()) -> Person:
     """Return somebody whose login was checked. `groups` are written without `@`."""
     return Person(login, frozenset((login, EVERYBODY, *(GROUP + group for group in groups))))
@@ -35,6 +42,22 @@ def known(login: str, groups: Iterable[str] = ()) -> Person:
 def unchecked(login: str) -> Person:
     """Return somebody who says a login that nobody has checked: he is one of everybody, and no more."""
     return Person(login, frozenset((EVERYBODY,)))
+
+
+def anonymous() -> Person:
+    """Return somebody who was let in without a login."""
+    return known(ANONYMOUS, [ANONYMOUS])
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a user or group may be called so: visible characters and blanks between them, but for a few."""
+    return (
+        0 < len(name) <= LONGEST
+        and name.isprintable()
+        and name == name.strip()
+        and FORBIDDEN.isdisjoint(name)
+        and not name.startswith(("#", GROUP))
+    )
 
 
 def people(text: str) -> frozenset[str]:

@@ -8,14 +8,15 @@ Not here: how the answer is found. `Open` is the reception of a broker that asks
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from broker.agenda import Agenda
 from broker.core.broker import Broker
 from broker.errors import HandshakeError
 from broker.options import Options
 from broker.person import Person, unchecked
+from broker.rights import Rights
 from broker.turn import Turn
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ class Host:
     agenda: Agenda
     #: Who knows other brokers; without, none is taken for one.
     visitors: Visitors | None = None
+    #: Who may do what there; without, nothing is said, and everybody may.
+    rights: Rights = field(default_factory=Rights)
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Claim:
     """Who a client says it is."""
 
     login: str
-    passcode: str
+    passcode: str = field(repr=False)
 
 
 #: Hears who a client is, or why it is not let in.
@@ -56,6 +60,9 @@ class Reception(Protocol):
     def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
         """Call `answer` at once, or later in a turn."""
 
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        """Another broker has come as a login, and its own passcode was right or not: call `answer` in the same way."""
+
 
 class Open:
     """Lets everybody in, to the only host, as whom he says he is."""
@@ -70,3 +77,7 @@ class Open:
     def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
         """Let somebody in."""
         answer(unchecked(claim.login))
+
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        """Let a peer in, or not."""
+        answer(outcome)

@@ -4,7 +4,8 @@
 2. Everybody who can take something over prepares: reads what else it needs, checks it, and changes nothing.
 3. Unless somebody has objected all commit, which cannot fail.
 
-A setting that nobody takes over waits for the next start, and the log says so.
+A setting that nobody takes over waits for the next start, and the log says so. What a virtual host says of a setting is
+taken over if the setting is.
 
 Knows no rooms: who takes over what is said by the `Keeper`s.
 """
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from twisted.logger import Logger
 
+from broker.hosting import following
 from broker.options import Options, OptionsError
 from broker.sections import SECTIONS
 
@@ -25,6 +27,7 @@ log = Logger()
 Commit = Callable[[], None]
 #: How the file calls what `Options` calls otherwise.
 NAMES = {place: f"[{name}]" for name, (_, place) in SECTIONS.items()}
+NAMES["virtual_hosts"] = "[virtual_host]"
 
 
 class Keeper(NamedTuple):
@@ -60,7 +63,11 @@ class Reloading:
         names = [name for keeper in self._keepers for name in keeper.settings]
         try:
             wanted = self._read()
-            options = replace(self._options, **{name: getattr(wanted, name) for name in names})
+            options = replace(
+                self._options,
+                virtual_hosts=following(self._options.virtual_hosts, wanted.virtual_hosts, names),
+                **{name: getattr(wanted, name) for name in names},
+            )
             commits = [keeper.prepare(options) for keeper in self._keepers]
         except OptionsError as error:
             log.error("the configuration stays as it was: {error}", error=str(error))

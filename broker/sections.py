@@ -1,6 +1,7 @@
 """The nested settings of a configuration file: destinations, composites and listeners.
 
     [destination."orders.>"]        what holds for the destinations that a pattern matches: `Policy`
+    [rights."orders.>"]             who may do what with them: `broker.rights`
     [composite."/queue/orders"]     a destination that forwards to others: `CompositeRule`
     [[listener]]                    one more address at which clients are taken: `Listener`
     [peer.NAME]                     another broker, to and from which messages are carried: `PeerSection`
@@ -18,6 +19,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from broker.core.composite import CompositeRule
+from broker.core.names import kind_of
 from broker.core.pattern import is_pattern
 from broker.core.policy import NAME, QUEUES, TOPICS, Policy
 from broker.dialect import DIALECTS
@@ -26,8 +28,15 @@ from broker.setting import OptionsError, check, setting, settings_of, written
 #: A pattern and what its section says, see `broker.core.policy.Policies`.
 PolicySection = tuple[str, dict[str, Any]]
 
+#: A pattern and the people that its section names for each right.
+RightsSection = tuple[str, dict[str, str]]
+
 TEMPORARY = ("/temp-queue/", "/temp-topic/", "/remote-temp-queue/", "/remote-temp-topic/")
 WILDCARDS = ("*", ">")
+PEERS_PATTERN = re.compile(r"/peer/([^/]+/)*>")
+RIGHTS_KINDS = (
+    "/queue/, /topic/, /temp-queue/, /temp-topic/ or /peer/NAME/queue/, or reads /peer/NAME/>"
+)
 PEER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PEER_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/:@\s\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?")
 
@@ -70,6 +79,12 @@ class Listener:
         "stomp; http: messages put by web programs, and links of peers (docs/peers.md); or what a package brings",
         least=1,
     )
+    anonymous: bool = setting(
+        False, "", "true: a client without a login is let in here, as anonymous"
+    )
+    insecure: bool = setting(
+        False, "", "true: everybody is let in who reaches it, though that is not loopback only"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +97,10 @@ class PeerSection:
         "URL",
         "to dial: stomp://HOST:PORT, stomp+ssl://…, http://…, https://…; empty: it dials us",
     )
-    passcode: str = setting("", "", "the same in the configurations of both brokers")
+    passcode: str = setting("", "", "the same in the configurations of both brokers", secret=True)
+    virtual_host: str = setting(
+        "/", "name", "of its virtual host to which we dial; / means its own", least=1
+    )
     tls_authorities: str = setting(
         "", "file", "PEM; who signs its certificate; empty: whom the system trusts"
     )
@@ -130,6 +148,8 @@ def read_policies(value: Any, source: str) -> tuple[PolicySection, ...]:
     sections = []
     for pattern, table in _tables("destination", value, source, 'destination."orders.>"'):
         where = f'{source}: [destination."{pattern}"]'
+        if pattern.startswith(TEMPORARY):
+            raise OptionsError(f"{where}: temporary destinations have no settings")
         _check_pattern(pattern, where)
         for name, inner in table.items():
             if isinstance(inner, dict):
@@ -144,14 +164,37 @@ def read_policies(value: Any, source: str) -> tuple[PolicySection, ...]:
     return tuple(sections)
 
 
-def _check_pattern(pattern: str, where: str) -> None:
-    name = pattern.removeprefix(QUEUES).removeprefix(TOPICS) if pattern else ""
+def read_rights(value: Any, source: str) -> tuple[RightsSection, ...]:
+    """Return the `[rights."PATTERN"]` sections in their order. Raises `OptionsError`."""
+    sections = []
+    for pattern, table in _tables("rights", value, source, 'rights."orders.>"'):
+        where = f'{source}: [rights."{pattern}"]'
+        if pattern.startswith("/peer/") and PEERS_PATTERN.fullmatch(pattern):
+            pass  # whatever is at a peer
+        elif (kind := kind_of(pattern)) and "remote-" not in kind:
+            _check_name(pattern.removeprefix(kind), where)
+        else:
+            _check_pattern(pattern, where, RIGHTS_KINDS)
+        for name, people in table.items():
+            if name not in RIGHTS:
+                raise OptionsError(
+                    f"{where}: unknown setting {name!r}; there are: {', '.join(sorted(RIGHTS))}"
+                )
+            if not isinstance(people, str):
+                raise OptionsError(f'{where}: {name} reads "alice, @shops", not {people!r}')
+        sections.append((pattern, table))
+    return tuple(sections)
+
+
+def _check_pattern(pattern: str, where: str, kinds: str = "/queue/ or /topic/") -> None:
+    if pattern.startswith("/") and not pattern.startswith((QUEUES, TOPICS)):
+        raise OptionsError(f"{where}: what begins with a slash begins with {kinds}")
+    _check_name(pattern.removeprefix(QUEUES).removeprefix(TOPICS), where)
+
+
+def _check_name(name: str, where: str) -> None:
     if not name or name != name.strip():
         raise OptionsError(f'{where}: a pattern reads "orders.>", "/queue/orders.*" or "orders"')
-    if pattern.startswith(TEMPORARY):
-        raise OptionsError(f"{where}: temporary destinations have no settings")
-    if pattern.startswith("/") and not pattern.startswith((QUEUES, TOPICS)):
-        raise OptionsError(f"{where}: what begins with a slash begins with /queue/ or /topic/")
     if "," in name:
         raise OptionsError(f"{where}: a section has one pattern")
     elements = name.split(".")
@@ -329,9 +372,19 @@ def _tables(
 #: What a file may hold beside plain settings → its reader, and the name of its place in `Options`.
 SECTIONS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "destination": (read_policies, "policies"),
+    "rights": (read_rights, "rights"),
     "composite": (read_composites, "composites"),
     "listener": (read_listeners, "more_listeners"),
     "peer": (read_peers, "peers"),
+}
+
+#: The rights on a destination: an example of whom a section names, and what these may do.
+RIGHTS = {
+    "read": ("alice, @shops", "consume from there"),
+    "write": ("*", "send there"),
+    "create": ("@shops", "make it by a SEND or SUBSCRIBE; not said: who may read or write"),
+    "browse": ("@shops", "look without taking; not said: who may read"),
+    "administer": ("bob", "call the broker's own methods that act there: docs/administration.md"),
 }
 
 #: The settings of a composite: an example and what it means.
@@ -360,6 +413,15 @@ def examples() -> Iterator[str]:
         '#[destination."orders.>"]\n'
     )
     yield from written(POLICY.values(), "#")
+    yield (
+        "# Who may do what with the destinations that a pattern matches: docs/security.md. People are logins,\n"
+        '# groups with @, and * for everybody who may connect: "alice, @shops". As soon as there is a section, what\n'
+        "# nobody is named for is refused. All sections that match apply; of two that say the same right the later\n"
+        "# one wins. An example:\n"
+        '#[rights."orders.>"]\n'
+    )
+    for name, (people, reason) in RIGHTS.items():
+        yield f'# who may {reason}\n#{name} = "{people}"\n'
     yield (
         "# A destination that forwards what is sent there. An example:\n"
         '#[composite."/queue/orders"]\n'

@@ -70,6 +70,8 @@ Meaning = tuple[Put, bytes, bool, bool]
 #: The same for a template: the bytes have holes for its values and the body's length; and which value is
 #: the receipt, and which the expiry (-1: there is none).
 Plan = tuple[Put, bytes, bool, bool, int, int]
+#: What is to be allowed: destination, reply-to, and whether the broker itself may have to answer there.
+Asked = tuple[str, str, bool]
 
 
 class Sending:
@@ -88,6 +90,7 @@ class Sending:
         self._promise = client.promise
         self._version = client.version
         self._stamp = client.stamp
+        self._clearance = client.clearance
         self._id_start = ID + id_prefix
         self._subscribe_to_replies = subscribe_to_replies
         # The last SEND's headers and what they meant: a producer mostly repeats itself, and the parser
@@ -97,6 +100,7 @@ class Sending:
         self._plans: dict[Template, Plan] = {}  # what templates of a SEND mean
         # The same where the destination differs: its place among the values, and by destination.
         self._plans_to: dict[Template, tuple[int, dict[bytes, Plan]]] = {}
+        self._allowed: set[Asked] = set()
         self._changes = 0
 
     def send(self, frame: Frame) -> None:
@@ -104,10 +108,7 @@ class Sending:
         broker = self._broker
         body, expires = frame.body, 0
         if self._changes != broker.routes.changes:
-            self._changes = broker.routes.changes
-            self._sent = None
-            self._plans.clear()
-            self._plans_to.clear()
+            self._forget()
         template = frame.template
         plan = None
         if template is not None:
@@ -154,6 +155,14 @@ class Sending:
         if asked is not None:
             (self._promise if durable else self._outbox.say)(receipt_frame(asked, self._version))
 
+    def _forget(self) -> None:
+        """What was remembered of destinations is void."""
+        self._changes = self._broker.routes.changes
+        self._sent = None
+        self._plans.clear()
+        self._plans_to.clear()
+        self._allowed.clear()
+
     def pass_on(self, frame: Frame, told: Mapping[str, str]) -> None:
         """Do the SEND that another broker has passed on; `told` are headers that no client can write.
 
@@ -189,7 +198,8 @@ class Sending:
         expiry = template.holes.index(EXPIRES) if EXPIRES in template.holes else -1
         put = route.put_from(self._client)
         form = middle_form(template, changed)
-        self._changes = self._broker.routes.changes
+        if self._changes != self._broker.routes.changes:
+            self._forget()
         self._plans[template] = put, form, durable, False, -1, expiry
 
     def _admit(self, route: Route, durable: bool, size: int) -> None:
@@ -240,7 +250,25 @@ class Sending:
             raise Refusal("Invalid header", "'message-id' is not allowed on 'SEND'.")
         routes = self._broker.routes
         destination = self._client.resolve(destination)
+        if self._clearance.rights.are_said:
+            self._check(asked_of(destination, headers))
         return routes.get(destination) or routes.find(destination)
+
+    def _check(self, asked: Asked) -> None:
+        """Raise `NotAuthorized` unless its client may send there, and may have answers come to the reply-to."""
+        if self._changes != self._broker.routes.changes:
+            self._forget()
+        if asked in self._allowed:
+            return
+        destination, reply_to, by_broker = asked
+        self._clearance.check_send(destination)
+        if reply_to.strip():
+            resolved = self._client.resolve_reply_to(reply_to)
+            self._clearance.check_reply_to(resolved, destination, by_broker)
+        if len(destination) + len(reply_to) <= LONGEST:
+            if len(self._allowed) >= DESTINATIONS:
+                self._allowed.clear()
+            self._allowed.add(asked)
 
     def _read(self, frame: Frame, route: Route, changed: dict[str, str]) -> Meaning:
         """Return what a common SEND means. `changed`: headers as they are to be."""
@@ -361,6 +389,8 @@ class Sending:
         transaction.send(at_commit, size, is_stored(route))
         if timing is None:
             transaction.require(destination, lambda: self._respect_limits_of(destination))
+        asked = asked_of(destination, headers)
+        transaction.require(asked, lambda: self._check(asked))  # rights may change until COMMIT
         if client.dialect.receipts_at_commit:
             transaction.then(lambda: client.promise_receipt(headers))
         else:
@@ -432,6 +462,12 @@ class Sending:
 def nowhere(message: Message) -> None:
     """Take the place of where the last SEND went, before the first."""
     raise AssertionError("the first SEND says where to")
+
+
+def asked_of(destination: str, headers: Mapping[str, str]) -> Asked:
+    """Return what is to be allowed before a SEND is done."""
+    by_broker = MANDATORY in headers or REPORT in headers
+    return destination, headers.get("reply-to", ""), by_broker
 
 
 def marks_reply(put: Put) -> Put:

@@ -1,8 +1,8 @@
 """The whole broker as one Twisted service: builds the rooms, joins them, orders their start and stop.
 
-The only module, with `broker.cli`, that knows every room. Start: store, core, turn, listeners. Stop, in
-the order that keeps every promise: no new clients; nobody is read from any more, what they held goes back;
-everything is written; receipts that are owed leave; links close; the store is closed.
+The only module, with `broker.cli`, that knows every room. Start: store, core and turn of every virtual host, then
+listeners. Stop, in the order that keeps every promise: no new clients; nobody is read from any more, what they held
+goes back; everything is written; receipts that are owed leave; links close; the stores are closed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
@@ -24,8 +24,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from broker.arriving import Arriving
+from broker.auth.listeners import check_listeners
+from broker.auth.reception import Authentication, Guarded
 from broker.connection import Connection
 from broker.dialect import Dialect
+from broker.entrance import Entrance, Hosts
 from broker.errors import StompError
 from broker.lobby import Lobby, most_connections
 from broker.logs.clients import ClientLog
@@ -33,8 +36,9 @@ from broker.machine import MemoryMark, memory_of_machine
 from broker.net.plugged import Unknown, find
 from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
-from broker.options import Listener, Options
+from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
+from broker.reception import Open
 from broker.reload import Commit, Keeper, reading_files
 from broker.virtualhost import CannotStart, Streams, VirtualHost
 
@@ -45,6 +49,9 @@ OF_CONNECTIONS = (
     *("default_persistent", "prefetch", "populate_user_id", "stuck_timeout", "frame_timeout"),
     *("max_subscriptions", "max_transactions", "max_transaction_frames", "max_transaction_bytes"),
 )
+
+OF_ENTRANCE = ("names", "unknown_host", "people")
+OF_RIGHTS = ("rights", "administrators")
 
 #: Protocols of listeners beside STOMP on TCP that come with the broker, and where others are found.
 PROTOCOLS = {"http": "broker.net.http:make_site"}
@@ -57,14 +64,15 @@ class StompFactory(Factory):
 
     noisy = False  # clients come and go without a log line
 
-    def __init__(self, service: BrokerService, dialect: Dialect, stream: type[Stream]) -> None:
-        """`dialect` is what its clients expect, `stream` what carries what they say."""
+    def __init__(self, service: BrokerService, listener: Listener, stream: type[Stream]) -> None:
+        """`stream` carries what its clients say."""
         self._stream = stream
         self.turn = service.host.turn
         self.intake = service.intake
         self.lobby, self.arriving = service.lobby, service.arriving
         self._service = service
-        self._dialect = dialect
+        self._dialect = service.options.dialect_named(listener.dialect)
+        self._lets_anonymous_in = listener.anonymous
 
     def buildProtocol(self, address: object) -> Stream:
         """Twisted: a client has come."""
@@ -75,7 +83,7 @@ class StompFactory(Factory):
 
     def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
-        return self._service.open_connection(stream, self._dialect)
+        return self._service.open_connection(stream, self._dialect, self._lets_anonymous_in)
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
@@ -112,19 +120,19 @@ class PeerHouse:
 
 
 class BrokerService(Service):
-    """A broker with its store and its listeners."""
+    """A broker with its virtual hosts and its listeners."""
 
     log = Logger()
 
     def __init__(self, options: Options, reactor: Any) -> None:
-        """Open the store and take over what is in it. Raises `CannotStart`.
+        """Open each store and take over what is in it. Raises `CannotStart`.
 
         `reactor` is Twisted's: it listens, tells the time and takes calls from threads.
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
         mark = options.max_memory or memory_of_machine() * 8 // 10
-        self._memory = MemoryMark(mark, lambda: [self.host.broker], self._warn)
+        self._memory = MemoryMark(mark, lambda: [host.broker for host in self.hosts], self._warn)
         self._memory_watch = LoopingCall(self._memory.look)
         self._memory_watch.clock = reactor
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -137,20 +145,51 @@ class BrokerService(Service):
         self._sessions = count(1)
         self._ports: list[IListeningPort] = []
         #: Who takes over settings that change while the broker runs, see `broker.reload`.
-        self.keepers = [Keeper((*OF_CONNECTIONS, "policies"), self._prepare)]
+        self.keepers = [
+            Keeper((*OF_CONNECTIONS, *OF_ENTRANCE, "policies", *OF_RIGHTS), self._prepare)
+        ]
         self._all_gone: Deferred[None] | None = None
-        self.host = VirtualHost(
-            options, reactor, Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
-        )
-        self.keepers.extend(self.host.keepers)
+        try:
+            self._authentication = Authentication(options, reactor, lambda: self.host.begin())
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
+        self.hosts = self._open_hosts()
+        self.host = self.hosts[0]  # the broker's own, where everybody comes first
+        self._names = self._join()
+        for host in self.hosts:
+            self.keepers.extend(host.keepers)
+
+    def _join(self) -> Hosts:
+        """Return all virtual hosts, by what clients call them."""
+        return Hosts(self.host.host, [each.host for each in self.hosts[1:]])
+
+    def _open_hosts(self) -> list[VirtualHost]:
+        """Open the store of each virtual host. Raises `CannotStart`, with none open, unless all are had."""
+        streams = Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
+        hosts: list[VirtualHost] = []
+        section = ""  # whose it is
+        try:
+            hosts.append(VirtualHost(self.options, self._reactor, streams))
+            for name, options in self.options.hosts.items():
+                section = f"[virtual_host.{name}]: "
+                hosts.append(VirtualHost(options, self._reactor, streams))
+        except (CannotStart, OptionsError) as error:
+            for host in hosts:
+                host.close()
+            raise CannotStart(f"{section}{error}") from error
+        return hosts
 
     def _prepare(self, options: Options) -> Commit:
-        """Return what makes other settings hold: `broker.reload`."""
-        take_over = self.host.prepare(options)
+        """Return what makes other settings hold: `broker.reload`. Raises `OptionsError`."""
+        check_listeners(options)
+        of_each = (options, *options.hosts.values())
+        commits = [host.prepare(each) for host, each in zip(self.hosts, of_each, strict=True)]
 
         def commit() -> None:
             self.options = options
-            take_over()
+            for take_over in commits:
+                take_over()
+            self._names = self._join()
 
         return commit
 
@@ -162,21 +201,18 @@ class BrokerService(Service):
                 self._ports.append(self._open(listener))
         except CannotStart:
             self._stop_listening()
-            self.host.close()
+            self._close_hosts()
             raise
         self._memory_watch.start(WATCH_EVERY, now=False)
         urls = [url_of(*each) for each in zip(self._ports, listeners, strict=True)]
-        self.host.start(urls[0])
+        for host in self.hosts:
+            host.start(urls[0])
         return urls
 
     def _open(self, listener: Listener) -> IListeningPort:
         """Return the port of a listener. Raises `CannotStart`."""
         is_secure = bool(listener.tls_certificate)
-        house = StompFactory(
-            self,
-            self.options.dialect_named(listener.dialect),
-            SecureStream if is_secure else Stream,
-        )
+        house = StompFactory(self, listener, SecureStream if is_secure else Stream)
         factory: IProtocolFactory = house
         if listener.protocol != "stomp":
             try:
@@ -198,9 +234,9 @@ class BrokerService(Service):
             ) from None
         return port
 
-    def _stop_listening(self) -> None:
-        for port in self._ports:
-            port.stopListening()
+    def _stop_listening(self) -> Deferred[Any]:
+        """Take nobody any more. The result comes when every port is closed, in a later pass of the reactor."""
+        return DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
 
     def _warn(self, text: str) -> None:
         """Tell the operator what should not be."""
@@ -215,21 +251,29 @@ class BrokerService(Service):
     def stopService(self) -> Deferred[None]:
         """Twisted: stop, keeping every promise."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._stop_listening()
+        closed = self._stop_listening()
+        self._authentication.stop()
         if self._memory_watch.running:
             self._memory_watch.stop()
-        self.host.hang_up()
-        self.host.begin()
+        for host in self.hosts:
+            host.hang_up()
+            host.begin()
         for stream in list(self.streams):
             stream.say_goodbye()
-        self.host.turn.finish()
+        for host in self.hosts:
+            host.turn.finish()
         gone: Deferred[None] = Deferred()
         if self.streams:
             self._all_gone = gone
             self.call_later(self.options.linger, self._abort_all)
         else:
             gone.callback(None)
-        return gone.addCallback(lambda _: self.host.close())
+        gone.addCallback(lambda _: self._close_hosts())
+        return gone.addCallback(lambda _: closed)
+
+    def _close_hosts(self) -> None:
+        for host in self.hosts:
+            host.close()
 
     def _abort_all(self) -> None:
         for stream in list(self.streams):
@@ -237,19 +281,23 @@ class BrokerService(Service):
 
     # What the listeners' doors ask for.
 
-    def open_connection(self, stream: Guest, dialect: Dialect) -> Connection:
+    def open_connection(
+        self, stream: Guest, dialect: Dialect, lets_anonymous_in: bool
+    ) -> Connection:
         """A client has come, to a listener of this dialect."""
-        session, lobby = self._new_session(stream), self.lobby
+        session, host, lobby = self._new_session(stream), self.host.host, self.lobby
+        desk = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
         connection = Connection(
-            self.host.host,
+            host,
             session,
             stream,
             dialect,
+            Entrance(self._names, desk, stream.move),
             log=ClientLog(session, stream, lambda: self.options.log_level == "debug"),
             let_in=partial(lobby.let_in, stream),
             arriving=self.arriving,
         )
-        lobby.come(stream, stream.address, connection.turn_away, self.host.turn.now)
+        lobby.come(stream, stream.address, connection.turn_away, host.turn.now)
         return connection
 
     def open_link(self, stream: Guest, host: VirtualHost, peer: Peer) -> Connection:

@@ -15,7 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, field, fields
 from typing import Any
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text in quotes",
+    tuple: 'a list of texts, ["one", "two"]',
+}
 
 
 class OptionsError(Exception):
@@ -30,20 +36,23 @@ def setting(
     *,
     least: float = 0,
     most: float = math.inf,
+    secret: bool = False,
 ) -> Any:
     """Declare a setting. `unit` says what the number counts, `reason` why the default is what it is.
 
     A text is one of `choices` if there are any, and has at least `least` characters; a number lies between
-    `least` and `most`.
+    `least` and `most`. What is `secret` is never shown.
     """
     return field(
         default=default,
+        repr=not secret,
         metadata={
             "unit": unit,
             "reason": reason,
             "choices": choices,
             "least": least,
             "most": most,
+            "secret": secret,
         },
     )
 
@@ -72,10 +81,11 @@ def _check(known: Mapping[str, Field[Any]], name: str, value: Any, source: str) 
     wanted = type(default)
     if wanted is float and type(value) is int:
         value = float(value)
+    if wanted is tuple and type(value) is list and all(type(each) is str for each in value):
+        value = tuple(value)
     if type(value) is not wanted:
-        raise OptionsError(
-            f"{source}: {name} must be {KINDS[wanted]}, not {value!r} (default {default!r})"
-        )
+        given = "" if meta["secret"] else f", not {value!r} (default {default!r})"
+        raise OptionsError(f"{source}: {name} must be {KINDS[wanted]}{given}")
     choices, least, most = meta["choices"], meta["least"], meta["most"]
     if choices and value not in choices:
         named = ", ".join(choice or '""' for choice in choices)

@@ -105,7 +105,11 @@ class Subscriptions:
             return False
         if shared and consumer is not None:  # RabbitMQ: one frame ends the consumer as well
             self._end(consumer)
-        client.broker.durables.unsubscribe("" if shared else client.client_id or name, name)
+        client_id = "" if shared else client.client_id or name
+        queue = client.broker.durables.get(client_id, name)
+        if queue is not None:  # whoever may read the topic could as well take all there is
+            client.clearance.check_durable(queue.destination)
+        client.broker.durables.unsubscribe(client_id, name)
         client.promise_receipt(headers)
         return True
 

@@ -26,15 +26,18 @@ from broker.agenda import Agenda
 from broker.core.broker import ENOUGH, Broker, Outside
 from broker.core.policy import Policies
 from broker.cron import next_cron
-from broker.errors import Refusal, StompError
+from broker.errors import NotAuthorized, Refusal, StompError
 from broker.filters import make_filter
+from broker.granting import check_still
 from broker.net.stream import Guest
-from broker.options import Options
+from broker.net.wall import time_of_day
+from broker.options import Options, OptionsError
 from broker.peering.dialled import Dialled
 from broker.peering.peer import Peer
 from broker.peering.peers import Peers
 from broker.reception import Host
 from broker.reload import Commit, Keeper, reading_files
+from broker.rights import Rights
 from broker.store import UNFINISHED, StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
@@ -76,8 +79,16 @@ class VirtualHost:
     def __init__(self, options: Options, reactor: Any, streams: Streams) -> None:
         """Open the store and take over what is in it. Raises `CannotStart`."""
         self.options = options
+        try:
+            self.rights = Rights(options.rights, options.administrators, options.is_open)
+        except OptionsError as error:
+            raise CannotStart(str(error)) from None
+        self._dismiss = streams.dismiss
         self._reactor = reactor
         self._timer: IDelayedCall | None = None
+        #: Of every line of the log: what it begins with, and a field.
+        name = options.virtual_host
+        self._about = {"mine": f"virtual host {name}: " if name else "", "virtual_host": name}
         #: Of the files that links to peers need, see `broker.reload`.
         self.keepers: list[Keeper] = []
         settings = StoreSettings(options.map_size, options.disk_reserve)
@@ -127,7 +138,7 @@ class VirtualHost:
             os.path.abspath(path) if path else "",
         )
         ScheduleManagement(self.broker, author)
-        self.broker.now = int(time.time() * 1000)
+        self.broker.now = int(time_of_day() * 1000)
         self.broker.load(stored, self._read)
         self.peers = Peers(self.broker, options, stored.node, stored.boot, self._tell_of_link)
         self._house = House(
@@ -136,6 +147,7 @@ class VirtualHost:
             statistics,
             options,
             self.peers,
+            self.rights,
             self.broker.now,
             streams.addresses,
             streams.dismiss,
@@ -158,31 +170,42 @@ class VirtualHost:
             reactor.at_end if hasattr(reactor, "at_end") else partial(reactor.callLater, 0),
             self._store_failed,
         )
-        self.host = Host(self.broker, self.turn, options, id_prefix, self._agenda, self.peers)
+        self.host = Host(
+            self.broker, self.turn, options, id_prefix, self._agenda, self.peers, self.rights
+        )
         self._links = self._make_links(streams)
 
     def prepare(self, options: Options) -> Commit:
-        """Return what makes other settings hold: policies at once, the rest for connections made from then on."""
+        """Return what makes other settings hold: policies and rights at once, the rest for connections made from then on.
+
+        Whoever consumes from where he may not any more is disconnected with an ERROR that says so: STOMP has no other
+        way to end a subscription. What was sent stays sent, what waits in an open transaction is refused at COMMIT.
+        Raises `OptionsError`.
+        """
         policies = Policies([*OURS, *options.policies])
+        rights = Rights(options.rights, options.administrators, options.is_open)
 
         def commit() -> None:
             self.options = self._house.options = options
             self.host = replace(self.host, options=options)
             self.begin()
             self.broker.follow(policies)
+            self._change_rights(rights)
 
         return commit
 
     def _tell_of_link(self, peer: str, trouble: str) -> None:
         """A peer is linked, or there is trouble."""
         if trouble:
-            self.log.warn("no link to the peer {peer}: {error}", peer=peer, error=trouble)
+            self.log.warn(
+                "{mine}no link to the peer {peer}: {error}", peer=peer, error=trouble, **self._about
+            )
         else:
-            self.log.info("linked to the peer {peer}", peer=peer)
+            self.log.info("{mine}linked to the peer {peer}", peer=peer, **self._about)
 
     def _warn(self, text: str) -> None:
         """Tell the operator what should not be."""
-        self.log.warn("{text}", text=text)
+        self.log.warn("{mine}{text}", text=text, **self._about)
 
     def _make_links(self, streams: Streams) -> list[Service]:
         """Return what dials the peers that do not dial us. Raises `CannotStart`."""
@@ -207,13 +230,28 @@ class VirtualHost:
             link.startService()  # type: ignore[no-untyped-call]
         for name, left in self.peers.forgotten.items():
             self.log.warn(
-                "{count} messages wait for {peer}, which is no peer now", count=left, peer=name
+                "{mine}{count} messages wait for {peer}, which is no peer now",
+                count=left,
+                peer=name,
+                **self._about,
             )
         self._agenda.add(time.monotonic() + self.options.sweep_every, self._sweep)
 
     def open_link(self, stream: Guest, peer: Peer, session: str) -> Dialled:
         """A peer that was dialled has answered."""
         return Dialled(self.peers, peer, self.host, session, stream)
+
+    def _change_rights(self, wanted: Rights) -> None:
+        self.rights.become(wanted)
+        routes = self.broker.routes
+        routes.changed()
+        for consumer in [*self.presence.consumers.values()]:
+            try:
+                check_still(consumer)
+            except NotAuthorized as error:
+                self._dismiss(consumer.client.session, error)
+            else:
+                routes.look_again(consumer.subscription)
 
     def hang_up(self) -> None:
         """Dial nobody any more."""
@@ -222,7 +260,7 @@ class VirtualHost:
 
     def begin(self) -> None:
         """Begin a turn, or go on with the one begun."""
-        self.turn.begin(time.monotonic(), time.time())
+        self.turn.begin(time.monotonic(), time_of_day())
 
     def close(self) -> None:
         """Close the store: everything is written, and everybody has gone."""
@@ -249,7 +287,7 @@ class VirtualHost:
 
     def _wake_schedule_at(self, when: int) -> None:
         """Look at the schedule at a moment given in milliseconds since 1970."""
-        self._agenda.add(time.monotonic() + when / 1000 - time.time(), self._tick_schedule)
+        self._agenda.add(time.monotonic() + when / 1000 - time_of_day(), self._tick_schedule)
 
     def _tick_schedule(self, now: float) -> None:
         self.broker.schedule.tick(self.broker.now)
@@ -270,7 +308,7 @@ class VirtualHost:
 
     def _store_failed(self, error: BaseException) -> None:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
-        self.log.critical("the store has failed: {error}", error=str(error))
+        self.log.critical("{mine}the store has failed: {error}", error=str(error), **self._about)
         os._exit(1)
 
 

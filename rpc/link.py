@@ -53,8 +53,8 @@ class Link:
     def receive(self, data: bytes, now: float) -> list[Frame]:
         """Take what arrived; return the MESSAGE and RECEIPT frames that it completes.
 
-        Raises `BrokerRefused` with the broker's words for an ERROR before CONNECTED, and
-        `ConnectionLost` for bytes that are no STOMP. An ERROR on an open link is returned like any
+        Raises `BrokerRefused` with the broker's words for an ERROR before CONNECTED, `ConnectionLost` if that
+        says `retry:true` (too many log in at once), and for bytes that are no STOMP. An ERROR on an open link is returned like any
         frame: whether it ends the link is its owner's choice (`refusal` makes an exception of it).
         """
         self._session.heard = now
@@ -71,7 +71,9 @@ class Link:
         try:
             self._session.accept(answer)
         except HandshakeError as error:
-            raise BrokerRefused(_words(error.text, error.hint), sent=False) from None
+            passes = answer.headers.get("retry") == "true"
+            kind = ConnectionLost if passes else BrokerRefused
+            raise kind(_words(error.text, error.hint), sent=False) from None
         self.version = self._parser.version = self._session.version or "1.0"
         self.can_give_back = self.version != "1.0" and "hoofbeat" in answer.headers.get(
             "server", ""

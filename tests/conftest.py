@@ -8,25 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import BrokerProcess
+from tests.harness import BrokerProcess, Launch, fork
 
 # A shell that runs the tests in the background has SIGINT ignored, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 StartBroker = Callable[..., BrokerProcess]
 
+#: Tests that run only when they are asked for.
+MARKERS = {
+    "long": "takes minutes or gigabytes; only with -m long",
+    "faults": "the long form of a fault, or one that needs strace or mount; only with -m faults",
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line("markers", "long: takes minutes or gigabytes; only with -m long")
+    """Make the markers known."""
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is long unless it is asked for."""
-    if "long" not in config.getoption("markexpr"):
-        short = [item for item in items if item.get_closest_marker("long") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item not in short])
-        items[:] = short
+    """Leave out what runs only when it is asked for."""
+    unasked = [name for name in MARKERS if name not in config.getoption("markexpr")]
+    left = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture
@@ -38,8 +45,8 @@ def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
     """
     running: list[BrokerProcess] = []
 
-    def start(store: str = "", **settings: object) -> BrokerProcess:
-        broker = BrokerProcess(store or f"lmdb:{tmp_path / 'data'}", tmp_path, settings)
+    def start(store: str = "", launch: Launch = fork, **settings: object) -> BrokerProcess:
+        broker = BrokerProcess(store or f"lmdb:{tmp_path / 'data'}", tmp_path, settings, launch)
         running.append(broker)
         return broker
 

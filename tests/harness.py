@@ -14,9 +14,12 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
+
+from argon2 import PasswordHasher
 
 from broker.stomp import Frame, Parser
 from tests.forks import Fork, program
@@ -25,39 +28,71 @@ DEADLINE = 30.0  # seconds; far more than anything takes, also on a busy machine
 COMMAND = [sys.executable, "-m", "broker", "run", "--port", "0"]
 
 
+class Running(Protocol):
+    """A process: what `Fork` and `subprocess.Popen` have in common."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end and return the exit status."""
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+
+
+#: Starts Python with these arguments, in a directory; standard output and standard error are descriptors.
+Launch = Callable[[Sequence[str], Path, int, int], Running]
+
+
+def fork(arguments: Sequence[str], directory: Path, stdout: int, stderr: int) -> Running:
+    """Launch by a fork, which is the quick way."""
+    code, rest = program(tuple(arguments))
+    with open(os.devnull, "rb") as nothing:
+        return Fork(
+            code, *rest, stdin=nothing.fileno(), stdout=stdout, stderr=stderr, cwd=str(directory)
+        )
+
+
+class NotReady(AssertionError):
+    """A broker has ended, or was ended, before it was ready."""
+
+
 class BrokerProcess:
     """`hoofbeat run` as a child process."""
 
-    def __init__(self, store: str, directory: Path, settings: dict[str, object]) -> None:
+    def __init__(
+        self, store: str, directory: Path, settings: dict[str, object], launch: Launch = fork
+    ) -> None:
         """Start it and wait until it is ready. `settings` go into a configuration file."""
         self.store = store
+        self.log = directory / "broker.log"
         arguments = ["--store", store]
         if settings:
             config = directory / "hoofbeat.toml"
             config.write_text(to_toml(settings))
             arguments += ["--config", str(config)]
-        code, rest = program((*COMMAND[1:], *arguments))
         out, stdout = os.pipe()
-        with (directory / "broker.log").open("ab") as log, open(os.devnull, "rb") as nothing:
-            self.process = Fork(
-                code,
-                *rest,
-                stdin=nothing.fileno(),
-                stdout=stdout,
-                stderr=log.fileno(),
-                cwd=str(directory),
-            )
+        with self.log.open("ab") as log:
+            self.process = launch((*COMMAND[1:], *arguments), directory, stdout, log.fileno())
         os.close(stdout)
         self._out = open(out)  # noqa: SIM115
-        line = read_line(self._out)
+        line = self.line = read_line(self._out)  # the one with `ready`
         found = re.search(r"ready on (stomp(?:\+ssl)?://127\.0\.0\.1:(\d+))", line)
-        assert found, (line, (directory / "broker.log").read_text())
+        if found is None:
+            self.kill()
+            raise NotReady(line, self.log.read_text())
         self.url = found[1]
         self.port = int(found[2])
         #: The port of each listener, by the scheme of its URL; of several with one scheme, of the last.
-        self.ports = {
-            scheme: int(port) for scheme, port in re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
-        }
+        listeners = re.findall(r"([a-z+]+)://[^\s,]+:(\d+)", line)
+        self.ports = {scheme: int(port) for scheme, port in listeners}
+        self.all_ports = [int(port) for _, port in listeners]
 
     def connect(self, version: str = "1.2", **headers: str) -> Client:
         """Return a client that is logged in."""
@@ -86,16 +121,18 @@ class BrokerProcess:
         return int(found[1]) * 1024
 
 
-def to_toml(settings: dict[str, object]) -> str:
+def to_toml(settings: dict[str, object], within: str = "") -> str:
     """Return settings as a configuration file.
 
-    A dict is a kind of section, with a dict for each of them; a list of dicts is a kind without names.
+    A dict is a kind of section, with a dict for each of them; a list of dicts is a kind without names. `within`
+    begins the names of sections.
     """
     plain, sections = [], []
     for name, value in settings.items():
         if isinstance(value, dict):
             for each, table in value.items():
-                sections += [f"[{name}.{json.dumps(each)}]\n", to_toml(table)]
+                section = f"{within}{name}.{json.dumps(each)}"
+                sections += [f"[{section}]\n", to_toml(table, f"{section}.")]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for table in value:
                 sections += [f"[[{name}]]\n", to_toml(table)]
@@ -111,6 +148,19 @@ def read_line(output: IO[str] | None, deadline: float = DEADLINE) -> str:
         selector.register(output, selectors.EVENT_READ)
         assert selector.select(deadline), "the process prints nothing"
     return output.readline()
+
+
+PASSCODE = "open sesame"  # of everybody in the tests' users files
+
+
+def write_users(directory: Path, **groups: str) -> str:
+    """Write a users file and return its path: each user's groups, with commas. Looking at their hashes costs little."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    path = directory / "users"
+    users = (f"{name}:{cheap.hash(PASSCODE)}:{of}\n" for name, of in groups.items())
+    path.write_text("".join(users))
+    path.chmod(0o600)
+    return str(path)
 
 
 class Closed(Exception):

@@ -45,7 +45,7 @@ HOUSE = [
             *(f"broker.keeping.{name}" for name in ("exporting", "importing")),
         ),
         may=(
-            *("bench", "commands", "keeping", "command line", "admin"),
+            *("bench", "commands", "keeping", "command line", "admin", "auth", "users"),
             *("rpc faces", "rpc calling", "rpc working", "rpc"),
             *("reload", "logs", "net", "watch", "peering", "joins", "options"),
             *("calendar", "stomp", "core", "drivers", "store", "errors", "setting", "name"),
@@ -58,10 +58,13 @@ HOUSE = [
             f"broker.commands.{name}"
             for name in (
                 *("arguments", "asking", "call", "completion", "describe", "loading"),
-                *("running", "services", "supervision", "track", "worker"),
+                *("running", "services", "supervision", "track", "user", "worker"),
             )
         ),
-        may=("command line", "rpc faces", "rpc calling", "rpc working", "rpc", "name"),
+        may=(
+            *("users", "command line", "rpc faces", "rpc calling", "rpc working", "rpc"),
+            *("options", "name"),
+        ),
     ),
     # What records mean, and their lines in an export.
     Room(
@@ -153,9 +156,24 @@ HOUSE = [
         never=NETWORK - {"twisted", "zope"},
     ),
     Room(
+        "auth",
+        (
+            *("broker.auth.checkers", "broker.auth.hashing", "broker.auth.listeners"),
+            *("broker.auth.portal", "broker.auth.reception", "broker.auth.registry"),
+        ),
+        may=("users", "joins", "options", "core", "errors", "name"),
+    ),
+    Room(
         "net", ("broker.net.*",), ("peering", "joins", "options", "stomp", "core", "errors", "name")
     ),
     # ══ the street line: nothing below imports Twisted, opens a socket, reads a clock ══
+    # Who may log in, as it is written down, and who must wait.
+    Room(
+        "users",
+        ("broker.auth", "broker.auth.passcodes", "broker.auth.throttle", "broker.auth.users"),
+        may=("joins",),
+        never=PURE,
+    ),
     # 2: joins
     Room(
         "watch",
@@ -178,15 +196,16 @@ HOUSE = [
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
+            *("broker.entrance", "broker.rights", "broker.clearance"),
             *("broker.lobby", "broker.arriving"),
         ),
-        may=("options", "calendar", "stomp", "selector", "core", "errors", "name"),
+        may=("options", "calendar", "stomp", "selector", "core", "errors", "setting", "name"),
         types=("store",),
         never=PURE,
     ),
     Room(
         "options",
-        ("broker.options", "broker.sections", "broker.dialect"),
+        ("broker.options", "broker.sections", "broker.hosting", "broker.dialect"),
         may=("stomp", "selector", "core", "errors", "setting", "name"),
         never=PURE,
     ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from broker.core.composite import CompositeRule
 from broker.core.policy import Policies, Policy
 from broker.dialect import DIALECTS
+from broker.hosting import EXAMPLE, HOSTED
 from broker.options import (
     FIELDS,
     Listener,
@@ -83,8 +86,9 @@ def test_a_wrong_type_is_told_the_right_one(name: str) -> None:
             continue
         text = refused(**{name: value})
         assert name in text
-        assert repr(value) in text
-        assert repr(default) in text
+        is_secret = FIELDS[name].metadata["secret"]
+        assert (repr(value) in text) is not is_secret
+        assert (repr(default) in text) is not is_secret
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -133,6 +137,20 @@ def test_a_choice_is_told_all_of_them(name: str) -> None:
 )
 def test_what_else_cannot_be(values: dict[str, Any], reason: str) -> None:
     assert reason in refused(**values)
+
+
+def test_a_list_of_texts() -> None:
+    """And of nothing else; what is wrong with it is said without showing it, for it may hold a passcode."""
+    assert read_options('auth = ["unix", "memory:a:b"]', "x").auth == ("unix", "memory:a:b")
+    for value in ("memory:alice:12345", ["unix", 12345], {"a": 12345}):
+        assert "12345" not in refused(auth=value)
+
+
+def test_no_passcode_is_shown() -> None:
+    options = read_options(
+        'name = "a"\nauth = ["memory:alice:12345"]\n[peer.b]\npasscode = "12345"', "x"
+    )
+    assert "12345" not in repr(options)
 
 
 def test_an_unknown_setting_is_told_the_known_ones() -> None:
@@ -492,8 +510,20 @@ def test_the_examples_of_the_settings_file_say_every_default() -> None:
     (rule,) = options.composites
     assert (rule.forward_only, bool(rule.filters)) == (True, True)
     assert options.peers == (PeerSection("NAME", passcode="secret"),)
+    assert options.virtual_hosts == (("NAME", {"names": "", "people": "*", "store": ""}),)
+    ((pattern, people),) = options.rights
+    assert (pattern, list(people)) == (
+        "orders.>",
+        ["read", "write", "create", "browse", "administer"],
+    )
     assert Options(name="here") == dataclasses.replace(
-        options, policies=(), composites=(), more_listeners=(), peers=()
+        options,
+        policies=(),
+        rights=(),
+        composites=(),
+        more_listeners=(),
+        peers=(),
+        virtual_hosts=(),
     )
 
 
@@ -570,3 +600,133 @@ def test_a_peer_that_cannot_be_is_refused_in_one_line(text: str, complaint: str)
         read_options(text, "hoof.toml")
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# --- virtual hosts ---------------------------------------------------------------------------------
+
+HOSTS = """
+name = "here"
+prefetch = 5
+max_body = 100
+people = "@staff"
+[destination.">"]
+max_messages = 1
+[composite."/queue/a"]
+forward_to = ["/queue/b"]
+[peer.far]
+passcode = "x"
+[virtual_host.shop]
+prefetch = 7
+names = "shop.example.com"
+[virtual_host.shop.destination."orders.>"]
+max_messages = 2
+[virtual_host.shop.composite."/queue/c"]
+forward_to = ["/queue/d"]
+[virtual_host.shop.peer.near]
+passcode = "y"
+[virtual_host."b.example"]
+people = "*"
+"""
+
+
+def test_a_virtual_host_says_what_differs() -> None:
+    """All else is as at the top, but composites and peers are of one host only, and so are names."""
+    options = read_options(HOSTS, "hoof.toml")
+    assert [*options.hosts] == ["shop", "b.example"]
+    shop, other = options.hosts.values()
+    assert (shop.virtual_host, shop.prefetch, shop.max_body) == ("shop", 7, 100)
+    assert (shop.names, shop.people) == ("shop.example.com", "@staff")
+    # The later one wins: that of the host.
+    assert [pattern for pattern, _ in shop.policies] == [">", "orders.>"]
+    assert [rule.destination for rule in shop.composites] == ["/queue/c"]
+    assert [peer.name for peer in shop.peers] == ["near"]
+    assert (other.prefetch, other.names, other.people) == (5, "", "*")
+    assert (other.policies, other.composites, other.peers) == (options.policies, (), ())
+    assert shop.hosts == other.hosts == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "stores"),
+    [
+        ({}, ["lmdb:./data/virtual_hosts/a", "memory:"]),
+        ({"data": "/srv"}, ["lmdb:/srv/virtual_hosts/a", "memory:"]),
+        ({"store": "lmdb:/srv/store"}, ["lmdb:/srv/store/virtual_hosts/a", "memory:"]),
+        ({"store": "sqlite:x.db"}, ["sqlite:x.db.virtual_hosts/a.db", "memory:"]),
+        ({"store": "memory:"}, ["memory:", "memory:"]),
+    ],
+)
+def test_where_a_virtual_host_has_its_store(flags: dict[str, str], stores: list[str]) -> None:
+    """Beside that of the broker, wherever the command line puts that, unless its section says where."""
+    text = '[virtual_host.a]\n[virtual_host.b]\nstore = "memory:"'
+    options = change_options(read_options(text, "hoof.toml"), flags, "command line")
+    assert [host.store_url for host in options.hosts.values()] == stores
+
+
+def test_where_a_store_of_another_driver_is_must_be_said() -> None:
+    options = read_options('store = "raft:x"\n[virtual_host.a]', "hoof.toml")
+    with pytest.raises(OptionsError, match=r"^\[virtual_host\.a\]: store is missing: .* raft "):
+        options.hosts  # noqa: B018  # it is asked
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("virtual_host = 1", "virtual hosts stand in sections [virtual_host.NAME]"),
+        ("[virtual_host]\nnames = 'a'", "virtual hosts stand in sections [virtual_host.NAME]"),
+        ("[[virtual_host]]\nnames = 'a'", "virtual hosts stand in sections [virtual_host.NAME]"),
+        ("[virtual_host.'a/b']", "[virtual_host.a/b]: a name has 1 to 64 letters, digits"),
+        ("[virtual_host.'..']", "[virtual_host...]: a name has 1 to 64 letters, digits"),
+        ("[virtual_host.'']", "[virtual_host.]: a name has 1 to 64 letters, digits"),
+        ("[virtual_host.a]\nport = 1", "[virtual_host.a]: port is the whole broker's and stands"),
+        ("[virtual_host.a]\nunknown_host = 'refuse'", "unknown_host is the whole broker's"),
+        ("[virtual_host.a]\nprefetsch = 1", "[virtual_host.a]: unknown setting 'prefetsch'; there"),
+        ("[virtual_host.a]\nprefetch = 0", "[virtual_host.a]: prefetch must be at least 1"),
+        (
+            "[virtual_host.a.listener]",
+            "[virtual_host.a]: unknown section [listener]; there are: com",
+        ),
+        ("[[virtual_host.a.listener]]", "[virtual_host.a]: unknown section [listener]"),
+        ("[virtual_host.a.virtual_host.b]", "unknown section [virtual_host]"),
+        (
+            "[virtual_host.b.example]",
+            "unknown section [example]; there are: composite, destination",
+        ),
+        (
+            "[virtual_host.a.destination.x]\nprefetsch = 1",
+            "[virtual_host.a]: [destination.\"x\"]: unknown setting 'prefetsch'",
+        ),
+        ("[virtual_host.a]\n[virtual_host.A]", "[virtual_host.A]: 'A' means [virtual_host.a]"),
+        (
+            "[virtual_host.a]\nnames = 'x, B'\n[virtual_host.b]",
+            "[virtual_host.b]: 'b' means [virtual_host.a] already",
+        ),
+        (
+            "[virtual_host.a.peer.b]\npasscode = 'x'",
+            "[virtual_host.a]: name must say what peers call this broker",
+        ),
+        (
+            "name = 'b'\n[virtual_host.a.peer.b]\npasscode = 'x'",
+            "[virtual_host.a]: [peer.b]: that is this broker's own name",
+        ),
+        (
+            "\n".join(f"[virtual_host.a{number}]" for number in range(257)),
+            "there may be 256 sections [virtual_host.NAME], not 257",
+        ),
+    ],
+)
+def test_virtual_hosts_that_cannot_be(text: str, reason: str) -> None:
+    assert reason in refused_file(text)
+
+
+def test_what_a_virtual_host_may_say_exists() -> None:
+    assert set(NAMES) >= HOSTED
+    assert {*EXAMPLE} <= HOSTED
+
+
+def test_the_page_about_virtual_hosts() -> None:
+    """It names all that one may say, and its example can be used."""
+    page = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
+    part = page.partition("## Virtual hosts\n")[2].partition("\n## ")[0]
+    assert {name for name in HOSTED if f"`{name}`" not in part} == set()
+    [example] = re.findall(r"```toml\n(.*?)```", part, re.DOTALL)
+    assert [*read_options(example, "docs/security.md").hosts] == ["shop", "bank"]

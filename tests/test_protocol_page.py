@@ -26,8 +26,8 @@ from broker.core.picking import GROUPS
 from broker.core.policy import Policy
 from broker.core.routes import NAME_BYTES
 from broker.dialect import DIALECTS
-from broker.options import FIELDS, Options, read_options
-from broker.sections import COMPOSITE, LISTENER, SECTIONS
+from broker.options import FIELDS, KINDS, Options, read_options
+from broker.sections import COMPOSITE, LISTENER, RIGHTS
 from broker.selector import LONGEST, compile_selector
 from broker.selector.parse import DEPTH
 from broker.setting import settings_of
@@ -407,7 +407,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         assert limits[name][1].split()[0] == f"{value:,}", name
 
 
-KNOWN_SETTINGS = {*FIELDS, *settings_of(Policy), *COMPOSITE, *LISTENER, *SECTIONS}
+KNOWN_SETTINGS = {*FIELDS, *settings_of(Policy), *COMPOSITE, *LISTENER, *RIGHTS, *KINDS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -179,3 +179,14 @@ def test_a_fault_of_ours_ends_one_connection(
     reactor.callWhenRunning(threading.Thread(target=clients).start)
     run(reactor)
     assert heard == ["RECEIPT"]
+
+
+def test_a_broker_that_has_stopped_listens_no_more(reactor: StreamReactor) -> None:
+    """Its ports are closed before the reactor ends, also when nobody was there to say goodbye to."""
+    options = change_options(Options(), {"store": "memory:", "port": 0}, "test")
+    service = make_service(options, reactor)
+    port = int(service.listen()[0].rpartition(":")[2])
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.callWhenRunning(reactor.stop)
+    run(reactor)
+    socket.create_server(("127.0.0.1", port)).close()

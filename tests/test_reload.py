@@ -78,3 +78,30 @@ def test_the_second_time_only_what_has_changed_since_is_told() -> None:
     again = reloading(TWO, room)
     again.reload()
     assert again.reload().text == "changed: nothing; waiting for a restart: port, [listener]"
+
+
+HOSTS = """
+[virtual_host.shop]
+prefetch = 7
+memory_limit = 7
+people = "@shop"
+[virtual_host.shop.destination.a]
+max_messages = 1
+[virtual_host.new]
+"""
+
+
+def test_what_a_virtual_host_says_is_taken_over_if_the_setting_is() -> None:
+    """The rest of it waits, and so do hosts that come or go."""
+    before = read_options("prefetch = 5\n[virtual_host.shop]\n[virtual_host.old]", "hoof.toml")
+    room = Room("prefetch", "policies", "people")
+    reloading = Reloading(before, lambda: read_options(HOSTS, "hoof.toml"), [room.keeper])
+    said = reloading.reload().text
+    assert said == "changed: prefetch, [virtual_host]; waiting for a restart: [virtual_host]"
+    assert room.held is not None
+    hosts = room.held.hosts
+    assert [*hosts] == ["shop", "old"]
+    assert (hosts["shop"].prefetch, hosts["shop"].people) == (7, "@shop")
+    assert [name for name, _ in hosts["shop"].policies] == ["a"]
+    assert hosts["shop"].memory_limit == before.memory_limit
+    assert hosts["old"].prefetch == Options().prefetch

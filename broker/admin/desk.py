@@ -8,11 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from broker.admin.asking import Asker
 from broker.admin.outside import House
+from broker.clearance import Clearance
 from broker.client import Client
 from broker.core.fanout import Put, Service
 from broker.core.message import Message
 from broker.core.names import QUEUE, TOPIC, split
+from broker.person import NOBODY
 from broker.watch.author import Author
 
 if TYPE_CHECKING:
@@ -52,7 +55,12 @@ class Desk:
             from broker.admin.office import Office
 
             self._office = Office(self._house, self._author)
-        self._office.take(message, "" if sender is None else sender.login, everyone)
+        if sender is None:
+            nobody = Clearance(self._house.rights, NOBODY, self._house.broker.routes)
+            asker = Asker(NOBODY.login, nobody)
+        else:
+            asker = Asker(sender.login, sender.clearance)
+        self._office.take(message, asker, everyone)
 
     def _serve(self, destination: str) -> Service | None:
         prefix, name = split(destination)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from broker.admin.faults import in_words, wrong
@@ -43,31 +43,43 @@ def meant(pattern: str, prefix: str, there: list[Made]) -> list[Made]:
     return [each for each in there if each.name == name]
 
 
-def find_queue(broker: Broker, text: str, argument: str = "queue") -> Queue:
+def find_queue(
+    broker: Broker, text: str, check: Callable[[str], None], argument: str = "queue"
+) -> Queue:
     """Return the queue of a name or destination; of a temporary one, the destination that others see.
 
-    `/peer/NAME` is what waits for another broker.
+    `/peer/NAME` is what waits for another broker. `check` raises `NotAuthorized` for a destination that is not for
+    the caller to find, be it there or not.
     """
     others = [*all_queues(broker, True), *broker.routes.apart.values()]
-    return _find(text, argument, QUEUE, broker.routes.queues, others, "queue")
+    return _find(text, check, argument, QUEUE, broker.routes.queues, others, "queue")
 
 
-def find_topic(broker: Broker, text: str, argument: str = "topic") -> Topic:
-    """Return the topic of a name or destination; of a temporary one, the destination that others see."""
-    return _find(text, argument, TOPIC, broker.routes.topics, all_topics(broker, True), "topic")
+def find_topic(
+    broker: Broker, text: str, check: Callable[[str], None], argument: str = "topic"
+) -> Topic:
+    """Return the topic of a name or destination; of a temporary one, the destination that others see.
+
+    For `check` see `find_queue`.
+    """
+    others = all_topics(broker, True)
+    return _find(text, check, argument, TOPIC, broker.routes.topics, others, "topic")
 
 
 def _find(
     text: str,
+    check: Callable[[str], None],
     argument: str,
     prefix: str,
     named: Mapping[str, Made],
     temporary: list[Made],
     kind: str,
 ) -> Made:
-    found = named.get(text.strip().removeprefix(prefix))
+    name = text.strip().removeprefix(prefix)
+    found = named.get(name)
     if found is None:
-        found = next((each for each in temporary if each.destination == text.strip()), None)
+        found = next((each for each in temporary if each.destination == name), None)
+    check(prefix + name if found is None else found.destination)
     if found is None:
         raise wrong(argument, f"there is no {kind} {text!r}")
     return found

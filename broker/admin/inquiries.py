@@ -7,8 +7,9 @@ connection than it sent on, and after a restart of the broker.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from broker.admin.asking import Asker, Asking
 from broker.admin.errand import durable, turn, until
 from broker.admin.faults import wrong
 from broker.admin.finding import check_range
@@ -24,13 +25,6 @@ MOST_WAITING = 4000  # who wait: a third of what all requests may take
 RETRY_AFTER = 1.0  # seconds, for those who come when there are so many
 
 Object = dict[str, Any]
-
-
-class Asker(NamedTuple):
-    """Who asks."""
-
-    login: str
-    allowed: bool  # an administrator
 
 
 class Waiter:
@@ -49,8 +43,8 @@ class Waiter:
 class Inquiries:
     """Answers what is asked."""
 
-    def __init__(self, house: House) -> None:
-        self.asker = Asker("", allowed=False)  # of the call that begins now
+    def __init__(self, house: House, asking: Asking) -> None:
+        self._asking = asking
         self._house = house
         self._tracking = house.broker.tracking
         self._tracking.tell_end = self._wake
@@ -63,7 +57,7 @@ class Inquiries:
         Each destination has a part. The status is that of all: PROCESSED if all are, and no better than the worst.
         `wait`: so many seconds at most for it to be PROCESSED, FAILED or EXPIRED. What is told is on disk.
         """
-        asker = self.asker
+        asker = self._asking.asker
         if not 0 <= wait <= LONGEST:
             raise wrong("wait", f"0 to {LONGEST:g} seconds, not {wait:g}")
         if wait and summary(self._parts(id, asker)) not in ENDS:
@@ -82,7 +76,7 @@ class Inquiries:
     def _parts(self, id: str, asker: Asker) -> list[Part]:
         """Return what somebody may see of the parts of an id. Raises `InvalidParams`: there is nothing."""
         found = self._tracking.find(id)
-        parts = [each for each in found if asker.allowed or each.owner == asker.login]
+        parts = [each for each in found if asker.is_administrator or each.owner == asker.login]
         if not parts:
             raise wrong("id", f"nothing is known of a message {id!r} that was sent with report")
         return parts

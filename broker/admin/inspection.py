@@ -5,9 +5,11 @@ Each returns objects of JSON. Moments are milliseconds since 1970, as in the hea
 
 from __future__ import annotations
 
+from dataclasses import Field
 from typing import Any
 
 from broker import __version__
+from broker.admin.asking import Asking
 from broker.admin.errand import turn
 from broker.admin.faults import wrong
 from broker.admin.finding import all_queues, all_topics, find_queue, find_topic, meant
@@ -24,6 +26,8 @@ from broker.options import FIELDS
 from broker.watch.presence import Counts, in_flight
 from broker.watch.statistics import counted
 
+NOT_SHOWN = "(not shown)"
+
 SERVICE, REPLIES = "rpc.", "rpc.reply."  # begin the names of queues
 
 Object = dict[str, Any]
@@ -32,7 +36,8 @@ Object = dict[str, Any]
 class Inspection:
     """Looks."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, asking: Asking) -> None:
+        self._asking = asking
         self._house = house
         self._broker = house.broker
 
@@ -40,32 +45,36 @@ class Inspection:
 
     async def queues(self, pattern: str = ">", temporary: bool = False) -> list[Object]:
         """List the queues whose names a pattern means, by name; or the temporary ones."""
-        prefix = TEMP_QUEUE if temporary else QUEUE
+        prefix, asker = TEMP_QUEUE if temporary else QUEUE, self._asking.asker
         found = []
         for queue in meant(pattern, prefix, all_queues(self._broker, temporary)):
             await turn()
-            found.append(self._of_queue(queue))
+            if asker.may_look(queue.destination):
+                found.append(self._of_queue(queue))
         return found
 
     async def queue(self, name: str) -> Object:
         """Tell about one queue, its consumers included."""
-        queue = find_queue(self._broker, name, "name")
+        check = self._asking.asker.check_administer
+        queue = find_queue(self._broker, name, check, "name")
         return self._of_queue(queue) | {
             "subscriptions": await self.subscriptions(queue.destination)
         }
 
     async def topics(self, pattern: str = ">", temporary: bool = False) -> list[Object]:
         """List the topics whose names a pattern means, by name; or the temporary ones."""
-        prefix = TEMP_TOPIC if temporary else TOPIC
+        prefix, asker = TEMP_TOPIC if temporary else TOPIC, self._asking.asker
         found = []
         for topic in meant(pattern, prefix, all_topics(self._broker, temporary)):
             await turn()
-            found.append(self._of_topic(topic))
+            if asker.may_look(topic.destination):
+                found.append(self._of_topic(topic))
         return found
 
     async def topic(self, name: str) -> Object:
         """Tell about one topic, its subscribers and durable subscriptions included."""
-        topic = find_topic(self._broker, name, "name")
+        check = self._asking.asker.check_administer
+        topic = find_topic(self._broker, name, check, "name")
         durables = [each for each in self._broker.durables.list() if each.name == topic.name]
         return self._of_topic(topic) | {
             "subscriptions": await self.subscriptions(topic.destination),
@@ -148,20 +157,24 @@ class Inspection:
 
     async def subscriptions(self, destination: str | None = None) -> list[Object]:
         """List the subscriptions, or those that name a destination or have it among those of a pattern."""
+        asker = self._asking.asker
         wanted = None if destination is None else destination_of(destination.strip())
         found = []
         for consumer in self._consumers():
             await turn()
-            if wanted is None or self._takes_from(consumer, wanted):
+            is_wanted = wanted is None or self._takes_from(consumer, wanted)
+            if is_wanted and all(map(asker.may_administer, consumer.wish.elements)):
                 found.append(self._of_consumer(consumer))
         return found
 
     async def durable_subscriptions(self) -> list[Object]:
         """List the durable subscriptions to topics, also of those who are away."""
+        asker = self._asking.asker
         found = []
         for queue in self._broker.durables.list():
             await turn()
-            found.append(self._of_durable(queue))
+            if asker.may_administer(queue.destination):
+                found.append(self._of_durable(queue))
         return found
 
     def _client(self, id: str) -> Client:
@@ -238,6 +251,7 @@ class Inspection:
             "version": __version__,
             "node": house.presence.name,
             "run": house.presence.id,
+            "virtual_host": house.options.virtual_host or None,
             "url": house.presence.url,
             "started": house.started,
             "uptime": (broker.now - house.started) / 1000,
@@ -266,7 +280,7 @@ class Inspection:
         options = self._house.options
         return {
             name: {
-                "value": getattr(options, name),
+                "value": shown(getattr(options, name), field),
                 "default": field.default,
                 "unit": field.metadata["unit"],
                 "reason": field.metadata["reason"],
@@ -296,7 +310,16 @@ class Inspection:
                 {"name": peer.name, "url": peer.url, "send": peer.send, "accept": peer.accept}
                 for peer in options.peers
             ],
+            "virtual_host": [
+                {"name": name, "names": host.names, "people": host.people, "store": host.store_url}
+                for name, host in options.hosts.items()
+            ],
         }
+
+
+def shown(value: Any, field: Field[Any]) -> Any:
+    """Return the value of a setting, but no passcodes."""
+    return NOT_SHOWN if field.metadata["secret"] and value != field.default else value
 
 
 def destination_of(text: str) -> str:

@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from broker.admin.asking import Asker, Asking
 from broker.admin.errand import Errand, durable, turn
-from broker.admin.faults import refused
-from broker.admin.inquiries import Asker, Inquiries
+from broker.admin.faults import in_words, refused
+from broker.admin.inquiries import Inquiries
 from broker.admin.inspection import Inspection
 from broker.admin.links import Links
 from broker.admin.outside import House
 from broker.admin.shelves import Shelves
 from broker.admin.upkeep import Upkeep
 from broker.core.message import Message
-from broker.errors import Refusal
+from broker.errors import NotAuthorized, Refusal
 from broker.tail import END, read_headers
 from broker.watch.author import COST, MOST_WAITING, Author
 from rpc.codec import Codec, codec_for
@@ -47,6 +48,15 @@ CHANGES = frozenset(
 )
 #: Methods that everybody may call; `tracked` shows everybody his own.
 OPEN = frozenset(("rpc.ping", "rpc.describe", "tracked"))
+#: Methods that look at the rights themselves, where there are any: of the destination that they act on, or of each
+#: that they would tell of.
+BY_DESTINATION = frozenset(
+    (
+        *("queues", "queue", "topics", "topic", "subscriptions", "durable_subscriptions"),
+        *("browse", "message", "purge", "remove", "move", "copy", "retry", "delete_queue"),
+        "unsubscribe_durable",
+    )
+)
 
 
 class Office:
@@ -56,21 +66,24 @@ class Office:
         self._house = house
         self._broker = house.broker
         self._author = author
-        logins = house.options.administrators.split(",")
-        self._administrators = frozenset(filter(None, (login.strip() for login in logins)))
+        self._asking = asking = Asking()
         self._size = 0  # bytes of the requests that are being served
         self._by_id: dict[str, Errand] = {}  # of those, by correlation-id
         self._tallies = Tallies()  # by method; "" for what was no request of one
         self._described: list[dict[str, Any]] = []  # once it was asked for
         self._methods = Methods()
-        self._inquiries = Inquiries(house)
-        groups = (Inspection(house), Shelves(house), Upkeep(house), Links(house), self._inquiries)
-        for methods in groups:
+        for methods in (
+            Inspection(house, asking),
+            Shelves(house, asking),
+            Upkeep(house, asking),
+            Links(house),
+            Inquiries(house, asking),
+        ):
             self._methods.register(methods)
         for own in (self._ping, self._describe, self._stats, self._cancel):
             self._methods.add_own(own, f"rpc.{own.__name__.removeprefix('_')}")
 
-    def take(self, message: Message, login: str, everyone: bool) -> None:
+    def take(self, message: Message, asker: Asker, everyone: bool) -> None:
         """Serve a request that somebody has sent; `everyone`: it is meant for all workers of the service."""
         if 0 < message.expires <= self._broker.now:
             return
@@ -88,8 +101,6 @@ class Office:
             self._refuse(wanted, codec, busy)
         else:
             self._size += size
-            allowed = not self._administrators or login in self._administrators
-            asker = Asker(login, allowed)
             errand = Errand(self._broker, self._serve(wanted, codec, body, size, asker))
             if "correlation-id" in wanted:
                 self._by_id[wanted["correlation-id"]] = errand
@@ -148,16 +159,18 @@ class Office:
         began, result = elapsed(), None
         failure = asked.fault
         name = asked.method.name if asked.method is not None else ""
-        if name and not (asker.allowed or name in OPEN):
+        if name and not self._may_call(name, asker):
             failure = Forbidden(f"{name} is for administrators")
         if failure is None:
             try:
-                self._inquiries.asker = asker
+                self._asking.asker = asker
                 result = asked.call()
                 if asked.method is not None and asked.method.is_async:
                     result = await result
             except ErrorReply as error:
                 failure = error
+            except NotAuthorized as error:
+                failure = Forbidden(in_words(error))
             except Refusal as error:
                 failure = refused(error)
             except Exception as error:
@@ -165,6 +178,10 @@ class Office:
                 failures.append(error)
         self._count(name, elapsed() - began, failure)
         return asked.succeeded(result) if failure is None else asked.failed(failure)
+
+    def _may_call(self, name: str, asker: Asker) -> bool:
+        by_destination = self._house.rights.are_said and name in BY_DESTINATION
+        return by_destination or name in OPEN or asker.is_administrator
 
     def _count(self, name: str, seconds: float, failure: ErrorReply | None) -> None:
         tally = self._tallies[name]

@@ -9,6 +9,7 @@ from broker.core.broker import Broker
 from broker.errors import StompError
 from broker.options import Options
 from broker.peering.peers import Peers
+from broker.rights import Rights
 from broker.watch.presence import Presence
 from broker.watch.statistics import Statistics
 
@@ -22,6 +23,7 @@ class House:
     statistics: Statistics
     options: Options  # may be others after a while
     peers: Peers
+    rights: Rights
     started: int  # milliseconds since 1970
     #: Returns the address of each connection, by session.
     addresses: Callable[[], Mapping[str, str]]

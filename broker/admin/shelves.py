@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from broker.admin.asking import Asker, Asking
 from broker.admin.faults import Refused, refused, wrong
 from broker.admin.finding import check_range, find_queue, find_target, make_filter
 from broker.admin.outside import House
@@ -22,6 +23,7 @@ from broker.admin.sifting import START, Place, expire, take, waiting_in
 from broker.consumer import Consumer
 from broker.core.fanout import Route
 from broker.core.message import Message
+from broker.core.names import split
 from broker.core.policy import DEAD_LETTERS
 from broker.core.queue import Queue
 from broker.core.reports import wants_reports
@@ -29,7 +31,7 @@ from broker.core.several import Several
 from broker.core.subscription import Subscription, Wants
 from broker.core.temporary import TempQueue
 from broker.core.topic import Topic
-from broker.errors import Refusal
+from broker.errors import NotAuthorized, Refusal
 from broker.tail import message_id, read_headers
 from broker.watch.presence import in_flight
 from rpc.errors import InvalidParams
@@ -53,9 +55,18 @@ Find = Callable[[Message], tuple[Route, Message] | None]
 class Shelves:
     """Does what is asked with the messages that wait."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, asking: Asking) -> None:
+        self._asking = asking
         self._house = house
         self._broker = house.broker
+
+    def _queue(self, name: str, argument: str = "queue") -> Queue:
+        """Return a queue that the caller may administer."""
+        return find_queue(self._broker, name, self._asking.asker.check_administer, argument)
+
+    def _shown(self, name: str) -> Queue:
+        """Return a queue that the caller may look at."""
+        return find_queue(self._broker, name, self._asking.asker.check_look)
 
     # Looking.
 
@@ -73,7 +84,7 @@ class Shelves:
         """
         check_range("limit", limit, 1, MOST)
         check_range("body_bytes", body_bytes, 0, BROWSED_BYTES)
-        source = find_queue(self._broker, queue)
+        source = self._shown(queue)
         wants = make_filter(self._broker, selector, source.destination)
         shown: list[Object] = []
         size = 0
@@ -91,7 +102,7 @@ class Shelves:
     async def message(self, queue: str, id: str, body_bytes: int = BODY_BYTES) -> Object:
         """Show one message that waits."""
         check_range("body_bytes", body_bytes, 0, BODY_BYTES)
-        source = find_queue(self._broker, queue)
+        source = self._shown(queue)
         async for _, message in waiting_in(source):
             if message_id(message.tail) == id:
                 return show(message, body_bytes)
@@ -101,7 +112,7 @@ class Shelves:
 
     async def purge(self, queue: str, selector: str | None = None) -> Object:
         """Remove all messages that wait, or those that a selector means."""
-        source = find_queue(self._broker, queue)
+        source = self._queue(queue)
         wants = make_filter(self._broker, selector, source.destination)
         return {"removed": await self._purge(source, wants)}
 
@@ -115,7 +126,7 @@ class Shelves:
 
     async def remove(self, queue: str, id: str) -> Object:
         """Remove one message that waits."""
-        source = find_queue(self._broker, queue)
+        source = self._queue(queue)
         async for lane, message in waiting_in(source):
             if message_id(message.tail) == id:
                 take(source, lane, message)
@@ -128,7 +139,7 @@ class Shelves:
         self, queue: str, to: str, selector: str | None = None, limit: int | None = None
     ) -> Object:
         """Move messages that wait, oldest first, to another queue or to a topic: all, or so many that match."""
-        source, find = self._ends(queue, to)
+        source, find = self._ends(self._queue(queue), to)
         wants = make_filter(self._broker, selector, source.destination)
         count, _ = await self._transfer("moved", source, find, wants, limit)
         return {"moved": count}
@@ -137,7 +148,7 @@ class Shelves:
         self, queue: str, to: str, selector: str | None = None, limit: int | None = None
     ) -> Object:
         """Copy messages that wait, oldest first, to another queue or to a topic: all, or so many that match."""
-        source, find = self._ends(queue, to)
+        source, find = self._ends(self._shown(queue), to)
         wants = make_filter(self._broker, selector, source.destination)
         count, _ = await self._transfer("copied", source, find, wants, limit, stay=True)
         return {"copied": count}
@@ -152,31 +163,34 @@ class Shelves:
         """Put dead letters back where they came from, oldest first: all, those that match, or the one of an id.
 
         They are as they were: what made them dead letters is forgotten, a lifetime that is not over goes on. Those
-        that do not say where they came from, or whose temporary destination is gone, stay: `skipped`.
+        that do not say where they came from, or whose temporary destination is gone, stay: `skipped`. So do
+        those that came from where the caller may not send.
         """
-        source = find_queue(self._broker, queue)
+        source = self._queue(queue)
         wants = make_filter(self._broker, selector, source.destination)
         if id is not None:
             wants, limit = has_id(id, wants), 1
-        find = partial(self._revive, source)
+        find = partial(self._revive, source, self._asking.asker)
         count, skipped = await self._transfer("retried", source, find, wants, limit)
         if id is not None and not (count or skipped):
             raise wrong("id", f"no message {id!r} waits in {source.name}")
         return {"retried": count, "skipped": skipped}
 
-    def _ends(self, queue: str, to: str) -> tuple[Queue, Find]:
-        source = find_queue(self._broker, queue)
+    def _ends(self, source: Queue, to: str) -> tuple[Queue, Find]:
+        self._asking.asker.clearance.check_put("".join(split(to.strip())))
         if find_target(self._broker, to, "to") is source:
             raise wrong("to", "the messages are there already")
         # Asked for each message, for meanwhile it may have been deleted, and made anew.
         return source, lambda message: (find_target(self._broker, to, "to"), message)
 
-    def _revive(self, source: Queue, letter: Message) -> tuple[Route, Message] | None:
+    def _revive(self, source: Queue, asker: Asker, letter: Message) -> tuple[Route, Message] | None:
         """Return where a dead letter came from, and what it was before; None if it cannot go there."""
         headers = read_headers(letter.tail)
+        origin = headers.get(ORIGIN, "")
         try:
-            home = find_target(self._broker, headers.get(ORIGIN, ""), ORIGIN)
-        except InvalidParams:
+            asker.clearance.check_put("".join(split(origin.strip())))
+            home = find_target(self._broker, origin, ORIGIN)
+        except (InvalidParams, NotAuthorized):
             return None
         if home is source:
             return None
@@ -268,7 +282,7 @@ class Shelves:
 
         The connections of its consumers are ended with an ERROR, as with RabbitMQ: STOMP has no other way to tell them.
         """
-        queue = find_queue(self._broker, name, "name")
+        queue = self._queue(name, "name")
         if isinstance(queue, TempQueue):
             raise wrong("name", f"{queue.destination} goes with its connection: close that")
         waiting, held, consumers = queue.waiting, in_flight(queue), self._consumers_of(queue)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from broker.admin.asking import Asking
 from broker.admin.errand import turn, until
 from broker.admin.faults import refused, wrong
 from broker.admin.finding import check_range
 from broker.admin.outside import House
 from broker.admin.showing import show
 from broker.core.message import Message
+from broker.core.names import TOPIC
 from broker.core.schedule.job import Job
 from broker.errors import Refusal
 
@@ -47,7 +49,8 @@ class Answer:
 class Upkeep:
     """Does what is asked."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, asking: Asking) -> None:
+        self._asking = asking
         self._house = house
         self._broker = house.broker
 
@@ -95,6 +98,9 @@ class Upkeep:
 
     async def unsubscribe_durable(self, client_id: str, name: str) -> Object:
         """End a durable subscription that has no consumer, and forget what it held."""
+        queue = self._broker.durables.get(client_id, name)
+        destination = f"{TOPIC}>" if queue is None else queue.destination
+        self._asking.asker.check_administer(destination)
         try:
             self._broker.durables.unsubscribe(client_id, name)
         except Refusal as error:

@@ -20,6 +20,7 @@ from twisted.scripts.twistd import ServerOptions, runApp  # type: ignore[attr-de
 from broker.angel.instance import PidFile, Record
 from broker.angel.monitor import Angel
 from broker.logs.observer import Log
+from broker.net.wall import steady_timers
 from broker.options import Options, OptionsError
 
 log = Logger()
@@ -62,6 +63,7 @@ def become_angel(
     def make_angel() -> IService:
         from twisted.internet import reactor
 
+        steady_timers(reactor)
         return Angel(
             reactor,
             flags,

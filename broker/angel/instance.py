@@ -53,6 +53,11 @@ class Record:
         """Where the broker takes clients."""
         return self.ready.partition(" ready on ")[2].rpartition(", store ")[0]
 
+    @property
+    def virtual_hosts(self) -> str:
+        """Their names."""
+        return self.ready.rpartition(", store ")[2].partition(", virtual hosts ")[2]
+
 
 class Instance:
     """A broker's place: its pid file and its log."""

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from broker.angel.instance import Instance, PidFile, Record, Taken, place_of
-from broker.cli import FLAGS, add_flags, options_from
+from broker.cli import add_flags, flags_of, options_from
 from broker.commands.line import DONE, FAILED, SIGNALLED, Parser, complain
 from broker.options import Options, OptionsError
 
@@ -58,11 +58,9 @@ def start(words: list[str], parsed: argparse.Namespace, options: Options) -> int
     except OSError as error:
         return complain(f"cannot write the pid file {instance.pid_file}: {error.strerror}")
     wait_for_orphan(before.broker)
-    flags = [
-        f"--{name}={value}"
-        for name in (*FLAGS, "config")
-        if (value := getattr(parsed, name)) is not None
-    ]
+    flags = flags_of(vars(parsed))
+    if parsed.config is not None:
+        flags.append(f"--config={parsed.config}")
     record = Record(log=str(instance.log_file), words=words, directory=os.getcwd())
     read = partial(options_from, parsed.config, vars(parsed))
     return _start(instance, pid_file, flags, options, read, record)

@@ -28,7 +28,8 @@ def main(words: list[str]) -> int:
     except OSError as error:
         return complain(f"cannot tell: {error}")
     if parsed.json:
-        print(json.dumps(asdict(record) | {"urls": record.urls}))
+        found = {"urls": record.urls, "virtual_hosts": record.virtual_hosts}
+        print(json.dumps(asdict(record) | found))
     else:
         print("\n".join(f"{name:10}{value}" for name, value in table(record)))
     return NOT_RUNNING if record.state in ("stopped", "failed", "killed") else DONE
@@ -68,5 +69,7 @@ def table(record: Record) -> list[tuple[str, object]]:
     if record.state == "running":
         rows.append(("since", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.since))))
         rows.append(("urls", record.urls))
+        if record.virtual_hosts:
+            rows.append(("hosts", record.virtual_hosts))
     rows += [("restarts", record.restarts), ("broker", record.broker or "none")]
     return [*rows, ("angel", record.angel), ("log", record.log)]

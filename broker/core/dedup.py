@@ -8,7 +8,7 @@ so after a kill either both are there or neither.
 All ids are in memory, also after a restart: some 300 bytes each, 6 MB for a window of 20,000. They count as
 memory of what is not stored; while that is full, a new id takes the place of its destination's oldest.
 
-Times are of the wall clock: when it is set back, ids are remembered for so much longer.
+Times are of the broker's time of day, which follows slowly when the system's clock is set (`broker.net.wall`).
 """
 
 from __future__ import annotations

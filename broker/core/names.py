@@ -16,6 +16,8 @@ Knows no queues and no topics.
 
 from __future__ import annotations
 
+import re
+
 from broker.core.pattern import is_pattern
 from broker.errors import Refusal
 
@@ -29,6 +31,7 @@ NAME_BYTES = 255  # of a destination's name, in UTF-8
 ELEMENTS = 256  # destinations in a list: each costs a frame as much as a frame of its own
 HIDDEN = "\0"  # begins the names of stored queues that are no destinations
 CONSUMER, VIRTUAL = "Consumer", "VirtualTopic"
+KIND = re.compile("(/peer/[^/]+)*/(queue|topic|(remote-)?temp-(queue|topic))/")
 
 
 def split(destination: str) -> tuple[str, str]:
@@ -37,6 +40,12 @@ def split(destination: str) -> tuple[str, str]:
         if destination.startswith(prefix):
             return prefix, destination[len(prefix) :]
     return QUEUE, destination
+
+
+def kind_of(destination: str) -> str:
+    """Return what stands before a destination's name, the way to other brokers included; "" if it has none."""
+    kind = KIND.match(destination)
+    return "" if kind is None else kind[0]
 
 
 def elements_of(destination: str) -> list[str]:

@@ -35,16 +35,41 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
 
     A pattern without wildcards means the name itself.
     """
-    elements = pattern.split(".")
-    rest = elements[-1] == REST
-    while elements and elements[-1] == REST:
-        elements.pop()
+    elements, rest = _parts(pattern)
     if not elements:  # ">" alone
         return lambda name: True
     if ONE not in elements:
         fixed = ".".join(elements)
         return _and_below(fixed) if rest else fixed.__eq__
     return _by_elements(elements, rest)
+
+
+def is_within(pattern: str, other: str) -> bool:
+    """Tell whether all names that a pattern means are among those that another means."""
+    (inner, endless), (outer, rest) = _parts(pattern), _parts(other)
+    inner = inner or [ONE]  # `>` alone: of any name there is one element
+    if len(inner) < len(outer) or not (rest or (len(inner) == len(outer) and not endless)):
+        return False
+    return all(mine in (ONE, each) for mine, each in zip(outer, inner, strict=False))
+
+
+def overlap(pattern: str, other: str) -> bool:
+    """Tell whether two patterns may mean the same name."""
+    (some, endless), (others, rest) = _parts(pattern), _parts(other)
+    if (len(some) < len(others) and not endless) or (len(others) < len(some) and not rest):
+        return False
+    return all(
+        one == other or ONE in (one, other) for one, other in zip(some, others, strict=False)
+    )
+
+
+def _parts(pattern: str) -> tuple[list[str], bool]:
+    """Return a pattern's elements up to a `>` at the end, and whether there is one."""
+    elements = pattern.split(".")
+    rest = elements[-1] == REST
+    while elements and elements[-1] == REST:
+        elements.pop()
+    return elements, rest
 
 
 def _and_below(parent: str) -> Callable[[str], bool]:

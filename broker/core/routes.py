@@ -11,13 +11,13 @@ What a name means is in `broker.core.names`. Beyond one queue or topic, as in Ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from broker.core.composite import CompositeRule
 from broker.core.event import Event
-from broker.core.fanout import Fanout, Member, Route
+from broker.core.fanout import Fanout, Member, Route, Service
 from broker.core.names import (
     NAME_BYTES,
     QUEUE,
@@ -68,6 +68,12 @@ class Roaming(Generic[Made]):
     matches: Callable[[str], bool]
     join: Callable[[Made], None]
 
+    def meet(self, there: Iterable[Made]) -> None:
+        """Join those of some that the pattern means."""
+        for made in [*there]:
+            if self.matches(made.name):
+                self.join(made)
+
 
 class Roamers(Generic[Made]):
     """All who take from the queues, or topics, that a pattern means."""
@@ -78,9 +84,12 @@ class Roamers(Generic[Made]):
     def add(self, roaming: Roaming[Made], there: Iterable[Made]) -> None:
         """One more; it meets those that are there."""
         self._all.setdefault(roaming.who, []).append(roaming)
-        for made in [*there]:
-            if roaming.matches(made.name):
-                roaming.join(made)
+        roaming.meet(there)
+
+    def look_again(self, who: object, there: Iterable[Made]) -> None:
+        """Somebody meets those that are there once more."""
+        for roaming in self._all.get(who, ()):
+            roaming.meet(there)
 
     def meet(self, made: Made) -> None:
         """There is a new one."""
@@ -155,6 +164,27 @@ class Routes:
         """What others remember of destinations is void."""
         self.changes += 1
 
+    def is_there(self, destination: str) -> bool:
+        """Tell whether a destination need not be made before it is used. Raises `Refusal`, see `find`."""
+        prefix, name = split(destination)
+        if prefix not in (QUEUE, TOPIC):
+            return True  # another's, or somewhere else
+        if name in (self.queues if prefix == QUEUE else self.topics) or destination in self._rules:
+            return True
+        return self._service(destination) is not None
+
+    def answers(self, destination: str) -> bool:
+        """Tell whether the broker itself answers what is sent to a destination. Raises `Refusal`, see `find`."""
+        return isinstance(self._service(destination), Service)
+
+    def beyond(self, destination: str, depth: int = 0) -> Iterator[str]:
+        """Yield where else a SEND to a destination leads, because an operator has composed it of others."""
+        rule = self._rules.get(destination)
+        if rule is not None and depth <= DEEPEST:
+            for target in rule.forward_to:
+                yield target
+                yield from self.beyond(target, depth + 1)
+
     def compose(self, rules: Sequence[CompositeRule]) -> None:
         """Take over the operator's composites. Raises `Refusal` for one that makes no sense."""
         self._rules = {"".join(split(rule.destination)): rule for rule in rules}
@@ -169,9 +199,9 @@ class Routes:
         )
 
     def _find_one(self, destination: str, depth: int) -> Route:
-        for prefix, service in self.services.items():
-            if destination.startswith(prefix) and (answering := service(destination)) is not None:
-                return answering
+        service = self._service(destination)
+        if service is not None:
+            return service
         rule = self._rules.get(destination)
         if rule is not None:
             return self._compose(rule, depth)
@@ -181,6 +211,13 @@ class Routes:
                 "Wildcards are for SUBSCRIBE; a SEND names its destination, or several with commas.",
             )
         return self.source(destination)
+
+    def _service(self, destination: str) -> Route | None:
+        """Return what is not a queue or topic: the broker answers there, or it leads to another one."""
+        for prefix, find in self.services.items():
+            if destination.startswith(prefix) and (found := find(destination)) is not None:
+                return found
+        return None
 
     def _compose(self, rule: CompositeRule, depth: int) -> Fanout:
         if depth > DEEPEST:
@@ -240,6 +277,11 @@ class Routes:
         """Call `join` with every topic whose name a pattern means, now and when one is made."""
         roaming = Roaming(who, compile_pattern(pattern), join)
         self._topic_roamers.add(roaming, self.topics.values())
+
+    def look_again(self, who: object) -> None:
+        """Whoever roams may take from more than before: it meets what is there, once more."""
+        self._queue_roamers.look_again(who, self.queues.values())
+        self._topic_roamers.look_again(who, self.topics.values())
 
     def settle_down(self, who: object) -> None:
         """Whoever roamed does so no more."""

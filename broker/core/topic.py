@@ -22,7 +22,7 @@ from broker.core.queue import Queue
 from broker.core.subscription import Deliver, Subscription, Wants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from broker.core.broker import Broker
     from broker.core.policy import Policy
@@ -111,6 +111,11 @@ class TopicQueue(Queue):
     def destination(self) -> str:
         """What clients call it."""
         return f"/topic/{self.name}"
+
+    @property
+    def topics(self) -> Iterable[Topic]:
+        """The topics whose messages it gets."""
+        return self._bindings.keys()
 
     def bind(self, topic: Topic, roams: bool = False) -> None:
         """Get the messages of a topic from now on, and what it kept. `roams`: only because its name fits."""

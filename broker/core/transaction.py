@@ -9,7 +9,7 @@ hear of it would else believe that all of it was done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from broker.core.each import for_each
 from broker.core.journal import Memory
@@ -49,7 +49,7 @@ class Transaction:
         self._held = 0  # bytes that it takes of the memory
         self._memory = memory
         self._take(STEP)
-        self._required: dict[str, Callable[[], None]] = {}
+        self._required: dict[Hashable, Callable[[], None]] = {}
         self._steps: list[Callable[[], None]] = []
         self._acks: list[tuple[Subscription, list[str]]] = []
 
@@ -61,7 +61,7 @@ class Transaction:
             self.size += size
         self._steps.append(put)
 
-    def require(self, what: str, check: Callable[[], None]) -> None:
+    def require(self, what: Hashable, check: Callable[[], None]) -> None:
         """Let `check` be called before COMMIT, once for the same thing. It may raise `Refusal`, and `Blocked`."""
         self._required.setdefault(what, check)
 

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 FIELDS = (
     *("connection", "address", "login", "certificate", "destination"),  # of a client
-    *("peer", "signal", "settings", "error", "count"),
+    *("virtual_host", "peer", "signal", "settings", "error", "count"),
 )
 LONGEST_VALUE, LONGEST = 500, 2000  # characters
 UNKNOWN = "an event that cannot be told"

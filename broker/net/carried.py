@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from broker.errors import StompError
 from broker.net.stream import House
+from broker.net.wall import time_of_day
 from broker.peering.dialled import Dialled
 from broker.turn import Turn
 
@@ -147,4 +148,4 @@ class Carried:
         self._changed()
 
     def _begin(self) -> None:
-        self._turn.begin(time.monotonic(), time.time())
+        self._turn.begin(time.monotonic(), time_of_day())

@@ -9,7 +9,7 @@ Not here: what requests mean.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, ITransport
 from twisted.internet.protocol import connectionDone
@@ -22,9 +22,6 @@ from broker.arriving import LARGE, Arriving
 from broker.errors import StompError
 from broker.lobby import Lobby
 from broker.net.stream import House
-
-if TYPE_CHECKING:
-    from broker.options import Options
 
 TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
@@ -85,9 +82,12 @@ def let_in(request: HttpRequest) -> None:
         passage.let_in()
 
 
-def bounded(house: GateHouse, reactor: Any, options: Options) -> type[Request]:
-    """Return a class of requests whose bodies are bounded; one that is too long ends its connection."""
-    arriving, max_body, timeout = house.arriving, options.max_body, options.frame_timeout
+def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> type[Request]:
+    """Return a class of requests with bodies of `max_body` bytes at most; one that is too long ends its connection.
+
+    So does one that has hardly grown in `timeout` seconds.
+    """
+    arriving = house.arriving
 
     class Bounded(Request):
         """A request whose body can fill neither memory nor the disk, which Twisted keeps large ones on."""

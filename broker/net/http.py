@@ -1,7 +1,9 @@
 """HTTP in front of the broker: messages put by any web program, and links of other brokers that come through proxies.
 
     PUT  /queue/NAME/ID     a message, at most once however often it is put (by `dedup-id`)   201, 4xx, 503
+                            401: who sends it is not let in; `Authorization: Basic` is login and passcode
     POST /queue/NAME        a message                                                          201, 4xx, 503
+                            both to the virtual host that the header Host names
 
     POST /link              begin a link, with its first bytes: STOMP, as on TCP                201, Location
     POST /link/TOKEN        what the other end says                                            204, 410
@@ -42,6 +44,8 @@ STOMP = b"stomp-"  # begins the HTTP headers that are headers of the message
 NAMES = {name.lower(): name for name in (*INTERPRETED, GROUP_SEQ, REPEAT)}
 KINDS = ("queue", "topic")
 TEXT = b"text/plain; charset=utf-8"
+CHALLENGE = b'Basic realm="hoofbeat", charset="UTF-8"'
+VISIBLE = dict.fromkeys((*range(32), 127), "\N{REPLACEMENT CHARACTER}")
 
 
 class Door(Resource):
@@ -81,6 +85,9 @@ class Inbox(Resource):
         destination = self._prefix + "/".join(path)
         if "," in destination:
             return refuse(request, 400, "one destination, without commas")
+        if request.getHeader(b"authorization") and not request.getUser():
+            request.setHeader(b"www-authenticate", CHALLENGE)
+            return refuse(request, 401, "Authorization: Basic, and LOGIN:PASSCODE in base64")
         body = request.content.read() if request.content is not None else b""
         if len(body) > self._max_body:
             return refuse(request, 413, f"a message has at most {self._max_body} bytes")
@@ -98,11 +105,10 @@ class Delivery:
     def __init__(self, house: House, request: Request, send: Frame) -> None:
         self._request: Request | None = request
         self._parser = Parser()
+        self._is_in = False  # it was let in
         self._carried = Carried(house, address_of(request), self._changed, name_of(request))
-        login = request.getUser().decode(errors="replace")
-        passcode = request.getPassword().decode(errors="replace")
-        named = {"login": login, "passcode": passcode} if login else {}
-        connect = Frame("CONNECT", {"accept-version": "1.2", "host": "/", **named})
+        said = {"accept-version": "1.2", "host": host_of(request), **login_of(request)}
+        connect = Frame("CONNECT", said)
         request.notifyFinish().addErrback(lambda _: self._hung_up())
         self._carried.feed(connect.encode("1.0"))
         self._carried.feed(send.encode("1.2"))
@@ -116,17 +122,24 @@ class Delivery:
         for frame in frames:
             if frame.command != "CONNECTED":
                 self._answer(frame)
-            elif self._request is not None:
-                let_in(self._request)
+            else:
+                self._is_in = True
+                if self._request is not None:
+                    let_in(self._request)
         if self._carried.is_over and self._request is not None:
             self._finish(503, b"the broker is stopping")
 
     def _answer(self, frame: Frame) -> None:
         if frame.command == "RECEIPT":
             self._finish(201, b"")
+        elif "retry" in frame.headers:
+            self._finish(503, frame.body)
+        elif self._is_in:
+            self._finish(400, frame.body)
         else:
-            status = 503 if "retry" in frame.headers else 400
-            self._finish(status, frame.body)
+            if self._request is not None:
+                self._request.setHeader(b"www-authenticate", CHALLENGE)
+            self._finish(401, frame.body)
 
     def _finish(self, status: int, body: bytes) -> None:
         request, self._request = self._request, None
@@ -268,6 +281,22 @@ def path_of(request: Request) -> list[str]:
     return [part.decode(errors="replace") for part in request.postpath or ()]
 
 
+def host_of(request: Request) -> str:
+    """Return the host that a request is for, without a port; as in CONNECT it may name a virtual host."""
+    return request.getRequestHostname().decode("latin-1").strip("[]") or "/"
+
+
+def login_of(request: Request) -> dict[str, str]:
+    """Return the headers of a CONNECT that say who asks; control characters, which would end one, are of no login."""
+    login, passcode = request.getUser(), request.getPassword()
+    if not login:
+        return {}
+    return {
+        name: value.decode(errors="replace").translate(VISIBLE)
+        for name, value in (("login", login), ("passcode", passcode))
+    }
+
+
 def address_of(request: Request) -> str:
     """Return who asks, HOST:PORT."""
     client = request.getClientAddress()
@@ -305,5 +334,9 @@ def refuse(request: Request, status: int, text: str) -> bytes:
 
 def make_site(house: GateHouse, reactor: Any, options: Options) -> Gate:
     """Return what a listener for HTTP serves."""
-    door = Door(house, reactor.callLater, options.max_body)
-    return Gate(Site(door, requestFactory=bounded(house, reactor, options)), house.lobby)
+    max_body = max(each.max_body for each in (options, *options.hosts.values()))
+    door = Door(house, reactor.callLater, max_body)
+    return Gate(
+        Site(door, requestFactory=bounded(house, reactor, max_body, options.frame_timeout)),
+        house.lobby,
+    )

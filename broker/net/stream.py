@@ -37,6 +37,7 @@ from zope.interface import implementer
 
 from broker.connection import Connection, Transport
 from broker.errors import StompError
+from broker.net.wall import time_of_day
 from broker.turn import Turn
 
 log = Logger()
@@ -149,7 +150,7 @@ class Stream(Protocol):
         """Twisted: bytes have come."""
         turn = self._turn
         if not turn.begun:
-            turn.begin(time.monotonic(), time.time())
+            turn.begin(time.monotonic(), time_of_day())
         connection = self._connection
         connection.data(data)
         if connection.unfinished and QUICKACK is not None:
@@ -351,4 +352,4 @@ class Stream(Protocol):
                 self._house.call_later(PATIENCE, partial(self._check_draining, self._size))
 
     def _begin(self) -> None:
-        self._turn.begin(time.monotonic(), time.time())
+        self._turn.begin(time.monotonic(), time_of_day())

@@ -46,7 +46,7 @@ class Dialled(Connection):
         self.session = self._ours = session
         self._why = "the broker there did not answer"
         request = session.request(
-            "/",
+            peer.settings.virtual_host,
             peers.own_name,
             peer.settings.passcode,
             {**peers.introduce(), "accept-version": "1.2"},
@@ -83,6 +83,7 @@ class Dialled(Connection):
             known(f"peer:{peer.name}", ["peers"]),
             "",
             self._turn.stamp,
+            self._host.rights,
         )
         self._conversation = Dialogue(self, client, headers[NODE], largest)
         self._look_after()

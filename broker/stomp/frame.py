@@ -103,7 +103,10 @@ class Frame:
         return b"%b\n%b\n%b\0\n" % (command.encode(), lines, self.body)
 
     def __repr__(self) -> str:
-        return f"Frame({self.command!r}, {self.headers!r}, {len(self.body)} bytes)"
+        headers = self.headers
+        if "passcode" in headers:  # a frame may be shown anywhere, a passcode nowhere
+            headers = headers | {"passcode": "…"}
+        return f"Frame({self.command!r}, {headers!r}, {len(self.body)} bytes)"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):

@@ -1,7 +1,8 @@
-"""What stores on files share: one broker at a time, and errors in one line."""
+"""What stores on files share: one broker at a time, names that survive a power cut, errors in one line."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -11,11 +12,29 @@ from broker.store import StoreError
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that only its owner can read, or be content with the one there is."""
+    """Make a directory that only its owner can read, or be content with the one there is. Raises `StoreError`."""
+    new = [each for each in (path, *path.parents) if not each.exists()]
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in new:
+            sync_names(each.parent)
     except OSError as error:
         raise StoreError(f"cannot make the data directory {path}: {error.strerror}") from None
+
+
+def sync_names(directory: Path) -> None:
+    """Make sure that the files made in a directory would be found in it after a power cut. Raises `OSError`.
+
+    A file that was synced is not: its name belongs to the directory (fsync(2)).
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+    finally:
+        os.close(handle)
 
 
 class Claim:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, cast
 import lmdb
 
 from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
-from broker.store.files import Claim, free_disk, make_directory
+from broker.store.files import Claim, free_disk, make_directory, sync_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,10 @@ FULL_AT = 0.9  # of map_size
 SPREAD = 3  # a record takes at most so many times its size: pages are half full, at worst
 COPIES = 3  # of every page: what is true, and two batches that touch all of it
 SLACK = 1024**3  # bytes: the same for what one batch may take beyond nine tenths
+PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes; LMDB takes that of the system
+UNMADE = 4 * PAGE  # bytes that a file has at most before its first commit
+MAGIC = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
+MAGIC_AT, TXN_AT = slice(16, 20), slice(144, 152)  # places in LMDB's first two pages
 READERS_EVERY = 1000  # batches between two looks for readers that died
 
 U32 = struct.Struct(">I")
@@ -80,6 +85,7 @@ class LMDBStore:
         self._batches = 0
 
     def _open(self) -> None:
+        put_aside_unmade(self._directory / "data.mdb")
         try:
             self._env = lmdb.open(
                 str(self._directory),
@@ -89,11 +95,11 @@ class LMDBStore:
                 readahead=False,  # backlogs may be larger than memory
                 max_spare_txns=1,
             )
-        except lmdb.Error as error:
+        except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
             raise StoreError(
                 f"{self._directory} holds no data of hoofbeat that this version can read: {error}"
             ) from None
-        except (OSError, OverflowError) as error:
+        except (lmdb.Error, OSError, OverflowError) as error:
             raise StoreError(f"cannot open {self._directory}: {error}") from None
         try:
             with self._env.begin(write=True) as txn:
@@ -121,6 +127,7 @@ class LMDBStore:
     def load(self) -> Stored:
         """Return what is there, from the counts and the marks alone."""
         self._env.reader_check()
+        sync_names(self._directory)
         with self._env.begin(write=True) as txn:
             stored = read_stored(txn, self._meta, self._queue, self._lane, self._mark)
             boot = stored.boot + 1
@@ -309,6 +316,26 @@ def _join(txn: lmdb.Transaction, chunk: lmdb._Database, seq: int) -> bytes:
                 break
             tail.write(value)
     return tail.getvalue()
+
+
+def put_aside_unmade(file: Path) -> None:
+    """Rename a file whose making was cut short by a power cut: LMDB would refuse it for ever.
+
+    LMDB begins with two pages that say what it is, and syncs them with its first commit, which writes two more.
+    So a file that is no longer, and lacks one of them while the other knows of no commit, has never held anything.
+    """
+    try:
+        size = file.stat().st_size
+        data = file.read_bytes() if size <= UNMADE else b""
+    except OSError:  # there is none yet, or LMDB will say what is wrong
+        return
+    pages = [page for page in (data[:PAGE], data[PAGE : 2 * PAGE]) if page.strip(b"\0")]
+    if (
+        data
+        and len(pages) < 2
+        and all(page[MAGIC_AT] == MAGIC and not any(page[TXN_AT]) for page in pages)
+    ):
+        file.replace(file.with_name("data.mdb.unmade"))
 
 
 def open_lmdb(path: str, settings: StoreSettings) -> LMDBStore:

@@ -15,11 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker.store import Stored, StoredQueue, StoreError, StoreSettings, Writes
-from broker.store.files import Claim, free_disk, make_directory
+from broker.store.files import Claim, free_disk, make_directory, sync_names
 
 FORMAT = 1
 FULL_AT = 0.9  # of map_size
 SPREAD = 4  # a record takes at most so many times its size: one byte too many is a page more
+
+#: What SQLite says of a file that is not ours, or spoilt.
+FOREIGN = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 SCHEMA = """
 BEGIN IMMEDIATE;
@@ -61,6 +64,8 @@ class SQLiteStore:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._reader = opened.enter_context(closing(self._connect()))
             except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in FOREIGN:  # the disk's fault
+                    raise StoreError(f"cannot open {self._path}: {error}") from None
                 raise StoreError(
                     f"{self._path} holds no data of hoofbeat that this version can read: {error}"
                 ) from None
@@ -87,6 +92,7 @@ class SQLiteStore:
 
     def load(self) -> Stored:
         """Return what is there, from the counts and the marks alone."""
+        sync_names(self._path.parent)
         stored = read_stored(self._db)
         boot = stored.boot + 1
         self._set_meta(boot=str(boot), clean="0")

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
+from broker.clearance import Clearance
 from broker.client import Client, Producer
 from broker.consumer import Consumer
 from broker.core.broker import Broker
@@ -40,6 +41,7 @@ from broker.core.temporary import TempQueue, TempTopic
 from broker.core.topic import Topic, TopicQueue
 from broker.filters import make_filter
 from broker.qualified import as_json, place_of, qualified, split
+from broker.rights import READ
 from broker.tail import message_id
 from broker.watch.author import JSON, Author, to_json
 from broker.watch.presence import Presence, meant_by, queues_of
@@ -65,6 +67,7 @@ class Watcher(NamedTuple):
     matches: list[Callable[[str], bool]]  # names of topics that it listens to
     kinds: set[str]  # of events that these may be about
     wants: Wants | None  # its selector
+    clearance: Clearance  # what its client may read
 
 
 class Advisories:
@@ -129,7 +132,10 @@ class Advisories:
     def _publish(self, advisory: Advisory, watchers: list[Watcher]) -> None:
         topic = ADVISORIES + advisory.topic
         listening = [
-            watcher for watcher in watchers if any(matches(topic) for matches in watcher.matches)
+            watcher
+            for watcher in watchers
+            if any(matches(topic) for matches in watcher.matches)
+            and watcher.clearance.may(READ, TOPIC + topic)
         ]
         if not listening:
             return
@@ -166,6 +172,7 @@ class Advisories:
             [compile_pattern(name) for name in names],
             {kind_in(name) for name in names},
             make_filter(wish.selector, wish.destination) if wish.selector.strip() else None,
+            consumer.client.clearance,
         )
         self._note_wanted()
         states = [

@@ -18,6 +18,7 @@ from broker.cron import next_cron
 from broker.filters import make_filter
 from broker.options import Options
 from broker.reception import Host
+from broker.rights import Rights
 from broker.store.memory import MemoryStore
 from broker.store.writer import InlineWriter
 from broker.tail import annotate, rename
@@ -65,7 +66,14 @@ class House:
             self._soon,
             _failed,
         )
-        self._host = Host(self._broker, self._turn, options, self._id_prefix, self._agenda)
+        self._host = Host(
+            self._broker,
+            self._turn,
+            options,
+            self._id_prefix,
+            self._agenda,
+            rights=Rights(options.rights, options.administrators, options.is_open),
+        )
         self._sweeping = clock.every(options.sweep_every, self._sweep)
 
     def begin(self) -> None:

@@ -14,6 +14,7 @@ from broker.core.queue import Queue
 from broker.errors import StompError
 from broker.options import Options
 from broker.peering.peers import Peers
+from broker.rights import Rights
 from broker.tail import END, annotate, new_tail
 from broker.watch.author import Author
 from broker.watch.presence import Presence
@@ -50,6 +51,7 @@ class Staffed(House):
             statistics,
             options,
             peers,
+            Rights(options.rights, options.administrators, options.is_open),
             0,
             dict,
             dismiss,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.pattern import compile_pattern, is_pattern
+from broker.core.pattern import compile_pattern, is_pattern, is_within, overlap
 
 #: A pattern, names it means, names it does not mean.
 TABLE: list[tuple[str, list[str], list[str]]] = [
@@ -95,3 +96,18 @@ def test_a_pattern_from_a_client_costs_next_to_nothing() -> None:
             matches(name)
             worst = max(worst, time.perf_counter() - began)
     assert worst < 0.01
+
+
+PARTS = st.lists(st.sampled_from(["a", "b", "*"]), max_size=3)
+ENDED = st.tuples(PARTS, st.booleans()).map(lambda each: ".".join(each[0] + [">"] * each[1]))
+NAMES = [".".join(name) for size in range(1, 6) for name in itertools.product("abc", repeat=size)]
+
+
+@given(ENDED, ENDED)
+def test_patterns_within_each_other(pattern: str, other: str) -> None:
+    """Compared with all names that there are, up to a length that makes a difference."""
+    some = {name for name in NAMES if compile_pattern(pattern)(name)}
+    others = {name for name in NAMES if compile_pattern(other)(name)}
+    if pattern and other:  # the empty name is no name of these
+        assert is_within(pattern, other) == (some <= others)
+        assert overlap(pattern, other) == (not some.isdisjoint(others))

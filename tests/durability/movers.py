@@ -92,14 +92,19 @@ class Mover(Member):
         return name
 
 
-def drain_durable(broker: BrokerProcess, wish: Wish) -> Iterator[str]:
-    """Yield what a durable subscription that nobody uses still holds."""
+def drain_durable(broker: BrokerProcess, wish: Wish, ended: bool = False) -> Iterator[str]:
+    """Yield what a durable subscription that nobody uses still holds. `ended`: the end was sent already."""
     with broker.connect(**wish.login) as client:
-        send_end(client, wish.destination)
+        if not ended:
+            send_end(client, wish.destination)
         subscribe(client, wish)
-        while END not in (message := client.expect("MESSAGE")).headers:
-            yield message.body.decode()
+        while True:
+            message = client.expect("MESSAGE")
             client.send("ACK", id_=message.headers["ack"])
+            if END in message.headers:
+                break
+            yield message.body.decode()
+        assert client.silent()
 
 
 def drain_queue(broker: BrokerProcess, destination: str) -> Iterator[str]:

@@ -69,3 +69,23 @@ def test_a_write_that_fails_while_the_broker_stops(
     assert client.expect("MESSAGE").body == b"1"  # it goes back when the broker stops: a write
     assert broker.stop() == 1
     client.expect_closed()
+
+
+def test_the_disk_of_a_virtual_host_fails(
+    start_broker: StartBroker, connect: Connect, trouble: Trouble, tmp_path: Path
+) -> None:
+    """It ends the whole broker, with a line that names the virtual host; the others keep what they confirmed."""
+    trouble.fail("before 2")
+    shop = {"store": f"trouble:{STORES['lmdb'].format(tmp_path / 'shop')}"}
+    store = STORES["lmdb"].format(tmp_path)
+    broker = start_broker(store, virtual_host={"shop": shop})
+    own, client = connect(broker), broker.connect(host="shop")
+    for each in (client, own):
+        assert each.ask("SEND", b"1", destination="/queue/a").command == "RECEIPT"
+    with suppress(*GONE):
+        client.ask("SEND", b"2", destination="/queue/a")
+    assert broker.process.wait(DEADLINE) == 1
+    client.close()
+    assert errors(tmp_path) == [LINE.replace("the store", "virtual host shop: the store")]
+    with start_broker(store, virtual_host={"shop": {}}).connect() as survivor:
+        assert [message.body for message in drain(survivor, "/queue/a")] == [b"1"]

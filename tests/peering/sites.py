@@ -13,6 +13,7 @@ from broker.options import Options
 from broker.peering.dialled import Dialled
 from broker.peering.peers import Peers
 from broker.reception import Host
+from broker.rights import Rights
 from broker.sections import PeerSection
 from broker.stomp import Frame, Parser
 from broker.store import StoreSettings, Writes
@@ -80,6 +81,7 @@ class Site:
         self.options = Options(name=name, peers=(section,), connect_timeout=0)
         self.store = MemoryStore(StoreSettings())
         self.told: list[str] = []  # the operator: the trouble with a peer, "" for none
+        self.rights = Rights()
         self.start()
 
     def start(self) -> None:
@@ -178,7 +180,15 @@ class Site:
         return [frame for frame in parser.feed(b"") if frame.command == "MESSAGE"]
 
     def _host(self) -> Host:
-        return Host(self.broker, self.turn, self.options, self._prefix, self.agenda, self.peers)
+        return Host(
+            self.broker,
+            self.turn,
+            self.options,
+            self._prefix,
+            self.agenda,
+            self.peers,
+            self.rights,
+        )
 
     @staticmethod
     def _failed(error: BaseException) -> None:

@@ -25,14 +25,18 @@ class Flow:
         self.sink = sink
         self.chunks: deque[tuple[float, bytes]] = deque()  # and when each may leave
         self.size = 0  # bytes of them
+        self.free = 0.0  # when all that is on the way will have left
         self.ended = False  # the source says no more
         self.over = False  # and the sink knows
 
-    def read(self, delay: float) -> bytes:
-        """Take what has come; return it."""
-        data = self.source.recv(CHUNK)
+    def read(self, delay: float, rate: int) -> bytes:
+        """Take what has come; return it. `rate`: bytes that leave in a second, 0: as many as can."""
+        data = self.source.recv(rate or CHUNK)
         if data:
-            self.chunks.append((time.monotonic() + delay, data))
+            due = time.monotonic() + delay
+            if rate:
+                due = self.free = max(due, self.free) + len(data) / rate
+            self.chunks.append((due, data))
             self.size += len(data)
         else:
             self.ended = True
@@ -80,6 +84,7 @@ class Proxy:
         """`target` is a port of this machine; 0: nobody is there."""
         self.target = target
         self.delay = 0.0  # seconds each way
+        self.rate = 0  # bytes a second, each way and connection; 0: as fast as can be
         self.connects = 0  # that came
         self.carried = bytearray()  # all that came over it while `watching`
         self.watching = False
@@ -160,7 +165,7 @@ class Proxy:
                     continue
                 wanted = {pair.front: 0, pair.back: 0}
                 for flow in pair.flows:
-                    if not flow.ended and flow.size < MOST:
+                    if not flow.ended and flow.size < (self.rate or MOST):
                         wanted[flow.source] |= selectors.EVENT_READ
                     if flow.chunks and flow.chunks[0][0] <= now:
                         wanted[flow.sink] |= selectors.EVENT_WRITE
@@ -193,9 +198,9 @@ class Proxy:
         now = time.monotonic()
         try:
             for flow in pair.flows:
-                if not flow.ended and flow.size < MOST:
+                if not flow.ended and flow.size < (self.rate or MOST):
                     try:
-                        data = flow.read(self.delay)
+                        data = flow.read(self.delay, self.rate)
                     except BlockingIOError:
                         data = b""
                     if self.watching:

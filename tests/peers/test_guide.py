@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import COMMAND, Client, read_line
+from tests.harness import COMMAND, PASSCODE, Client, read_line, write_users
 from tests.scenarios.steps import bodies, put, subscribe, take
 
 ROOT = Path(__file__).parents[2]
@@ -69,13 +69,15 @@ def start(site: Path, tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def test_the_example_carries_messages_both_ways(start: Start) -> None:
+def test_the_example_carries_messages_both_ways(start: Start, tmp_path: Path) -> None:
     """The configurations of the guide, but for the addresses."""
+    write_users(tmp_path, clerk="")
+    known = {"login": "clerk", "passcode": PASSCODE}
     ship, shore = blocks("toml")
     plain, zipped = start(shore.replace("0.0.0.0", "127.0.0.1").replace("7000", "0"))
     assert zipped.startswith("zlib://")
     (mine,) = start(ship.replace("zlib://shore.example:7000", zipped))
-    with Client(port_of(mine)) as sailor, Client(port_of(plain)) as clerk:
+    with Client(port_of(mine)) as sailor, Client(port_of(plain), **known) as clerk:
         subscribe(clerk, "/queue/cargo")
         put(sailor, "/peer/shore/queue/cargo", b"tea", b"x" * 1_000_000)
         assert bodies(take(clerk, 2)) == [b"tea", b"x" * 1_000_000]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartBroker
-from tests.harness import Client
+from tests.harness import PASSCODE, Client, write_users
 from tests.scenarios.administrator import (
     FORBIDDEN,
     INVALID_PARAMS,
@@ -161,15 +161,20 @@ def test_the_broker_does_not_talk_to_itself(admin: Administrator) -> None:
     assert is_served(admin.client)
 
 
-def test_administrators_only(start_broker: StartBroker, connect: Connect, queue: str) -> None:
-    """With a list of logins the others may only ping and ask what there is."""
-    broker = start_broker(administrators="alice, bob")
+@pytest.mark.parametrize("people", ["@administrators", "alice, bob"])
+def test_administrators_only(
+    start_broker: StartBroker, connect: Connect, queue: str, tmp_path: Path, people: str
+) -> None:
+    """Those who are named, or of a group that is; the others may only ping and ask what there is."""
+    users = write_users(tmp_path, alice="administrators", bob="a,administrators", eve="alice")
+    broker = start_broker(users=users, anonymous=True, administrators=people)
     name = queue.removeprefix("/queue/")
     put(connect(to=broker), queue, b"1")
     for login in ("alice", "bob"):
-        assert Administrator(connect(to=broker, login=login)).call("queues")
-    for login in ("", "mallory", "alice, bob"):
-        stranger = Administrator(connect(to=broker, login=login))
+        admin = connect(to=broker, login=login, passcode=PASSCODE)
+        assert Administrator(admin).call("queues")
+    for login in ("", "eve"):
+        stranger = Administrator(connect(to=broker, login=login, passcode=PASSCODE))
         fails(stranger, FORBIDDEN, "purge is for administrators", "purge", name)
         fails(stranger, FORBIDDEN, "queues is for administrators", "queues")
         assert stranger.call("rpc.ping") == "pong"
@@ -177,10 +182,12 @@ def test_administrators_only(start_broker: StartBroker, connect: Connect, queue:
         assert is_served(stranger.client)
 
 
-def test_what_the_schedule_sends_is_nobodys(start_broker: StartBroker, connect: Connect) -> None:
+def test_what_the_schedule_sends_is_nobodys(
+    start_broker: StartBroker, connect: Connect, tmp_path: Path
+) -> None:
     """A request that comes later has no login any more."""
-    broker = start_broker(administrators="alice")
-    alice = Administrator(connect(to=broker, login="alice"))
+    broker = start_broker(users=write_users(tmp_path, alice="administrators"))
+    alice = Administrator(connect(to=broker, login="alice", passcode=PASSCODE))
     request = b'{"jsonrpc":"2.0","method":"queues","id":1}'
     answer = alice.ask(request, AMQ_SCHEDULED_DELAY="10")
     assert json.loads(answer.body)["error"]["code"] == FORBIDDEN

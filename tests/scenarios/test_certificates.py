@@ -90,9 +90,9 @@ def test_a_client_must_show_a_certificate_of_the_right_authority(
 def test_a_certificate_may_be_wanted_only(
     start_broker: StartBroker, authority: Authority, door: Files, tmp_path: Path
 ) -> None:
-    """Without one a client comes in; what it shows must be good all the same."""
+    """Without one a client is anonymous; what it shows must be good all the same."""
     forged = Authority(tmp_path, "stranger").issue("shop-7")
-    broker = start_broker(**asking(door, authority, tls_client="wanted"))
+    broker = start_broker(**asking(door, authority, tls_client="wanted", anonymous=True))
     assert is_let_in(trusting(authority), broker.port)
     assert is_let_in(trusting(authority, authority.issue("shop-7")), broker.port)
     assert not is_let_in(trusting(authority, forged), broker.port)
@@ -103,7 +103,8 @@ def test_each_listener_asks_for_itself(
 ) -> None:
     """STOMP and HTTP; the log knows the name in the certificate."""
     listener = [asking(door, authority, port=0, protocol="http")]
-    broker = start_broker(**tls(door), listener=listener, log_level="debug", log_format="json")
+    settings = tls(door, anonymous=True, log_level="debug", log_format="json")
+    broker = start_broker(**settings, listener=listener)
     own = authority.issue("shop-7")
     assert is_let_in(trusting(authority), broker.port)
     with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -140,12 +141,14 @@ def test_the_name_in_a_certificate(
     door: Files,
     tmp_path: Path,
 ) -> None:
-    """The common name; without one a DNS name, then an e-mail address. What is not clear is no name."""
+    """The common name; without one a DNS name, then an e-mail address. What is not clear is no name, and no login."""
     own = authority.issue("own", directory=tmp_path, subject=subject, others=others)
-    broker = start_broker(**asking(door, authority), log_level="debug", log_format="json")
+    settings = asking(door, authority, anonymous=True, log_level="debug", log_format="json")
+    broker = start_broker(**settings)
     assert is_let_in(trusting(authority, own), broker.port)
     told = json.loads(log.wait_for("has connected"))
     assert told.get("certificate") == name
+    assert told["login"] == (name or "anonymous")
 
 
 def test_nobody_is_named_where_nothing_is_verified(
@@ -254,7 +257,9 @@ def test_a_peer_shows_its_certificate_and_reads_it_anew(
     peer = {"passcode": "secret", "heart_beat": 0}
     listener = [asking(door, authority, port=0, protocol=protocol)]
     b = BrokerProcess(
-        "memory:", places["B"], {"name": "B", "listener": listener, "peer": {"A": peer}}
+        "memory:",
+        places["B"],
+        {"name": "B", "anonymous": True, "listener": listener, "peer": {"A": peer}},
     )
     believed = places["A"] / "believed.pem"
     believed.write_bytes(Path(Authority(places["A"], "stranger").path).read_bytes())

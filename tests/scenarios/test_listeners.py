@@ -123,7 +123,7 @@ def test_a_listener_that_cannot_be_had_ends_the_start(listen: Listen) -> None:
 
 
 def test_an_address_of_somebody_else_ends_the_start(listen: Listen) -> None:
-    process = listen('[[listener]]\nhost = "192.0.2.1"\n')
+    process = listen('[[listener]]\nhost = "192.0.2.1"\ninsecure = true\n')
     out, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, out) == (2, "")
     assert errors.startswith("hoofbeat: cannot listen on 192.0.2.1:61614: ")

@@ -190,3 +190,29 @@ def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_virtual_hosts(start_broker: StartBroker, log: LogFile) -> None:
+    """Policies, names and people of each: at once, and of the broker's only what a host does not say."""
+    shop = {"destination": {"jobs.b": {"max_messages": 5}}}
+    broker = start_broker(virtual_host={"shop": {}, "bank": {"people": "@nobody"}})
+    with broker.connect(host="shop") as client:
+        put(client, "/queue/jobs.a", b"1")
+        said = log.reload(
+            broker,
+            {
+                **policy(max_messages=1, at_limit="error"),
+                "virtual_host": {"shop": {**shop, "names": "laden"}, "bank": {"store": "memory:"}},
+            },
+        )
+        assert "changed: [destination], [virtual_host]" in said
+        full = client.ask("SEND", b"2", destination="/queue/jobs.a")
+        expect_error(full, "The queue jobs.a is full")
+        put(client, "/queue/jobs.b", b"1", b"2")
+    with broker.connect(host="laden") as client:
+        subscribe(client, "/queue/jobs.b")
+        assert bodies(take(client, 2)) == [b"1", b"2"]
+    with broker.connect(host="bank") as client:
+        put(client, "/queue/jobs.a", b"1")
+        expect_error(client.ask("SEND", b"2", destination="/queue/jobs.a"), "is full")
+    log.wait_for(r"wait for a restart: \[virtual_host\]$")

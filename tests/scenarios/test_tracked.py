@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import StartBroker
-from tests.harness import Client
+from tests.harness import PASSCODE, Client, write_users
 from tests.scenarios.administrator import (
     FORBIDDEN,
     INVALID_PARAMS,
@@ -155,14 +156,21 @@ def test_it_is_known_after_a_restart(
     assert status(admin, "c-1") == "PROCESSED"
 
 
-def test_a_sender_asks_of_its_own(start_broker: StartBroker, connect: Connect, queue: str) -> None:
+def test_a_sender_asks_of_its_own(
+    start_broker: StartBroker, connect: Connect, queue: str, tmp_path: Path
+) -> None:
     """On whatever connection, and of nobody else's, not even whether there is any; an administrator of all."""
-    broker = start_broker("memory:", administrators="alice")
+    users = write_users(tmp_path, alice="administrators", bob="", carol="")
+    broker = start_broker("memory:", users=users, anonymous=True)
+
+    def known(login: str) -> Client:
+        return connect(to=broker, login=login, passcode=PASSCODE)
+
     for login in ("bob", "carol"):
-        put(connect(to=broker, login=login), queue, b"job", report="processed", correlation_id="1")
-    put(connect(to=broker, login="carol"), queue, b"job", report="processed", correlation_id="2")
+        put(known(login), queue, b"job", report="processed", correlation_id="1")
+    put(known("carol"), queue, b"job", report="processed", correlation_id="2")
     alice, bob, carol, nobody = (
-        Administrator(connect(to=broker, login=login)) for login in ("alice", "bob", "carol", "")
+        Administrator(known(login)) for login in ("alice", "bob", "carol", "")
     )
     assert [len(each.call("tracked", "1")["parts"]) for each in (alice, bob, carol)] == [2, 1, 1]
     assert len(carol.call("tracked", "2")["parts"]) == 1

@@ -10,6 +10,7 @@ import lmdb
 import pytest
 
 from broker.core.journal import Batch
+from broker.store import StoreError
 from broker.store.lmdb import CHUNK, LMDBStore
 from tests.store.conftest import SETTINGS
 from tests.store.keeper import CHILDREN, DEADLINE, META, Put, delete, due, put
@@ -159,4 +160,43 @@ def test_marks_that_change_with_every_batch_do_not_grow_the_file(tmp_path: Path,
         old = records
         sizes.append((tmp_path / "data.mdb").stat().st_size)
     assert sizes[-1] == sizes[40]
+    store.close()
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [0, 1]])
+@pytest.mark.parametrize("more", [0, 2])
+def test_a_power_cut_while_the_file_was_made(tmp_path: Path, lost: list[int], more: int) -> None:
+    """Some of what was written before the first commit never came to the disk: nothing was in it, so it is made anew."""
+    lmdb.open(str(tmp_path)).close()
+    data = bytearray((tmp_path / "data.mdb").read_bytes())
+    for page in lost:
+        data[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    (tmp_path / "data.mdb").write_bytes(data + b"x" * more * 4096)
+    store = LMDBStore(tmp_path, SETTINGS)
+    assert store.load().boot == 1
+    store.close()
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [0, 1]])
+def test_a_file_that_was_used_is_left_as_it_is(tmp_path: Path, lost: list[int]) -> None:
+    """Pages that are lost later are no power cut: the file is refused, and nobody touches it."""
+    store = LMDBStore(tmp_path, SETTINGS)
+    store.load()
+    store.close()
+    data = bytearray((tmp_path / "data.mdb").read_bytes())
+    for page in lost:
+        data[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    (tmp_path / "data.mdb").write_bytes(data)
+    with pytest.raises(StoreError, match="no data of hoofbeat"):
+        LMDBStore(tmp_path, SETTINGS)
+    assert (tmp_path / "data.mdb").read_bytes() == data
+
+
+def test_what_is_committed_is_synced(tmp_path: Path) -> None:
+    """No setting, and no change made in passing, gives up the promise of a RECEIPT; `make faults` cuts the power."""
+    store = LMDBStore(tmp_path, SETTINGS)
+    flags = store._env.flags()
+    assert flags["sync"]
+    assert flags["metasync"]
+    assert not flags["writemap"]
     store.close()

@@ -104,6 +104,10 @@ class Durables:
         queue.describe(what)
         return queue
 
+    def get(self, client_id: str, name: str) -> DurableQueue | None:
+        """Return the queue of a durable subscription, None if there is none."""
+        return self._queues.get((client_id, name))
+
     def unsubscribe(self, client_id: str, name: str) -> None:
         """End a durable subscription, and forget what it held. Raises `Refusal`."""
         queue = self._queues.get((client_id, name))

@@ -20,10 +20,9 @@ goes on along its grid without loss of repetitions. All deliveries are 1 + `repe
 A delivery that its destination refuses (a temporary one is gone, the store is full for one more copy) is dropped
 and counted; a job that goes on comes again.
 
-Moments are of the wall clock. When it is set back, jobs wait until it shows their moment; when it is set
-forward, they come with the next `sweep`. `wake` arranges one call of `tick`. It is asked for moments on half the
-way, again and again half of what is left, so that even if every new job is due before all others, there are
-never more calls arranged than a moment has bits.
+Moments are of the broker's time of day, which follows slowly when the system's clock is set (`broker.net.wall`).
+`wake` arranges one call of `tick`. It is asked for moments on half the way, again and again half of what is left,
+so that even if every new job is due before all others, there are never more calls arranged than a moment has bits.
 """
 
 from __future__ import annotations

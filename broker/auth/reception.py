@@ -1,0 +1,209 @@
+"""The reception of a broker that checks logins, and that slows down who guesses: `Guarded`.
+
+    CONNECT ─▶ `Guarded.let_in` ─▶ does its address have to wait? ─▶ portal: certificate, or login and passcode ─▶ `Person`
+                                                                                                └▶ one ERROR for all
+
+What makes a login wrong is told to nobody: not the user, not the passcode, not that he is disabled; and it takes as long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from broker.auth.listeners import check_listeners
+from broker.auth.throttle import Throttle, source_of
+from broker.errors import HandshakeError
+from broker.options import Options
+from broker.person import Person, anonymous
+from broker.reception import Answer, Claim, Host, Reception
+
+if TYPE_CHECKING:
+    from twisted.cred.portal import Portal
+
+PATIENCE = 30.0  # seconds in which a checker must have answered
+SHOWN = 100  # characters of a login
+
+
+class Stranger(Protocol):
+    """What is known of a connection from outside."""
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+
+    def certificate_name(self) -> str:
+        """Return the name in the certificate that it has shown and TLS has verified, "" without one."""
+
+    def abort(self) -> None:
+        """Hang up now."""
+
+
+class Authentication:
+    """What all receptions of a broker share."""
+
+    def __init__(self, options: Options, reactor: Any, begin: Callable[[], None]) -> None:
+        """`begin` begins a turn. Raises `OptionsError`."""
+        check_listeners(options)
+        self.begin = begin
+        self.throttle = Throttle(options.login_failures)
+        self.is_over = False  # the broker stops: nobody is answered any more
+        self.portal: Portal | None = None  # who is who; without, nobody is asked
+        self.reactor = reactor
+        self._stop: Callable[[], None] = lambda: None
+        if not options.is_open:
+            from broker.auth.portal import (
+                make_portal,
+            )  # libraries that an open broker does not need
+
+            self.portal, self._stop = make_portal(options, reactor.callFromThread)
+
+    def stop(self) -> None:
+        """The broker stops."""
+        self.is_over = True
+        self._stop()
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """Return what comes after so many seconds."""
+        over: Deferred[None] = Deferred()
+        self.reactor.callLater(seconds, over.callback, None)
+        return over
+
+
+class Guarded:
+    """Lets one connection in, if it is who it says."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        within: Reception,
+        authentication: Authentication,
+        stranger: Stranger,
+        lets_anonymous_in: bool,
+    ) -> None:
+        """`within` knows the virtual hosts, and lets everybody in where nobody is asked."""
+        self._within = within
+        self._authentication = authentication
+        self._throttle = authentication.throttle
+        self._stranger = stranger
+        self._lets_anonymous_in = lets_anonymous_in
+
+    def find(self, name: str) -> Host:
+        """Go to the virtual host of a name. Raises `HandshakeError`."""
+        return self._within.find(name)
+
+    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+        """Find out who somebody is."""
+        if self._authentication.portal is None:
+            self._within.let_in(claim, host, answer)
+            return
+        certificate = self._stranger.certificate_name()
+        if certificate and claim.login in ("", certificate):
+            self._begin(self._believe(certificate, answer))
+        elif claim.login:
+            self._begin(self._check(claim, answer))
+        else:
+            answer(anonymous() if self._lets_anonymous_in else refusal(""))
+
+    def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        """Another broker has come, and its passcode was right or not."""
+        self._begin(self._meet(peer, outcome, answer))
+
+    async def _believe(self, name: str, answer: Answer) -> None:
+        """TLS has checked who it is."""
+        from broker.auth.checkers import Certificate
+
+        self._say(answer, await self._ask(Certificate(name), name))
+
+    async def _check(self, claim: Claim, answer: Answer) -> None:
+        """Check a passcode. Who has to wait does so before; and of many that come at once, after it."""
+        from broker.auth.checkers import Passcode
+
+        address = source_of(self._stranger.address)
+        if early := self._wait(address, claim.login):
+            await self._authentication.pause(early)
+        credentials = Passcode(claim.login, claim.passcode, address)
+        outcome = await self._ask(credentials, claim.login)
+        late = 0.0 if early else self._wait(address, claim.login)
+        self._note(address, claim.login, outcome)
+        if late:
+            await self._authentication.pause(late)
+        self._say(answer, outcome)
+
+    async def _meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
+        address = source_of(self._stranger.address)
+        wait = self._wait(address, peer)
+        self._note(address, peer, outcome)
+        if wait:
+            await self._authentication.pause(wait)
+        self._say(answer, outcome)
+
+    async def _ask(self, credentials: Any, login: str) -> Person | HandshakeError:
+        """Return who has these credentials, or the refusal."""
+        from twisted.cred.error import LoginFailed
+
+        from broker.auth.portal import IPerson
+
+        portal = self._authentication.portal
+        if portal is None or self._authentication.is_over:
+            return Overload()
+        try:
+            asked = portal.login(credentials, None, IPerson)
+            if not asked.called:
+                asked.addTimeout(PATIENCE, self._authentication.reactor)
+            _, person, _ = await asked
+        except LoginFailed:
+            return refusal(login)
+        except Exception:  # the checker has told why
+            return Overload()
+        return cast("Person", person)
+
+    def _wait(self, address: str, login: str) -> float:
+        return self._throttle.wait(address, login, time.monotonic())
+
+    def _note(self, address: str, login: str, outcome: Person | HandshakeError) -> None:
+        if isinstance(outcome, Person):
+            self._throttle.succeeded(address, login)
+        elif not isinstance(outcome, Overload):
+            self._throttle.failed(address, login, time.monotonic())
+
+    def _say(self, answer: Answer, outcome: Person | HandshakeError) -> None:
+        if not self._authentication.is_over:
+            self._authentication.begin()
+            answer(outcome)
+
+    def _begin(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        Deferred.fromCoroutine(work).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """End a connection that met a fault of ours."""
+        self.log.failure(
+            "A fault of ours: the connection from {address} ends",
+            failure,
+            address=self._stranger.address,
+        )
+        self._stranger.abort()
+
+
+class Overload(HandshakeError):
+    """It could not be found out who somebody is; that says nothing of him."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Logins cannot be checked just now", "Come again in some seconds.", {"retry": "true"}
+        )
+
+
+def refusal(login: str) -> HandshakeError:
+    """Return what everybody hears who is not let in, in ActiveMQ's words."""
+    shown = login if len(login) <= SHOWN else f"{login[:SHOWN]}…"
+    return HandshakeError(
+        f"User name [{shown}] or password is invalid.",
+        "CONNECT says who it is with the headers login and passcode.",
+    )
