@@ -56,7 +56,7 @@ def held(place: Place) -> None:
 
 def io_error(place: Place) -> None:
     """Fault 3, some of it."""
-    io_errors(place.start, "lmdb", place.directory, {"fdatasync": 20, "pwrite64": 20}, share=0.5)
+    io_errors(place.start, "lmdb", place.directory, {"fdatasync": 20})
 
 
 #: The defect, the fault test, and what it says.

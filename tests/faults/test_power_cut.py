@@ -1,19 +1,24 @@
 """Fault 2: the power fails. Whatever of the unsynced writes reached the disk, what was receipted is there.
 
 A broker runs under strace; its writes, syncs and words are played again up to some moment, and the disk is given one
-of the states that it may have then (`tests.faults.disk`). The store must open, be whole, hold every message whose
-SEND was receipted, and none whose ACK was. A new broker goes on with every tenth state.
+of the states that it may have then (`tests.faults.disk`). The store must open, be whole (`hoofbeat check`), hold every
+message whose SEND was receipted, and none whose ACK was. A new broker goes on with every tenth state.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from broker.keeping.check import all_faults
+from broker.keeping.place import look_at
+from broker.keeping.soundness import Soundness
+from broker.options import Options, change_options
 from broker.store import Store, StoreSettings, open_store
 from tests.conftest import StartBroker
 from tests.durability.ways import STORES, choose_seed, drain
@@ -128,6 +133,12 @@ def found_in(store: Store) -> list[str]:
     return numbers
 
 
+def unsound(url: str) -> list[str]:
+    """Return what `hoofbeat check` has to say about a store."""
+    with closing(look_at(change_options(Options(), {"store": url}, "the test"))) as look:
+        return [str(fault) for fault in all_faults(look, Soundness(look))]
+
+
 def check(found: list[str], expected: Expected) -> None:
     """Compare what is there with what was promised."""
     assert len(found) == len({*found}), "a message is there twice"
@@ -179,6 +190,7 @@ def power_cut(start: Start, store: str, tmp_path: Path, states: int = STATES) ->
                 opened = open_store(url, SETTINGS)
                 check(found_in(opened), promises.now)
                 opened.close()
+                assert (faults := unsound(url)) == [], faults
         except Exception as error:
             raise AssertionError(
                 f"power cut at event {cut} of {trace}, state kept in {place}: {error!r}"
