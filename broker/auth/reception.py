@@ -17,8 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker.auth.listeners import check_listeners
-from broker.auth.throttle import Throttle, source_of
+from broker.auth.throttle import Throttle
 from broker.errors import HandshakeError
+from broker.neighbourhood import neighbourhood
 from broker.options import Options
 from broker.person import Person, anonymous
 from broker.reception import Answer, Claim, Host, Reception
@@ -125,7 +126,7 @@ class Guarded:
         """Check a passcode. Who has to wait does so before; and of many that come at once, after it."""
         from broker.auth.checkers import Passcode
 
-        address = source_of(self._stranger.address)
+        address = neighbourhood(self._stranger.address)
         if early := self._wait(address, claim.login):
             await self._authentication.pause(early)
         credentials = Passcode(claim.login, claim.passcode, address)
@@ -137,7 +138,7 @@ class Guarded:
         self._say(answer, outcome)
 
     async def _meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
-        address = source_of(self._stranger.address)
+        address = neighbourhood(self._stranger.address)
         wait = self._wait(address, peer)
         self._note(address, peer, outcome)
         if wait:
