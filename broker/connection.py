@@ -431,15 +431,15 @@ class Connection:
             return
         self._asking = True
         if PEER_NAME in headers and host.visitors is not None:
-            self._meet(frame, agreed, host, host.visitors)
+            self._meet(frame, agreed, host.visitors)
         else:
             claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
-            self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host, None))
+            self._reception.let_in(claim, partial(self._answered, frame, agreed, None))
         if self._asking:
             self._early = []
             self.pause_reading()
 
-    def _meet(self, frame: Frame, agreed: dict[str, str], host: Host, visitors: Visitors) -> None:
+    def _meet(self, frame: Frame, agreed: dict[str, str], visitors: Visitors) -> None:
         """Another broker has come, or somebody who says so."""
         peer = f"peer:{frame.headers[PEER_NAME]}"
         introduction: dict[str, str] | None = None
@@ -448,14 +448,13 @@ class Connection:
             introduction = visitors.meet(frame.headers, agreed["version"])
         except HandshakeError as error:
             outcome = error
-        answer = partial(self._answered, frame, agreed, host, introduction)
+        answer = partial(self._answered, frame, agreed, introduction)
         self._reception.meet(peer, outcome, answer)
 
     def _answered(
         self,
         frame: Frame,
         agreed: dict[str, str],
-        host: Host,
         introduction: Mapping[str, str] | None,
         answer: Person | HandshakeError,
     ) -> None:
@@ -468,7 +467,7 @@ class Connection:
             self._error(answer, frame)
         else:
             try:
-                self._enter(frame, agreed, host, answer, introduction)
+                self._enter(frame, agreed, answer, introduction)
             except StompError as error:
                 self._error(error, frame)
         if early is not None:
@@ -484,12 +483,11 @@ class Connection:
         self,
         frame: Frame,
         agreed: Mapping[str, str],
-        host: Host,
         person: Person,
         introduction: Mapping[str, str] | None,
     ) -> None:
         """The client is let in; with an `introduction` it is another broker. Raises `HandshakeError`."""
-        options, version = host.options, agreed["version"]
+        host, options, version = self._host, self._options, agreed["version"]
         if introduction is not None:
             self._dialect = DIALECTS["activemq"]  # whatever others may expect here
         self._check_client_id(frame.headers.get("client-id", ""))
