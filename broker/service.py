@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from broker.arriving import Arriving
 from broker.auth.listeners import check_listeners
-from broker.auth.reception import Authentication, Guarded
+from broker.auth.reception import Authentication, LoginGuard
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.entrance import Entrance, Hosts
@@ -38,7 +38,6 @@ from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
-from broker.reception import Open
 from broker.reload import Commit, Keeper, reading_files
 from broker.virtualhost import CannotStart, Streams, VirtualHost
 
@@ -286,13 +285,13 @@ class BrokerService(Service):
     ) -> Connection:
         """A client has come, to a listener of this dialect."""
         session, host, lobby = self._new_session(stream), self.host.host, self.lobby
-        desk = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
+        guard = LoginGuard(self._authentication, stream, lets_anonymous_in)
         connection = Connection(
             host,
             session,
             stream,
             dialect,
-            Entrance(self._names, desk, stream.move),
+            Entrance(self._names, guard, stream.move),
             log=ClientLog(session, stream, lambda: self.options.log_level == "debug"),
             let_in=partial(lobby.let_in, stream),
             arriving=self.arriving,
