@@ -252,9 +252,9 @@ class Options:
         60.0, "seconds", "in which a frame of more than 64 KiB must grow by as much; 0: it need not"
     )
     max_subscriptions: int = setting(
-        1000,
+        10_000,
         "subscriptions",
-        "of a connection, and as many temporary destinations: several times what clients have",
+        "of a connection, and as many temporary destinations: one client may consume from thousands of queues",
         least=1,
     )
     max_transactions: int = setting(
