@@ -39,6 +39,7 @@ from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
 from broker.reload import Commit, Keeper, reading_files
+from broker.turn import Turn
 from broker.virtualhost import CannotStart, Streams, VirtualHost
 
 #: Settings that a connection looks at when it begins: others hold for those that come after a reload.
@@ -58,18 +59,34 @@ LISTENERS = "hoofbeat.listeners"
 WATCH_EVERY = 1.0  # seconds between two looks at how much memory is taken
 
 
-class StompFactory(Factory):
+class Door:
+    """What every stream needs of the broker, see `broker.net.stream.House`; `open_connection` is each door's own."""
+
+    def __init__(self, service: BrokerService, turn: Turn) -> None:
+        """`turn` is that of the host where a stream begins."""
+        self.turn = turn
+        self.intake = service.intake
+        self._service = service
+
+    def forget(self, stream: Guest) -> None:
+        """Who came through it has gone."""
+        self._service.forget(stream)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run a callable after a while."""
+        self._service.call_later(seconds, call)
+
+
+class StompFactory(Door, Factory):
     """One listener's door to the house: makes a stream for each client, and its connection."""
 
     noisy = False  # clients come and go without a log line
 
     def __init__(self, service: BrokerService, listener: Listener, stream: type[Stream]) -> None:
         """`stream` carries what its clients say."""
+        super().__init__(service, service.host.turn)
         self._stream = stream
-        self.turn = service.host.turn
-        self.intake = service.intake
         self.lobby, self.arriving = service.lobby, service.arriving
-        self._service = service
         self._dialect = service.options.dialect_named(listener.dialect)
         self._lets_anonymous_in = listener.anonymous
 
@@ -78,44 +95,22 @@ class StompFactory(Factory):
         options = self._service.options
         return self._stream(self, options.linger, options.stuck_timeout)
 
-    # broker.net.stream.House
-
     def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
         return self._service.open_connection(stream, self._dialect, self._lets_anonymous_in)
 
-    def forget(self, stream: Guest) -> None:
-        """A client has gone."""
-        self._service.forget(stream)
 
-    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Run a callable after a while."""
-        self._service.call_later(seconds, call)
-
-
-class PeerHouse:
-    """What a stream needs that leads to another broker."""
+class PeerDoor(Door):
+    """The door through which we go to another broker."""
 
     def __init__(self, service: BrokerService, host: VirtualHost, peer: Peer) -> None:
-        self.turn = host.turn
-        self.intake = service.intake
-        self._service = service
+        super().__init__(service, host.turn)
         self._host = host
         self._peer = peer
-
-    # broker.net.stream.House
 
     def open_connection(self, stream: Guest) -> Connection:
         """The peer has answered."""
         return self._service.open_link(stream, self._host, self._peer)
-
-    def forget(self, stream: Guest) -> None:
-        """The link has gone."""
-        self._service.forget(stream)
-
-    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Run a callable after a while."""
-        self._service.call_later(seconds, call)
 
 
 class BrokerService(Service):
@@ -164,7 +159,7 @@ class BrokerService(Service):
 
     def _open_hosts(self) -> list[VirtualHost]:
         """Open the store of each virtual host. Raises `CannotStart`, with none open, unless all are had."""
-        streams = Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
+        streams = Streams(self._addresses, self._dismiss, partial(PeerDoor, self))
         hosts: list[VirtualHost] = []
         section = ""  # whose it is
         try:
