@@ -2,6 +2,7 @@
 
 A socket waits in the lobby as any connection does, until a request that came through it was let in. A body counts among
 the unfinished frames of all connections, waits its turn like these, and must grow like these: see `broker.arriving`.
+When it is complete it counts until its sender is let in or answered: that may take seconds, see `broker.auth.throttle`.
 
 Not here: what requests mean.
 """
@@ -80,6 +81,15 @@ def let_in(request: HttpRequest) -> None:
     passage = getattr(request.channel, "transport", None)
     if isinstance(passage, Passage):
         passage.let_in()
+    if isinstance(request, Counted):
+        request.release()
+
+
+class Counted(Request):
+    """A request whose body counts."""
+
+    def release(self) -> None:
+        """It counts no longer."""
 
 
 def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> type[Request]:
@@ -89,7 +99,7 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
     """
     arriving = house.arriving
 
-    class Bounded(Request):
+    class Bounded(Counted):
         """A request whose body can fill neither memory nor the disk, which Twisted keeps large ones on."""
 
         came = 0  # bytes
@@ -118,12 +128,18 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
 
         def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
             """Twisted: all has come."""
-            self._be_done()
+            self._stop_looking()
             super().requestReceived(command, path, version)
 
+        def finish(self) -> None:
+            """Twisted: it is answered."""
+            self.release()
+            super().finish()
+
         def connectionLost(self, reason: Failure) -> None:
-            """Twisted: it will never be complete."""
-            self._be_done()
+            """Twisted: nobody waits for an answer, or it will never be complete."""
+            self._stop_looking()
+            self.release()
             super().connectionLost(reason)
 
         # broker.arriving.Reader
@@ -140,12 +156,15 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
             wire: Any = self.channel.transport
             wire.resumeProducing()
 
-        def _be_done(self) -> None:
+        def release(self) -> None:
+            """It counts no longer."""
             if self.came:
                 if self.paused:
                     self.resume_reading()
                 arriving.leave(self, self.came)
                 self.came = 0
+
+        def _stop_looking(self) -> None:
             if self.look is not None and self.look.active():
                 self.look.cancel()
 
