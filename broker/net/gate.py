@@ -105,6 +105,7 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
         came = 0  # bytes
         paused = False
         look: IDelayedCall | None = None  # whether it grows
+        seen = 0  # bytes that had come at the last look; 0: it was paused meanwhile
 
         def gotLength(self, length: int | None) -> None:
             """Twisted: the headers are read."""
@@ -124,7 +125,7 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
             super().handleContentChunk(data)
             arriving.keep(self, self.came, self.came - len(data))
             if self.came > LARGE and self.look is None and timeout:
-                self.look = reactor.callLater(timeout, self._check_growing, self.came)
+                self._look_again()
 
         def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
             """Twisted: all has come."""
@@ -152,7 +153,7 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
 
         def resume_reading(self) -> None:
             """Go on."""
-            self.paused = False
+            self.paused, self.seen = False, 0
             wire: Any = self.channel.transport
             wire.resumeProducing()
 
@@ -168,10 +169,14 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
             if self.look is not None and self.look.active():
                 self.look.cancel()
 
-        def _check_growing(self, before: int) -> None:
-            if not self.paused and self.came < before + LARGE:
+        def _look_again(self) -> None:
+            self.seen = self.came
+            self.look = reactor.callLater(timeout, self._check_growing)
+
+        def _check_growing(self) -> None:
+            if not self.paused and self.seen and self.came < self.seen + LARGE:
                 self.channel.forceAbortClient()
             else:
-                self.look = reactor.callLater(timeout, self._check_growing, self.came)
+                self._look_again()
 
     return Bounded
