@@ -348,6 +348,7 @@ class Connection:
         self._pauses -= 1
         if not self._pauses:
             self.session.heard = self._turn.now
+            self._looked_at = min(self._looked_at, 1)  # a large frame could not grow meanwhile
             self.transport.resume_reading()
 
     # What the turn asks for.

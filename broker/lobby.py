@@ -68,6 +68,10 @@ class Lobby:
             self._there[who] = ""
             self._forget(who, place)
 
+    def has_let_in(self, who: object) -> bool:
+        """Tell whether somebody who is connected has logged in."""
+        return self._there.get(who) == "" and who not in self._leaving
+
     def leave(self, who: object) -> None:
         """Somebody has gone."""
         place = self._there.pop(who, "")

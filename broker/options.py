@@ -261,7 +261,10 @@ class Options:
         100, "transactions", "open on a connection; most clients have one", least=1
     )
     max_transaction_frames: int = setting(
-        10_000, "frames", "in a transaction: its COMMIT keeps others waiting for some ms", least=1
+        10_000,
+        "frames",
+        "in a transaction, one to several destinations counts for each: its COMMIT keeps others waiting for some ms",
+        least=1,
     )
     max_transaction_bytes: int = setting(
         128 * MIB, "bytes", "held for a transaction: a message of `max_body`, and some more"

@@ -125,6 +125,7 @@ class BrokerService(Service):
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
+        self._by_session: dict[str, Guest] = {}
         mark = options.max_memory or memory_of_machine() * 8 // 10
         self._memory = MemoryMark(mark, lambda: [host.broker for host in self.hosts], self._warn)
         self._memory_watch = LoopingCall(self._memory.look)
@@ -300,6 +301,7 @@ class BrokerService(Service):
 
     def _new_session(self, stream: Guest) -> str:
         session = self.streams[stream] = f"{self.host.name}-{next(self._sessions)}"
+        self._by_session[session] = stream
         return session
 
     def _addresses(self) -> dict[str, str]:
@@ -308,7 +310,7 @@ class BrokerService(Service):
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
-        self.streams.pop(stream, None)
+        self._by_session.pop(self.streams.pop(stream, ""), None)
         self.lobby.leave(stream)
         if self._all_gone is not None and not self.streams:
             gone, self._all_gone = self._all_gone, None
@@ -316,7 +318,8 @@ class BrokerService(Service):
 
     def _dismiss(self, session: str, error: StompError) -> None:
         """End the connection of a session, if it is there."""
-        for stream in [stream for stream, each in self.streams.items() if each == session]:
+        stream = self._by_session.get(session)
+        if stream is not None:
             stream.dismiss(error)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ What makes a login wrong is told to nobody: not the user, not the passcode, not 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -27,6 +28,7 @@ from broker.reception import Answer, Claim
 if TYPE_CHECKING:
     from twisted.cred.portal import Portal
 
+MOST_EACH = 128  # logins of one address that are kept waiting
 PATIENCE = 30.0  # seconds in which a checker must have answered
 SHOWN = 100  # characters of a login
 
@@ -53,6 +55,7 @@ class Authentication:
         check_listeners(options)
         self.begin = begin
         self.throttle = Throttle(options.login_failures)
+        self._paused: Counter[str] = Counter()  # who is kept waiting, by address
         self.is_over = False  # the broker stops: nobody is answered any more
         self.portal: Portal | None = None  # who is who; without, nobody is asked
         self.reactor = reactor
@@ -68,11 +71,21 @@ class Authentication:
         self.is_over = True
         self._stop()
 
-    def pause(self, seconds: float) -> Deferred[None]:
-        """Return what comes after so many seconds."""
+    async def pause(self, address: str, seconds: float) -> bool:
+        """Let somebody wait, and return True; False at once if too many from there do.
+
+        Whoever hangs up meanwhile is waited for all the same, so that guessing is not quicker; it takes memory.
+        """
+        if self._paused[address] >= MOST_EACH:
+            return False
+        self._paused[address] += 1
         over: Deferred[None] = Deferred()
         self.reactor.callLater(seconds, over.callback, None)
-        return over
+        await over
+        self._paused[address] -= 1
+        if not self._paused[address]:
+            del self._paused[address]
+        return True
 
 
 class LoginGuard:
@@ -116,22 +129,24 @@ class LoginGuard:
         from broker.auth.checkers import Passcode
 
         address = neighbourhood(self._stranger.address)
-        if early := self._wait(address, claim.login):
-            await self._authentication.pause(early)
+        early = self._wait(address, claim.login)
+        if early and not await self._authentication.pause(address, early):
+            self._say(answer, Overload())
+            return
         credentials = Passcode(claim.login, claim.passcode, address)
         outcome = await self._ask(credentials, claim.login)
         late = 0.0 if early else self._wait(address, claim.login)
         self._note(address, claim.login, outcome)
-        if late:
-            await self._authentication.pause(late)
+        if late and not await self._authentication.pause(address, late):
+            outcome = Overload()
         self._say(answer, outcome)
 
     async def _meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
         address = neighbourhood(self._stranger.address)
         wait = self._wait(address, peer)
         self._note(address, peer, outcome)
-        if wait:
-            await self._authentication.pause(wait)
+        if wait and not await self._authentication.pause(address, wait):
+            outcome = Overload()
         self._say(answer, outcome)
 
     async def _ask(self, credentials: Any, login: str) -> Person | HandshakeError:
