@@ -25,7 +25,7 @@ from broker.core.names import (
 )
 from broker.core.pattern import is_pattern
 from broker.errors import NotAuthorized
-from broker.person import GROUP, PEERS, Person
+from broker.person import GROUP, PEER_LOGIN, PEERS, Person
 from broker.qualified import qualified
 from broker.rights import ADMINISTER, BROWSE, CREATE, READ, ROAM, WRITE, Rights
 
@@ -40,7 +40,6 @@ WORDS = {
     BROWSE: "browse",
     ADMINISTER: "administer",
 }
-LOGIN_OF_PEER = "peer:"
 
 
 class Clearance:
@@ -56,7 +55,7 @@ class Clearance:
         self._own = own
         self._home = ""  # of another broker: where its clients are
         if GROUP + PEERS in person.names:
-            self._home = f"{PEER}{person.login.removeprefix(LOGIN_OF_PEER)}/"
+            self._home = f"{PEER}{person.login.removeprefix(PEER_LOGIN)}/"
 
     @property
     def is_administrator(self) -> bool:

@@ -25,7 +25,7 @@ from broker.dialect import DIALECTS, Dialect
 from broker.errors import HandshakeError, ProtocolError, StompError
 from broker.options import Options
 from broker.outbox import Outbox
-from broker.person import PEERS, Person, known
+from broker.person import Person, another_broker
 from broker.reception import Claim, Host, Open, Reception
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Limits, Parser
@@ -37,8 +37,6 @@ ADDED, ADDED_HEADERS = 4096, 16  # bytes and headers that a message gets on its 
 FEW = 4  # frames that are obeyed without a look at the clock
 MOST = 64  # frames between two looks
 ONE_GO = 0.01  # seconds for the frames of a packet, before others get their turn
-
-
 CONNECT_HEADERS = 100  # of CONNECT: many times those that mean something
 
 PEER_NAME = "hoofbeat-peer"  # in CONNECT: another broker has come, of this name
@@ -293,10 +291,8 @@ class Connection:
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
-        if (
-            self._asking and not self.closing
-        ):  # what it has asked for is done first, if it is let in
-            self._lost = True
+        if self._asking and not self.closing:
+            self._lost = True  # what it has asked for is done first, if it is let in
             return
         self._catch_up()
         self._leave(died=True)
@@ -352,6 +348,7 @@ class Connection:
         self._pauses -= 1
         if not self._pauses:
             self.session.heard = self._turn.now
+            self._looked_at = min(self._looked_at, 1)  # a large frame could not grow meanwhile
             self.transport.resume_reading()
 
     # What the turn asks for.
@@ -431,31 +428,30 @@ class Connection:
             return
         self._asking = True
         if PEER_NAME in headers and host.visitors is not None:
-            self._meet(frame, agreed, host, host.visitors)
+            self._meet(frame, agreed, host.visitors)
         else:
             claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
-            self._reception.let_in(claim, host, partial(self._answered, frame, agreed, host, None))
+            self._reception.let_in(claim, partial(self._answered, frame, agreed, None))
         if self._asking:
             self._early = []
             self.pause_reading()
 
-    def _meet(self, frame: Frame, agreed: dict[str, str], host: Host, visitors: Visitors) -> None:
+    def _meet(self, frame: Frame, agreed: dict[str, str], visitors: Visitors) -> None:
         """Another broker has come, or somebody who says so."""
-        peer = f"peer:{frame.headers[PEER_NAME]}"
+        peer = another_broker(frame.headers[PEER_NAME])
         introduction: dict[str, str] | None = None
-        outcome: Person | HandshakeError = known(peer, [PEERS])
+        outcome: Person | HandshakeError = peer
         try:
             introduction = visitors.meet(frame.headers, agreed["version"])
         except HandshakeError as error:
             outcome = error
-        answer = partial(self._answered, frame, agreed, host, introduction)
-        self._reception.meet(peer, outcome, answer)
+        answer = partial(self._answered, frame, agreed, introduction)
+        self._reception.meet(peer.login, outcome, answer)
 
     def _answered(
         self,
         frame: Frame,
         agreed: dict[str, str],
-        host: Host,
         introduction: Mapping[str, str] | None,
         answer: Person | HandshakeError,
     ) -> None:
@@ -468,7 +464,7 @@ class Connection:
             self._error(answer, frame)
         else:
             try:
-                self._enter(frame, agreed, host, answer, introduction)
+                self._enter(frame, agreed, answer, introduction)
             except StompError as error:
                 self._error(error, frame)
         if early is not None:
@@ -484,12 +480,11 @@ class Connection:
         self,
         frame: Frame,
         agreed: Mapping[str, str],
-        host: Host,
         person: Person,
         introduction: Mapping[str, str] | None,
     ) -> None:
         """The client is let in; with an `introduction` it is another broker. Raises `HandshakeError`."""
-        options, version = host.options, agreed["version"]
+        host, options, version = self._host, self._options, agreed["version"]
         if introduction is not None:
             self._dialect = DIALECTS["activemq"]  # whatever others may expect here
         self._check_client_id(frame.headers.get("client-id", ""))

@@ -1,7 +1,7 @@
 """Which virtual host a client comes to, and whether it may enter.
 
     CONNECT host:NAME ─▶ `Hosts.find` ─▶ the connection begins that host's turns from now on
-                      ─▶ who is it? (another `Reception` knows) ─▶ is it among the host's people?
+                      ─▶ who is it? (a `Guard` finds out) ─▶ is it among the host's people?
 
 Not here: how a login is checked, and what a configuration says of hosts (`broker.hosting`).
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from broker.errors import HandshakeError
 from broker.hosting import listed
 from broker.person import Person, people
-from broker.reception import Answer, Claim, Host, Reception
+from broker.reception import Answer, Claim, Guard, Host
 from broker.turn import Turn
 
 
@@ -22,7 +22,7 @@ class Hosts:
 
     def __init__(self, own: Host, named: Iterable[Host]) -> None:
         """`own` is the one without a name, where everybody comes who names none."""
-        self._own = own
+        self.own = own
         self._named = {
             name.lower(): host
             for host in named
@@ -42,44 +42,42 @@ class Hosts:
                 f"There is no virtual host {name}",
                 "The header host of CONNECT names a virtual host of this broker, or is /.",
             )
-        return self._own
+        return self.own
 
 
 class Entrance:
     """Lets one connection in, to the host that it names: a `Reception`."""
 
-    def __init__(self, hosts: Hosts, desk: Reception, move: Callable[[Turn], None]) -> None:
-        """`desk` finds out who somebody is; `move` is that of the connection's stream, see `broker.net.stream.Guest`."""
+    def __init__(self, hosts: Hosts, guard: Guard, move: Callable[[Turn], None]) -> None:
+        """`guard` finds out who somebody is; `move` is that of the connection's stream, see `broker.net.stream.Guest`."""
         self._hosts = hosts
-        self._turn: Turn | None = None  # of the host that was found
-        self._desk = desk
+        self._host = hosts.own  # until another is found
+        self._guard = guard
         self._move = move
 
     def find(self, name: str) -> Host:
         """Go to the virtual host of a name, and return it. Raises `HandshakeError`."""
-        host = self._hosts.find(name)
-        self._turn = host.turn
-        self._move(host.turn)
-        return host
+        self._host = self._hosts.find(name)
+        self._move(self._host.turn)
+        return self._host
 
-    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+    def let_in(self, claim: Claim, answer: Answer) -> None:
         """Ask who it is, and let in whom the host is for."""
 
         def answered(person: Person | HandshakeError) -> None:
-            answer(person if isinstance(person, HandshakeError) else admit(person, host))
+            answer(person if isinstance(person, HandshakeError) else admit(person, self._host))
 
-        self._desk.let_in(claim, host, self._in_its_turn(answered))
+        self._guard.let_in(claim, self._in_its_turn(answered))
 
     def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
         """Another broker has come: it is a peer of the host, whoever else that is for."""
-        self._desk.meet(peer, outcome, self._in_its_turn(answer))
+        self._guard.meet(peer, outcome, self._in_its_turn(answer))
 
     def _in_its_turn(self, answer: Answer) -> Answer:
         """Return what answers in a turn of the host: it may be much later, in one of somebody else's."""
 
         def begin(outcome: Person | HandshakeError) -> None:
-            if self._turn is not None:
-                self._move(self._turn)
+            self._move(self._host.turn)
             answer(outcome)
 
         return begin

@@ -5,24 +5,20 @@ turned away: the one that has waited longest, of the network address from which 
 somewhere and says nothing pushes out itself; somebody else, and whoever logs in at once, is let in as ever, also
 from the same address. If nobody else waits it is the newcomer.
 
-An IPv6 client owns 2^64 addresses or more: those that begin alike are one here.
-
 Knows no sockets, no STOMP beyond the ERROR, and no clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv6Address
 
 from broker.errors import Full
+from broker.neighbourhood import neighbourhood
 
-SPARE = (
-    100  # descriptors that are not for clients: the store, the log, links, and what Twisted opens
-)
+#: Descriptors that are not for clients: the store, the log, links, and what Twisted opens.
+SPARE = 100
 SILENCE = 60.0  # seconds between two lines of the log
 CALM = 0.9  # of a limit: below it the crowd is over
-
 POLITE = 50  # who are turned away and get the time to hear why; the others are cut off, after the same words
 
 #: Tells somebody to go, and whether he gets time for it.
@@ -72,6 +68,10 @@ class Lobby:
             self._there[who] = ""
             self._forget(who, place)
 
+    def has_let_in(self, who: object) -> bool:
+        """Tell whether somebody who is connected has logged in."""
+        return self._there.get(who) == "" and who not in self._leaving
+
     def leave(self, who: object) -> None:
         """Somebody has gone."""
         place = self._there.pop(who, "")
@@ -114,17 +114,6 @@ class Lobby:
         if not crowd:
             del self._waiting[place]
         self._count -= 1
-
-
-def neighbourhood(address: str) -> str:
-    """Return what the addresses of one client have in common: of HOST:PORT the host, of IPv6 its first half."""
-    host = address.rpartition(":")[0] or "nowhere"
-    if ":" not in host:
-        return host
-    whole = IPv6Address(host.partition("%")[0])
-    if whole.ipv4_mapped:
-        return str(whole.ipv4_mapped)
-    return f"{IPv6Address(int(whole) >> 64 << 64)}/64"
 
 
 def most_connections(asked: int, descriptors: int) -> int:

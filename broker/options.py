@@ -252,16 +252,19 @@ class Options:
         60.0, "seconds", "in which a frame of more than 64 KiB must grow by as much; 0: it need not"
     )
     max_subscriptions: int = setting(
-        1000,
+        10_000,
         "subscriptions",
-        "of a connection, and as many temporary destinations: several times what clients have",
+        "of a connection, and as many temporary destinations: one client may consume from thousands of queues",
         least=1,
     )
     max_transactions: int = setting(
         100, "transactions", "open on a connection; most clients have one", least=1
     )
     max_transaction_frames: int = setting(
-        10_000, "frames", "in a transaction: its COMMIT keeps others waiting for some ms", least=1
+        10_000,
+        "frames",
+        "in a transaction, one to several destinations counts for each: its COMMIT keeps others waiting for some ms",
+        least=1,
     )
     max_transaction_bytes: int = setting(
         128 * MIB, "bytes", "held for a transaction: a message of `max_body`, and some more"

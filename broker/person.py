@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 EVERYBODY = "*"
 GROUP = "@"
+PEER_LOGIN = "peer:"  # and the name of another broker
 ANONYMOUS, PEERS = "anonymous", "peers"  # groups, and the login, that are nobody's to choose
 LONGEST = 255  # characters of a name
 FORBIDDEN = frozenset(":,*")  # they mean something in lists, or in the users file
@@ -42,6 +43,11 @@ def known(login: str, groups: Iterable[str] = ()) -> Person:
 def unchecked(login: str) -> Person:
     """Return somebody who says a login that nobody has checked: he is one of everybody, and no more."""
     return Person(login, frozenset((EVERYBODY,)))
+
+
+def another_broker(name: str) -> Person:
+    """Return a peer, whose passcode was right."""
+    return known(PEER_LOGIN + name, [PEERS])
 
 
 def anonymous() -> Person:

@@ -51,17 +51,21 @@ class Claim:
 Answer = Callable[[Person | HandshakeError], None]
 
 
-class Reception(Protocol):
-    """Who lets one connection in."""
+class Guard(Protocol):
+    """Who finds out who one client is, wherever it goes."""
 
-    def find(self, name: str) -> Host:
-        """Go to the virtual host of a name, "" if the client named none, and return it. Raises `HandshakeError`."""
-
-    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+    def let_in(self, claim: Claim, answer: Answer) -> None:
         """Call `answer` at once, or later in a turn."""
 
     def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
         """Another broker has come as a login, and its own passcode was right or not: call `answer` in the same way."""
+
+
+class Reception(Guard, Protocol):
+    """Who lets one connection in, to a virtual host."""
+
+    def find(self, name: str) -> Host:
+        """Go to the virtual host of a name, "" if the client named none, and return it. Raises `HandshakeError`."""
 
 
 class Open:
@@ -74,7 +78,7 @@ class Open:
         """Return the only host: as with ActiveMQ it has all names."""
         return self._host
 
-    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+    def let_in(self, claim: Claim, answer: Answer) -> None:
         """Let somebody in."""
         answer(unchecked(claim.login))
 

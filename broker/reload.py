@@ -33,7 +33,7 @@ NAMES["virtual_hosts"] = "[virtual_host]"
 class Keeper(NamedTuple):
     """Somebody who can take over settings while the broker runs."""
 
-    #: Those that it takes over: names of `Options`. None: only what is in files that these name, as certificates.
+    #: Those that it takes over: names of `Options`. Empty: only what is in files that these name, as certificates.
     settings: Collection[str]
     #: Is given all settings as they will be (those that nobody takes over as they were), and returns what makes
     #: them hold. Raises `OptionsError` with the text that the start would have said.
@@ -74,9 +74,9 @@ class Reloading:
             return Outcome(False, str(error))
         for commit in commits:
             commit()
-        said = [f"changed: {listed(differing(self._options, options)) or 'nothing'}"]
+        said = [f"changed: {', '.join(differing(self._options, options)) or 'nothing'}"]
         log.info("the configuration was read anew; {said}", said=said[0])
-        if waiting := listed(differing(options, wanted)):
+        if waiting := ", ".join(differing(options, wanted)):
             said.append(f"waiting for a restart: {waiting}")
             log.warn("these settings wait for a restart: {settings}", settings=waiting)
         self._options = options
@@ -104,8 +104,3 @@ def differing(options: Options, others: Options) -> list[str]:
     return [
         NAMES.get(name, name) for name in names if getattr(options, name) != getattr(others, name)
     ]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names for a sentence."""
-    return ", ".join(names)

@@ -386,7 +386,7 @@ class Sending:
                 return  # of one message; the rest is done
 
         broker.admit(False, size + STEP)
-        transaction.send(at_commit, size, is_stored(route))
+        transaction.send(at_commit, size, is_stored(route), route.copies)
         if timing is None:
             transaction.require(destination, lambda: self._respect_limits_of(destination))
         asked = asked_of(destination, headers)

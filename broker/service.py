@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from broker.arriving import Arriving
 from broker.auth.listeners import check_listeners
-from broker.auth.reception import Authentication, Guarded
+from broker.auth.reception import Authentication, LoginGuard
 from broker.connection import Connection
 from broker.dialect import Dialect
 from broker.entrance import Entrance, Hosts
@@ -38,8 +38,8 @@ from broker.net.secure import SecureStream
 from broker.net.stream import Guest, Intake, Stream
 from broker.options import Listener, Options, OptionsError
 from broker.peering.peer import Peer
-from broker.reception import Open
 from broker.reload import Commit, Keeper, reading_files
+from broker.turn import Turn
 from broker.virtualhost import CannotStart, Streams, VirtualHost
 
 #: Settings that a connection looks at when it begins: others hold for those that come after a reload.
@@ -59,18 +59,34 @@ LISTENERS = "hoofbeat.listeners"
 WATCH_EVERY = 1.0  # seconds between two looks at how much memory is taken
 
 
-class StompFactory(Factory):
+class Door:
+    """What every stream needs of the broker, see `broker.net.stream.House`; `open_connection` is each door's own."""
+
+    def __init__(self, service: BrokerService, turn: Turn) -> None:
+        """`turn` is that of the host where a stream begins."""
+        self.turn = turn
+        self.intake = service.intake
+        self._service = service
+
+    def forget(self, stream: Guest) -> None:
+        """Who came through it has gone."""
+        self._service.forget(stream)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run a callable after a while."""
+        self._service.call_later(seconds, call)
+
+
+class StompFactory(Door, Factory):
     """One listener's door to the house: makes a stream for each client, and its connection."""
 
     noisy = False  # clients come and go without a log line
 
     def __init__(self, service: BrokerService, listener: Listener, stream: type[Stream]) -> None:
         """`stream` carries what its clients say."""
+        super().__init__(service, service.host.turn)
         self._stream = stream
-        self.turn = service.host.turn
-        self.intake = service.intake
         self.lobby, self.arriving = service.lobby, service.arriving
-        self._service = service
         self._dialect = service.options.dialect_named(listener.dialect)
         self._lets_anonymous_in = listener.anonymous
 
@@ -79,44 +95,22 @@ class StompFactory(Factory):
         options = self._service.options
         return self._stream(self, options.linger, options.stuck_timeout)
 
-    # broker.net.stream.House
-
     def open_connection(self, stream: Guest) -> Connection:
         """A client has come."""
         return self._service.open_connection(stream, self._dialect, self._lets_anonymous_in)
 
-    def forget(self, stream: Guest) -> None:
-        """A client has gone."""
-        self._service.forget(stream)
 
-    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Run a callable after a while."""
-        self._service.call_later(seconds, call)
-
-
-class PeerHouse:
-    """What a stream needs that leads to another broker."""
+class PeerDoor(Door):
+    """The door through which we go to another broker."""
 
     def __init__(self, service: BrokerService, host: VirtualHost, peer: Peer) -> None:
-        self.turn = host.turn
-        self.intake = service.intake
-        self._service = service
+        super().__init__(service, host.turn)
         self._host = host
         self._peer = peer
-
-    # broker.net.stream.House
 
     def open_connection(self, stream: Guest) -> Connection:
         """The peer has answered."""
         return self._service.open_link(stream, self._host, self._peer)
-
-    def forget(self, stream: Guest) -> None:
-        """The link has gone."""
-        self._service.forget(stream)
-
-    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Run a callable after a while."""
-        self._service.call_later(seconds, call)
 
 
 class BrokerService(Service):
@@ -131,6 +125,7 @@ class BrokerService(Service):
         """
         self.options = options
         self.streams: dict[Guest, str] = {}  # and the session of each
+        self._by_session: dict[str, Guest] = {}
         mark = options.max_memory or memory_of_machine() * 8 // 10
         self._memory = MemoryMark(mark, lambda: [host.broker for host in self.hosts], self._warn)
         self._memory_watch = LoopingCall(self._memory.look)
@@ -165,7 +160,7 @@ class BrokerService(Service):
 
     def _open_hosts(self) -> list[VirtualHost]:
         """Open the store of each virtual host. Raises `CannotStart`, with none open, unless all are had."""
-        streams = Streams(self._addresses, self._dismiss, partial(PeerHouse, self))
+        streams = Streams(self._addresses, self._dismiss, partial(PeerDoor, self))
         hosts: list[VirtualHost] = []
         section = ""  # whose it is
         try:
@@ -286,13 +281,13 @@ class BrokerService(Service):
     ) -> Connection:
         """A client has come, to a listener of this dialect."""
         session, host, lobby = self._new_session(stream), self.host.host, self.lobby
-        desk = Guarded(Open(host), self._authentication, stream, lets_anonymous_in)
+        guard = LoginGuard(self._authentication, stream, lets_anonymous_in)
         connection = Connection(
             host,
             session,
             stream,
             dialect,
-            Entrance(self._names, desk, stream.move),
+            Entrance(self._names, guard, stream.move),
             log=ClientLog(session, stream, lambda: self.options.log_level == "debug"),
             let_in=partial(lobby.let_in, stream),
             arriving=self.arriving,
@@ -306,6 +301,7 @@ class BrokerService(Service):
 
     def _new_session(self, stream: Guest) -> str:
         session = self.streams[stream] = f"{self.host.name}-{next(self._sessions)}"
+        self._by_session[session] = stream
         return session
 
     def _addresses(self) -> dict[str, str]:
@@ -314,7 +310,7 @@ class BrokerService(Service):
 
     def forget(self, stream: Guest) -> None:
         """A client has gone."""
-        self.streams.pop(stream, None)
+        self._by_session.pop(self.streams.pop(stream, ""), None)
         self.lobby.leave(stream)
         if self._all_gone is not None and not self.streams:
             gone, self._all_gone = self._all_gone, None
@@ -322,7 +318,8 @@ class BrokerService(Service):
 
     def _dismiss(self, session: str, error: StompError) -> None:
         """End the connection of a session, if it is there."""
-        for stream in [stream for stream, each in self.streams.items() if each == session]:
+        stream = self._by_session.get(session)
+        if stream is not None:
             stream.dismiss(error)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import Field, field, fields
+from difflib import get_close_matches
 from typing import Any
 
+#: Names in an error: all of a section, but of the settings at the top the nearest.
+SHOWN, NEAREST = 30, 5
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -72,11 +75,17 @@ def check(
     return {name: _check(known, name, value, source) for name, value in values.items()}
 
 
+def alike(name: str, known: Collection[str]) -> str:
+    """Return the names that there are, for an error; of very many those most like one that there is not."""
+    if len(known) <= SHOWN:
+        return ", ".join(sorted(known))
+    nearest = get_close_matches(name, known, NEAREST, cutoff=0.0)
+    return f"{', '.join(nearest)} … (`hoofbeat settings` prints all)"
+
+
 def _check(known: Mapping[str, Field[Any]], name: str, value: Any, source: str) -> Any:
     if name not in known:
-        raise OptionsError(
-            f"{source}: unknown setting {name!r}; there are: {', '.join(sorted(known))}"
-        )
+        raise OptionsError(f"{source}: unknown setting {name!r}; there are: {alike(name, known)}")
     default, meta = known[name].default, known[name].metadata
     wanted = type(default)
     if wanted is float and type(value) is int:

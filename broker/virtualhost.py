@@ -38,7 +38,7 @@ from broker.peering.peers import Peers
 from broker.reception import Host
 from broker.reload import Commit, Keeper, reading_files
 from broker.rights import Rights
-from broker.store import UNFINISHED, StoreError, StoreSettings, open_store
+from broker.store import UNFINISHED, Store, Stored, StoreError, StoreSettings, open_store
 from broker.store.writer import start_writer
 from broker.tail import annotate, rename
 from broker.turn import Turn
@@ -91,17 +91,7 @@ class VirtualHost:
         self._about = {"mine": f"virtual host {name}: " if name else "", "virtual_host": name}
         #: Of the files that links to peers need, see `broker.reload`.
         self.keepers: list[Keeper] = []
-        settings = StoreSettings(options.map_size, options.disk_reserve)
-        try:
-            self._store = open_store(options.store_url, settings)
-            stored = self._store.load()
-        except StoreError as error:
-            raise CannotStart(str(error)) from None
-        except Exception as error:  # a driver's own words: the disk is full, for one
-            raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
-        if UNFINISHED in stored.marks:
-            self._store.close()
-            raise CannotStart(f"an import into {options.store_url} was broken off: remove it first")
+        self._store, stored = opened_store(options)
         self.name = f"hoof-{stored.node}-{stored.boot}"
         id_prefix = self._id_prefix = f"{self.name}-".encode()
         self._agenda = Agenda(self._wake_at)
@@ -310,6 +300,22 @@ class VirtualHost:
         """Nothing is known about the disk any more: end before any promise is made, let a supervisor restart."""
         self.log.critical("{mine}the store has failed: {error}", error=str(error), **self._about)
         os._exit(1)
+
+
+def opened_store(options: Options) -> tuple[Store, Stored]:
+    """Return the store of a virtual host, and what is in it. Raises `CannotStart`."""
+    settings = StoreSettings(options.map_size, options.disk_reserve)
+    try:
+        store = open_store(options.store_url, settings)
+        stored = store.load()
+    except StoreError as error:
+        raise CannotStart(str(error)) from None
+    except Exception as error:  # a driver's own words: the disk is full, for one
+        raise CannotStart(f"cannot use the store {options.store_url}: {error}") from error
+    if UNFINISHED in stored.marks:
+        store.close()
+        raise CannotStart(f"an import into {options.store_url} was broken off: remove it first")
+    return store, stored
 
 
 def size_on_disk(path: str) -> int:

@@ -35,7 +35,7 @@ class Believing:
     def find(self, name: str) -> Host:
         return self._host
 
-    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+    def let_in(self, claim: Claim, answer: Answer) -> None:
         answer(known(claim.login))
 
     def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 
 from broker.agenda import Agenda
+from broker.arriving import LARGE, Arriving
 from broker.connection import LOOK_EVERY, Connection
 from broker.core.broker import Broker
 from broker.options import Options
@@ -32,10 +33,9 @@ def failed(error: BaseException) -> None:
     raise error
 
 
-def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() -> None:
-    """Whoever agrees on a heart-beat in some months, and leaves, costs nothing until then."""
-    agenda = Agenda(lambda when: None)
-    broker, store = Broker(outside()), MemoryStore(StoreSettings())
+def make_turn(broker: Broker, agenda: Agenda) -> Turn:
+    """Return a turn that has begun."""
+    store = MemoryStore(StoreSettings())
     turn = Turn(
         broker,
         store,
@@ -46,8 +46,15 @@ def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() ->
         lambda call: None,
         failed,
     )
-    options = Options()
     turn.begin(0.0, 0.0)
+    return turn
+
+
+def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() -> None:
+    """Whoever agrees on a heart-beat in some months, and leaves, costs nothing until then."""
+    agenda = Agenda(lambda when: None)
+    broker, options = Broker(outside()), Options()
+    turn = make_turn(broker, agenda)
     connection = Connection(Host(broker, turn, options, b"m-", agenda), "session", Socket())
     connection.data(b"CONNECT\naccept-version:1.2\nheart-beat:9999999999,9999999999\n\n\0")
     turn.end()
@@ -57,3 +64,24 @@ def test_a_link_that_is_gone_is_forgotten_however_rare_its_heart_beats_were() ->
     assert gone() is not None
     agenda.run(LOOK_EVERY + options.connect_timeout)
     assert gone() is None
+
+
+def test_a_large_frame_is_not_too_slow_while_nobody_reads_it() -> None:
+    """Whoever was paused, and goes on just before it is looked at, has the whole time again."""
+    agenda = Agenda(lambda when: None)
+    broker, options = Broker(outside()), Options()
+    turn = make_turn(broker, agenda)
+    connection = Connection(
+        Host(broker, turn, options, b"m-", agenda),
+        "session",
+        Socket(),
+        arriving=Arriving(options.max_arriving),
+    )
+    connection.data(b"CONNECT\naccept-version:1.2\n\n\0SEND\ndestination:/queue/a\n\n")
+    connection.data(b"x" * 2 * LARGE)
+    connection.pause_reading()
+    connection.resume_reading()
+    agenda.run(options.frame_timeout)
+    assert not connection.closing
+    agenda.run(2 * options.frame_timeout)
+    assert connection.closing  # it did not grow

@@ -78,16 +78,13 @@ class Link:
         turn.begin(0.0, 0.0)
 
 
-class Desk:
+class Guard:
     """Finds out who somebody is when the test says so."""
 
     def __init__(self) -> None:
         self.answer: Answer = failed  # type: ignore[assignment]
 
-    def find(self, name: str) -> Host:
-        raise AssertionError("who it is does not say where it goes")
-
-    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+    def let_in(self, claim: Claim, answer: Answer) -> None:
         self.answer = answer
 
     def meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
@@ -99,9 +96,9 @@ class House:
 
     def __init__(self) -> None:
         self.own, self.shop = Site(OPTIONS), Site(OPTIONS.hosts["shop"])
-        self.desk, self.link = Desk(), Link()
+        self.guard, self.link = Guard(), Link()
         entrance = Entrance(
-            Hosts(self.own.host, [self.shop.host]), self.desk, partial(Link.move, self.link)
+            Hosts(self.own.host, [self.shop.host]), self.guard, partial(Link.move, self.link)
         )
         self.own.begin()
         self.connection = Connection(self.own.host, "s", self.link, reception=entrance)
@@ -111,9 +108,9 @@ class House:
         self.shop.turn.end()
 
     def answer(self, answer: Person | HandshakeError) -> None:
-        """The desk knows, later, when only the broker's own host has a turn."""
+        """The guard knows, later, when only the broker's own host has a turn."""
         self.own.begin(1.0)
-        self.desk.answer(answer)
+        self.guard.answer(answer)
         self.own.turn.end()
         if self.shop.turn.begun:  # else nobody would end it
             self.shop.turn.end()

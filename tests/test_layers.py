@@ -197,7 +197,7 @@ HOUSE = [
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
             *("broker.entrance", "broker.rights", "broker.clearance"),
-            *("broker.lobby", "broker.arriving"),
+            *("broker.lobby", "broker.arriving", "broker.neighbourhood"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "setting", "name"),
         types=("store",),

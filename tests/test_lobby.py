@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
-
 from broker.errors import Full
-from broker.lobby import POLITE, SPARE, Lobby, most_connections, neighbourhood
+from broker.lobby import POLITE, SPARE, Lobby, most_connections
 
 
 class Door:
@@ -117,21 +115,6 @@ def test_the_operator_hears_of_it_now_and_then() -> None:
     assert door.said[2:] == ["there is room again: 9 connections, 8 of them not let in yet"]
     door.come(*"wxyz", now=62.0)
     assert "1 turned away" in door.said[3]  # it begins anew
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ("10.0.0.1:5", "10.0.0.1"),
-        ("2001:db8:1:2:3:4:5:6:5", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0:5", "fe80::/64"),
-        ("::1:5", "::/64"),
-        ("::ffff:10.0.0.1:5", "10.0.0.1"),
-        ("", "nowhere"),
-    ],
-)
-def test_neighbourhood(address: str, place: str) -> None:
-    assert neighbourhood(address) == place
 
 
 def test_no_more_connections_than_open_files() -> None:

@@ -25,7 +25,7 @@ from broker.errors import NotAuthorized, Refusal
 from broker.tail import END, read_headers
 from broker.watch.author import COST, MOST_WAITING, Author
 from rpc.codec import Codec, codec_for
-from rpc.errors import ErrorReply, Forbidden, InvalidRequest, Overloaded
+from rpc.errors import ErrorReply, Forbidden, InvalidParams, InvalidRequest, Overloaded
 from rpc.message import COPIED
 from rpc.working.describing import describe
 from rpc.working.methods import Asked, Methods, Request
@@ -173,6 +173,8 @@ class Office:
                 failure = Forbidden(in_words(error))
             except Refusal as error:
                 failure = refused(error)
+            except UnicodeEncodeError:  # JSON can carry that
+                failure = InvalidParams("Half of a pair of surrogates is no text")
             except Exception as error:
                 failure = ErrorReply("The broker failed; its log says more")
                 failures.append(error)

@@ -1,6 +1,6 @@
-"""The reception of a broker that checks logins, and that slows down who guesses: `Guarded`.
+"""Who finds out who a client is, and slows down who guesses: `LoginGuard`.
 
-    CONNECT ─▶ `Guarded.let_in` ─▶ does its address have to wait? ─▶ portal: certificate, or login and passcode ─▶ `Person`
+    CONNECT ─▶ `LoginGuard.let_in` ─▶ does its address have to wait? ─▶ portal: certificate, or login and passcode ─▶ `Person`
                                                                                                 └▶ one ERROR for all
 
 What makes a login wrong is told to nobody: not the user, not the passcode, not that he is disabled; and it takes as long.
@@ -9,6 +9,7 @@ What makes a login wrong is told to nobody: not the user, not the passcode, not 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -17,15 +18,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker.auth.listeners import check_listeners
-from broker.auth.throttle import Throttle, source_of
+from broker.auth.throttle import Throttle
 from broker.errors import HandshakeError
+from broker.neighbourhood import neighbourhood
 from broker.options import Options
-from broker.person import Person, anonymous
-from broker.reception import Answer, Claim, Host, Reception
+from broker.person import Person, anonymous, unchecked
+from broker.reception import Answer, Claim
 
 if TYPE_CHECKING:
     from twisted.cred.portal import Portal
 
+MOST_EACH = 128  # logins of one address that are kept waiting
 PATIENCE = 30.0  # seconds in which a checker must have answered
 SHOWN = 100  # characters of a login
 
@@ -45,21 +48,21 @@ class Stranger(Protocol):
 
 
 class Authentication:
-    """What all receptions of a broker share."""
+    """What all guards of a broker share."""
 
     def __init__(self, options: Options, reactor: Any, begin: Callable[[], None]) -> None:
         """`begin` begins a turn. Raises `OptionsError`."""
         check_listeners(options)
         self.begin = begin
         self.throttle = Throttle(options.login_failures)
+        self._paused: Counter[str] = Counter()  # who is kept waiting, by address
         self.is_over = False  # the broker stops: nobody is answered any more
         self.portal: Portal | None = None  # who is who; without, nobody is asked
         self.reactor = reactor
         self._stop: Callable[[], None] = lambda: None
         if not options.is_open:
-            from broker.auth.portal import (
-                make_portal,
-            )  # libraries that an open broker does not need
+            # Libraries that an open broker does not need.
+            from broker.auth.portal import make_portal
 
             self.portal, self._stop = make_portal(options, reactor.callFromThread)
 
@@ -68,40 +71,40 @@ class Authentication:
         self.is_over = True
         self._stop()
 
-    def pause(self, seconds: float) -> Deferred[None]:
-        """Return what comes after so many seconds."""
+    async def pause(self, address: str, seconds: float) -> bool:
+        """Let somebody wait, and return True; False at once if too many from there do.
+
+        Whoever hangs up meanwhile is waited for all the same, so that guessing is not quicker; it takes memory.
+        """
+        if self._paused[address] >= MOST_EACH:
+            return False
+        self._paused[address] += 1
         over: Deferred[None] = Deferred()
         self.reactor.callLater(seconds, over.callback, None)
-        return over
+        await over
+        self._paused[address] -= 1
+        if not self._paused[address]:
+            del self._paused[address]
+        return True
 
 
-class Guarded:
-    """Lets one connection in, if it is who it says."""
+class LoginGuard:
+    """Finds out who one client is: a `Guard`. Where nobody is asked, it is whom it says it is."""
 
     log = Logger()
 
     def __init__(
-        self,
-        within: Reception,
-        authentication: Authentication,
-        stranger: Stranger,
-        lets_anonymous_in: bool,
+        self, authentication: Authentication, stranger: Stranger, lets_anonymous_in: bool
     ) -> None:
-        """`within` knows the virtual hosts, and lets everybody in where nobody is asked."""
-        self._within = within
         self._authentication = authentication
         self._throttle = authentication.throttle
         self._stranger = stranger
         self._lets_anonymous_in = lets_anonymous_in
 
-    def find(self, name: str) -> Host:
-        """Go to the virtual host of a name. Raises `HandshakeError`."""
-        return self._within.find(name)
-
-    def let_in(self, claim: Claim, host: Host, answer: Answer) -> None:
+    def let_in(self, claim: Claim, answer: Answer) -> None:
         """Find out who somebody is."""
         if self._authentication.portal is None:
-            self._within.let_in(claim, host, answer)
+            answer(unchecked(claim.login))
             return
         certificate = self._stranger.certificate_name()
         if certificate and claim.login in ("", certificate):
@@ -125,23 +128,25 @@ class Guarded:
         """Check a passcode. Who has to wait does so before; and of many that come at once, after it."""
         from broker.auth.checkers import Passcode
 
-        address = source_of(self._stranger.address)
-        if early := self._wait(address, claim.login):
-            await self._authentication.pause(early)
+        address = neighbourhood(self._stranger.address)
+        early = self._wait(address, claim.login)
+        if early and not await self._authentication.pause(address, early):
+            self._say(answer, Overload())
+            return
         credentials = Passcode(claim.login, claim.passcode, address)
         outcome = await self._ask(credentials, claim.login)
         late = 0.0 if early else self._wait(address, claim.login)
         self._note(address, claim.login, outcome)
-        if late:
-            await self._authentication.pause(late)
+        if late and not await self._authentication.pause(address, late):
+            outcome = Overload()
         self._say(answer, outcome)
 
     async def _meet(self, peer: str, outcome: Person | HandshakeError, answer: Answer) -> None:
-        address = source_of(self._stranger.address)
+        address = neighbourhood(self._stranger.address)
         wait = self._wait(address, peer)
         self._note(address, peer, outcome)
-        if wait:
-            await self._authentication.pause(wait)
+        if wait and not await self._authentication.pause(address, wait):
+            outcome = Overload()
         self._say(answer, outcome)
 
     async def _ask(self, credentials: Any, login: str) -> Person | HandshakeError:

@@ -10,7 +10,6 @@ Pure: time is an argument.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 
 WINDOW = 60.0  # seconds
@@ -62,17 +61,3 @@ class Throttle:
 
 def _own(address: str, login: str) -> Key:
     return address, hash(login)
-
-
-def source_of(address: str) -> str:
-    """Return what stands for somebody at HOST:PORT: the address, of IPv6 the network of 64 bits that a household has."""
-    host = address.rpartition(":")[0].strip("[]").partition("%")[0]
-    try:
-        found = ipaddress.ip_address(host)
-    except ValueError:  # whoever carries the bytes knows no addresses
-        return host
-    if isinstance(found, ipaddress.IPv4Address):
-        return host
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((found, 64), strict=False))

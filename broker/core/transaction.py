@@ -53,9 +53,12 @@ class Transaction:
         self._steps: list[Callable[[], None]] = []
         self._acks: list[tuple[Subscription, list[str]]] = []
 
-    def send(self, put: Callable[[], None], size: int, durable: bool) -> None:
-        """Hold a SEND of `size` bytes; `put` does it. Raises `Refusal` if that is too much."""
-        self._hold(size)
+    def send(self, put: Callable[[], None], size: int, durable: bool, copies: int = 1) -> None:
+        """Hold a SEND of `size` bytes; `put` does it. Raises `Refusal` if that is too much.
+
+        `copies`: so many queues get it, and each counts: COMMIT takes so long, in one go.
+        """
+        self._hold(size, copies)
         self._take(size + STEP)
         if durable:
             self.size += size
@@ -113,9 +116,9 @@ class Transaction:
         for subscription, keys in self._acks:
             subscription.release(keys)
 
-    def _hold(self, size: int) -> None:
-        """Count one verb more, with a message of `size` bytes. Raises `Refusal` if that is too much."""
-        self._verbs += 1
+    def _hold(self, size: int, verbs: int = 1) -> None:
+        """Count so many verbs more, with messages of `size` bytes. Raises `Refusal` if that is too much."""
+        self._verbs += verbs
         if self._verbs > self._most_verbs or self._held + size > self._most_bytes:
             self._excess = True
             raise self._too_much()

@@ -20,14 +20,28 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="as it is given to the broker")
     parser.add_argument("--data", metavar="DIR", help="as it is given to the broker")
     parser.add_argument("--store", metavar="URL", help="as it is given to the broker")
+    parser.add_argument(
+        "--virtual-host", metavar="NAME", help="not the broker's own store, but this virtual host's"
+    )
 
 
 def find_store(parsed: argparse.Namespace) -> Options:
     """Return the settings that a command line with the options of `add_store` means. Raises `OptionsError`."""
     options = options_from(parsed.config, {name: getattr(parsed, name, None) for name in FLAGS})
+    if parsed.virtual_host is not None:
+        options = host_named(parsed.virtual_host, options)
     if options.store_url.startswith("memory:"):
         raise OptionsError("what is stored in memory: is in its broker only, and ends with it")
     return options
+
+
+def host_named(name: str, options: Options) -> Options:
+    """Return the settings of a virtual host. Raises `OptionsError` if there is none of that name."""
+    hosts = options.hosts
+    if name not in hosts:
+        names = ", ".join(hosts) or "none; --config names the file that has them"
+        raise OptionsError(f"there is no [virtual_host.{name}]; there are: {names}")
+    return hosts[name]
 
 
 def store_settings(options: Options, node: str = "", boot: int = 0) -> StoreSettings:

@@ -2,6 +2,7 @@
 
 A socket waits in the lobby as any connection does, until a request that came through it was let in. A body counts among
 the unfinished frames of all connections, waits its turn like these, and must grow like these: see `broker.arriving`.
+When it is complete it counts until its sender is let in or answered: that may take seconds, see `broker.auth.throttle`.
 
 Not here: what requests mean.
 """
@@ -80,6 +81,15 @@ def let_in(request: HttpRequest) -> None:
     passage = getattr(request.channel, "transport", None)
     if isinstance(passage, Passage):
         passage.let_in()
+    if isinstance(request, Counted):
+        request.release()
+
+
+class Counted(Request):
+    """A request whose body counts."""
+
+    def release(self) -> None:
+        """It counts no longer."""
 
 
 def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> type[Request]:
@@ -89,12 +99,13 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
     """
     arriving = house.arriving
 
-    class Bounded(Request):
+    class Bounded(Counted):
         """A request whose body can fill neither memory nor the disk, which Twisted keeps large ones on."""
 
         came = 0  # bytes
         paused = False
         look: IDelayedCall | None = None  # whether it grows
+        seen = 0  # bytes that had come at the last look; 0: it was paused meanwhile
 
         def gotLength(self, length: int | None) -> None:
             """Twisted: the headers are read."""
@@ -114,16 +125,22 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
             super().handleContentChunk(data)
             arriving.keep(self, self.came, self.came - len(data))
             if self.came > LARGE and self.look is None and timeout:
-                self.look = reactor.callLater(timeout, self._check_growing, self.came)
+                self._look_again()
 
         def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
             """Twisted: all has come."""
-            self._be_done()
+            self._stop_looking()
             super().requestReceived(command, path, version)
 
+        def finish(self) -> None:
+            """Twisted: it is answered."""
+            self.release()
+            super().finish()
+
         def connectionLost(self, reason: Failure) -> None:
-            """Twisted: it will never be complete."""
-            self._be_done()
+            """Twisted: nobody waits for an answer, or it will never be complete."""
+            self._stop_looking()
+            self.release()
             super().connectionLost(reason)
 
         # broker.arriving.Reader
@@ -136,23 +153,30 @@ def bounded(house: GateHouse, reactor: Any, max_body: int, timeout: float) -> ty
 
         def resume_reading(self) -> None:
             """Go on."""
-            self.paused = False
+            self.paused, self.seen = False, 0
             wire: Any = self.channel.transport
             wire.resumeProducing()
 
-        def _be_done(self) -> None:
+        def release(self) -> None:
+            """It counts no longer."""
             if self.came:
                 if self.paused:
                     self.resume_reading()
                 arriving.leave(self, self.came)
                 self.came = 0
+
+        def _stop_looking(self) -> None:
             if self.look is not None and self.look.active():
                 self.look.cancel()
 
-        def _check_growing(self, before: int) -> None:
-            if not self.paused and self.came < before + LARGE:
+        def _look_again(self) -> None:
+            self.seen = self.came
+            self.look = reactor.callLater(timeout, self._check_growing)
+
+        def _check_growing(self) -> None:
+            if not self.paused and self.seen and self.came < self.seen + LARGE:
                 self.channel.forceAbortClient()
             else:
-                self.look = reactor.callLater(timeout, self._check_growing, self.came)
+                self._look_again()
 
     return Bounded

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.web.error import UnsupportedMethod
 from twisted.web.http import Request as HttpRequest
 from twisted.web.http_headers import Headers
 from twisted.web.resource import NoResource, Resource
@@ -51,7 +52,7 @@ VISIBLE = dict.fromkeys((*range(32), 127), "\N{REPLACEMENT CHARACTER}")
 class Door(Resource):
     """The root of everything."""
 
-    def __init__(self, house: House, later: Callable[..., IDelayedCall], max_body: int) -> None:
+    def __init__(self, house: GateHouse, later: Callable[..., IDelayedCall], max_body: int) -> None:
         """`later` is the reactor's `callLater`; a message has at most `max_body` bytes."""
         super().__init__()
         self.putChild(b"link", LinkDoor(house, later))
@@ -59,7 +60,15 @@ class Door(Resource):
             self.putChild(kind.encode(), Inbox(house, f"/{kind}/", max_body))
 
 
-class Inbox(Resource):
+class Taking(Resource):
+    """Takes something, and shows nothing: a HEAD, which Twisted takes for a GET, is refused as that is."""
+
+    def render_HEAD(self, request: Request) -> bytes:
+        """Twisted: somebody asks what a GET would bring. Raises `UnsupportedMethod`."""
+        raise UnsupportedMethod([b"POST"])
+
+
+class Inbox(Taking):
     """Takes messages for destinations of one kind."""
 
     isLeaf = True
@@ -155,10 +164,10 @@ class Delivery:
         self._carried.abort()
 
 
-class LinkDoor(Resource):
+class LinkDoor(Taking):
     """Where links begin, and are found again."""
 
-    def __init__(self, house: House, later: Callable[..., IDelayedCall]) -> None:
+    def __init__(self, house: GateHouse, later: Callable[..., IDelayedCall]) -> None:
         super().__init__()
         self._house = house
         self._later = later
@@ -171,7 +180,8 @@ class LinkDoor(Resource):
         link = self._links.get(path)
         if link is None:
             return NoResource("This link is over")
-        let_in(request)  # whoever knows the way has begun the link, which waits in the lobby itself
+        if self._house.lobby.has_let_in(link.carried):  # else the socket waits, as the link does
+            let_in(request)
         return link
 
     def render_POST(self, request: Request) -> Any:
@@ -187,7 +197,7 @@ class LinkDoor(Resource):
         self._links.pop(token, None)
 
 
-class Link(Resource):
+class Link(Taking):
     """One link: what comes in POSTs goes to the connection, what it says goes out with GETs."""
 
     isLeaf = True
@@ -206,41 +216,41 @@ class Link(Resource):
         self._saying: Request | None = None  # a POST that waits until the connection takes more
         self._hearing: Request | None = None  # a GET that waits for something to say
         self._wait: IDelayedCall | None = None
-        self._carried = Carried(house, address_of(request), self._changed, name_of(request))
-        self._gone = later(GONE_AFTER, self._carried.end)
+        self.carried = Carried(house, address_of(request), self._changed, name_of(request))
+        self._gone = later(GONE_AFTER, self.carried.end)
 
     def render_POST(self, request: Request, begins: bool = False) -> Any:
         """Twisted: the other end says something."""
-        if self._carried.is_over or self._saying is not None:
+        if self.carried.is_over or self._saying is not None:
             return refuse(request, 410, "this link is over")
         data = request.content.read() if request.content is not None else b""
         if not begins:
             request.setResponseCode(204)
         self._saying = request
         request.notifyFinish().addErrback(lambda _: self._stopped_saying())
-        self._carried.feed(data)
+        self.carried.feed(data)
         self._changed()
         return NOT_DONE_YET
 
     def render_GET(self, request: Request) -> Any:
         """Twisted: the other end listens."""
-        if self._carried.is_over or self._hearing is not None:
+        if self.carried.is_over or self._hearing is not None:
             return refuse(request, 410, "this link is over")
         self._stay()
         self._hearing = request
         self._wait = self._later(LONGEST_WAIT, self._say)
         request.notifyFinish().addErrback(lambda _: self._stopped_hearing())
-        if self._carried.has_output:
+        if self.carried.has_output:
             self._say()
         return NOT_DONE_YET
 
     def _changed(self) -> None:
         """There is something to say, or more can be taken, or all is over."""
-        over = self._carried.is_over
-        if self._saying is not None and (over or self._carried.is_open_to_more):
+        over = self.carried.is_over
+        if self._saying is not None and (over or self.carried.is_open_to_more):
             saying, self._saying = self._saying, None
             saying.finish()
-        if self._hearing is not None and (over or self._carried.has_output):
+        if self._hearing is not None and (over or self.carried.has_output):
             self._say()
         if over:
             self._forget()
@@ -253,13 +263,13 @@ class Link(Resource):
         if request is None:
             return
         request.setHeader(b"content-type", b"application/octet-stream")
-        data = self._carried.take(PIECE)
-        if not data and self._carried.is_over:
+        data = self.carried.take(PIECE)
+        if not data and self.carried.is_over:
             request.setResponseCode(410)
         request.write(data)
         request.finish()
-        if not self._carried.is_over:
-            self._gone = self._later(GONE_AFTER, self._carried.end)
+        if not self.carried.is_over:
+            self._gone = self._later(GONE_AFTER, self.carried.end)
 
     def _stay(self) -> None:
         """The other end is there, or nobody need wait for it any more."""
@@ -268,12 +278,12 @@ class Link(Resource):
 
     def _stopped_saying(self) -> None:
         self._saying = None
-        self._carried.end()
+        self.carried.end()
 
     def _stopped_hearing(self) -> None:
         """Nobody knows what has been heard of what was said last."""
         self._hearing = None
-        self._carried.end()
+        self.carried.end()
 
 
 def path_of(request: Request) -> list[str]:

@@ -20,7 +20,7 @@ from broker.errors import Full, HandshakeError, StompError
 from broker.peering.forwarding import Forwarding
 from broker.peering.peers import NODE, largest_of
 from broker.peering.receiving import Receiving
-from broker.person import known
+from broker.person import another_broker
 from broker.stomp.frame import Frame, header_lines
 from broker.stomp.session import ClientSession
 
@@ -80,7 +80,7 @@ class Dialled(Connection):
             self._outbox,
             partial(self._turn.promise, self),
             self._session_id,
-            known(f"peer:{peer.name}", ["peers"]),
+            another_broker(peer.name),
             "",
             self._turn.stamp,
             self._host.rights,

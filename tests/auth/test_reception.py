@@ -1,4 +1,4 @@
-"""The reception of a broker that checks logins, without a socket: certificates, remembered logins, fair times."""
+"""Who finds out who a client is, without a socket: certificates, remembered logins, fair times."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from twisted.internet.task import Clock
 
 from broker.auth.checkers import CannotCheck, OneAfterTheOther, Passcode, UsersChecker, make_checker
 from broker.auth.hashing import Hashing
-from broker.auth.reception import PATIENCE, Authentication, Guarded
+from broker.auth.reception import PATIENCE, Authentication, LoginGuard
 from broker.auth.registry import Registry
 from broker.errors import HandshakeError
 from broker.options import Options
 from broker.person import Person, anonymous, known
-from broker.reception import Claim, Open
+from broker.reception import Claim
 from tests.harness import PASSCODE, write_users
 
 
@@ -82,20 +82,18 @@ def reactor() -> Reactor:
     return Reactor()
 
 
-def answer_to(guarded: Guarded, claim: Claim) -> Person | HandshakeError | None:
+def answer_to(guard: LoginGuard, claim: Claim) -> Person | HandshakeError | None:
     """Return what somebody hears at once."""
     answers: list[Person | HandshakeError] = []
-    host: Any = None
-    guarded.let_in(claim, host, answers.append)
+    guard.let_in(claim, answers.append)
     return answers[0] if answers else None
 
 
 def reception_of(
     users: Path, reactor: Reactor, stranger: Stranger, lets_anonymous_in: bool = False
-) -> Guarded:
-    nowhere: Any = None
+) -> LoginGuard:
     shared = Authentication(Options(users=str(users)), reactor, lambda: None)
-    return Guarded(Open(nowhere), shared, stranger, lets_anonymous_in)
+    return LoginGuard(shared, stranger, lets_anonymous_in)
 
 
 # --- certificates ---------------------------------------------------------------------------------
@@ -104,14 +102,14 @@ def reception_of(
 @pytest.mark.parametrize("login", ["", "carol"])
 def test_a_certificate_is_a_login(users: Path, reactor: Reactor, login: str) -> None:
     """Without a passcode; the header may say the same. Groups are those of the file."""
-    guarded = reception_of(users, reactor, Stranger("carol"))
-    assert answer_to(guarded, Claim(login, "")) == known("carol", ["shops"])
+    guard = reception_of(users, reactor, Stranger("carol"))
+    assert answer_to(guard, Claim(login, "")) == known("carol", ["shops"])
 
 
 def test_a_certificate_of_somebody_who_is_in_no_file(users: Path, reactor: Reactor) -> None:
     """An authority has signed for him."""
-    guarded = reception_of(users, reactor, Stranger("Pump 7"))
-    assert answer_to(guarded, Claim("", "")) == known("Pump 7")
+    guard = reception_of(users, reactor, Stranger("Pump 7"))
+    assert answer_to(guard, Claim("", "")) == known("Pump 7")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +117,8 @@ def test_a_certificate_of_somebody_who_is_in_no_file(users: Path, reactor: React
 )
 def test_certificates_that_let_nobody_in(users: Path, reactor: Reactor, name: str) -> None:
     """Of who is disabled, and with names that mean something else."""
-    guarded = reception_of(users, reactor, Stranger(name), lets_anonymous_in=True)
-    answer = answer_to(guarded, Claim("", ""))
+    guard = reception_of(users, reactor, Stranger(name), lets_anonymous_in=True)
+    answer = answer_to(guard, Claim("", ""))
     assert isinstance(answer, HandshakeError)
     assert answer.text.startswith("User name [")
 
@@ -129,14 +127,13 @@ def test_another_login_than_the_certificates_needs_its_passcode(
     users: Path, reactor: Reactor
 ) -> None:
     answers: list[Person | HandshakeError] = []
-    nowhere: Any = None
     shared = Authentication(Options(users=str(users)), reactor, lambda: None)
-    guarded = Guarded(Open(nowhere), shared, Stranger("carol"), False)
+    guard = LoginGuard(shared, Stranger("carol"), False)
     checker = UsersChecker(Registry(str(users)), Here(), 0, reactor.seconds)
     assert shared.portal is not None
     shared.portal.registerChecker(checker)
     for claim in (Claim("alice", ""), Claim("alice", PASSCODE)):
-        guarded.let_in(claim, nowhere, answers.append)
+        guard.let_in(claim, answers.append)
     assert isinstance(answers[0], HandshakeError)
     assert answers[1] == known("alice", ["shops"])
 
@@ -265,10 +262,9 @@ def test_a_checker_that_never_answers(users: Path, reactor: Reactor) -> None:
             return Deferred()
 
     shared.portal.registerChecker(OneAfterTheOther([Silent()]))
-    nowhere: Any = None
-    guarded = Guarded(Open(nowhere), shared, Stranger(), False)
+    guard = LoginGuard(shared, Stranger(), False)
     answers: list[Any] = []
-    guarded.let_in(Claim("alice", "x"), nowhere, answers.append)
+    guard.let_in(Claim("alice", "x"), answers.append)
     assert answers == []
     reactor.advance(PATIENCE)
     assert answers[0].headers == {"retry": "true"}
@@ -295,11 +291,10 @@ def test_checkers_that_cannot_be(description: str, reason: str) -> None:
 
 def test_a_fault_of_ours_ends_the_connection(users: Path, reactor: Reactor) -> None:
     stranger = Stranger("carol")
-    guarded = reception_of(users, reactor, stranger)
-    host: Any = None
+    guard = reception_of(users, reactor, stranger)
 
     def fail(answer: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    guarded.let_in(Claim("", ""), host, fail)
+    guard.let_in(Claim("", ""), fail)
     assert stranger.aborted

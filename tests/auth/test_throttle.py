@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from broker.auth.throttle import MOST, Throttle, source_of
+from broker.auth.throttle import MOST, Throttle
 
 
 def test_some_failures_are_forgiven_then_it_takes_longer_and_longer() -> None:
@@ -49,22 +47,3 @@ def test_what_it_remembers_is_bounded() -> None:
         throttle.succeeded(f"{number}", "x")
     assert len(throttle._failures) <= MOST
     assert len(throttle._right) <= MOST
-
-
-@pytest.mark.parametrize(
-    ("address", "source"),
-    [
-        ("192.0.2.1:5000", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6:5000", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::1:5000", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0:5000", "fe80::/64"),
-        ("::1:5000", "::/64"),
-        ("::ffff:192.0.2.1:5000", "192.0.2.1"),
-        (":", ""),
-        ("", ""),
-        ("radio:7", "radio"),
-    ],
-)
-def test_where_somebody_comes_from(address: str, source: str) -> None:
-    """Of IPv6 the network: whoever has one address there has all of them."""
-    assert source_of(address) == source

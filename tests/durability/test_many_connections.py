@@ -61,7 +61,7 @@ def log_in_together(port: int, count: int) -> list[socket.socket]:
 @pytest.mark.parametrize("count", COUNTS)
 def test_many_idle_connections(count: int, start_broker: StartBroker) -> None:
     """All are let in, each costs little memory, others are served meanwhile and afterwards."""
-    broker = start_broker()
+    broker = start_broker(max_waiting=2 * count)
     with broker.connect() as client:  # everything that is loaded late has been
         assert client.silent()
     before = broker.memory("VmRSS")

@@ -12,14 +12,14 @@ from tests.harness import DEADLINE, Client
 from tests.scenarios.steps import drain, put
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-CONFIG = 'port = 0\ndata = "{}/var/lib/hoofbeat"\n'
+CONFIG = 'port = 0\ndata = "{}/var/lib/hoofbeat"\n[virtual_host.shop]\n'
 
 
 def steps(section: str) -> list[str]:
-    """Return the blocks of commands in a section of the page, without those that need another user or `jq`."""
+    """Return the blocks of commands in a section of the page, without those of `jq`."""
     [text] = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [re.sub(r"^(chown|jq) .*\n", "", block, flags=re.MULTILINE) for block in blocks]
+    return [re.sub(r"^jq .*\n", "", block, flags=re.MULTILINE) for block in blocks]
 
 
 class Operator:
@@ -47,16 +47,16 @@ class Operator:
         assert done.returncode == 0, (own, done.stdout, done.stderr)
         return done.stdout
 
-    def connect(self) -> Client:
+    def connect(self, **headers: str) -> Client:
         """Return a client of the broker that runs."""
         said = self.types("hoofbeat status --config /etc/hoofbeat.toml")
         [port] = re.findall(r"stomp://127\.0\.0\.1:(\d+)", said)
-        return Client(int(port))
+        return Client(int(port), **headers)
 
 
 def test_backup_restore_and_compact_as_written(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
-    backup, look, restore = steps("Backup and restore")
+    backup, look, of_host, restore = steps("Backup and restore")
     [compact] = steps("Compacting")
     operator.types("hoofbeat start --config /etc/hoofbeat.toml")
     try:
@@ -64,6 +64,9 @@ def test_backup_restore_and_compact_as_written(tmp_path: Path) -> None:
             put(client, "/queue/a", b"before")
             operator.types(backup)
             put(client, "/queue/a", b"after")
+        with operator.connect(host="shop") as client:
+            put(client, "/queue/b", b"sold")
+            assert " 1 records\n" in operator.types(of_host)
         assert "1 messages in queues\nwhole\n" in operator.types(look)
         operator.types(restore)
         operator.types(compact)

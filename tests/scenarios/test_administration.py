@@ -123,6 +123,7 @@ def test_a_batch_is_done_in_order(admin: Administrator, queue: str, name: str) -
         (b"7", -32600),
         (b'{"jsonrpc":"2.0","method":"purge","id":1}', -32602),
         (b'{"jsonrpc":"2.0","method":"purge","params":[7],"id":1}', -32602),
+        (rb'{"jsonrpc":"2.0","method":"tracked","params":["\ud800"],"id":1}', -32602),
         (b'{"jsonrpc":"2.0","method":"format_disk","id":1}', -32601),
         (b'"%b"' % bytes(1024 * 1024), -32600),
     ],

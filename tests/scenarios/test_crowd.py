@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import selectors
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartBroker
-from tests.harness import DEADLINE, BrokerProcess, Client, Closed
+from tests.harness import DEADLINE, PASSCODE, BrokerProcess, Client, Closed, write_users
 from tests.scenarios.conftest import Connect
 from tests.scenarios.steps import expect_error, is_served
 
@@ -202,9 +204,10 @@ def test_a_crowd_that_logs_in_at_once(connect: Connect) -> None:
 WEB: dict[str, object] = {"listener": [{"protocol": "http", "port": 0}]}
 
 
-def post(link: socket.socket, size: int, body: bytes = b"") -> None:
+def post(link: socket.socket, size: int, body: bytes = b"", signed: bytes = b"") -> None:
     """Begin to put a message."""
-    link.sendall(b"POST /queue/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size + body)
+    head = b"POST /queue/a HTTP/1.1\r\nHost: h\r\n%bContent-Length: %d\r\n\r\n"
+    link.sendall(head % (signed, size) + body)
 
 
 def dial_web(broker: BrokerProcess) -> socket.socket:
@@ -249,3 +252,47 @@ def test_bodies_wait_for_each_other(start_broker: StartBroker) -> None:
         assert b" 201 " in link.recv(1000)
     for link in [*links, small]:
         link.close()
+
+
+def test_links_that_nobody_has_logged_in_on(start_broker: StartBroker) -> None:
+    """A socket on which somebody has begun a link, and listens to it, waits as the link does."""
+    broker = start_broker("memory:", max_waiting=20, **WEB)
+    with contextlib.ExitStack() as stack:
+        links = []
+        for _ in range(11):  # of each the socket waits, and the link
+            link = stack.enter_context(dial_web(broker))
+            links.append(link)
+            link.sendall(b"POST /link HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+            place = re.search(rb"(?i)location: (\S+)", link.recv(1000))
+            assert place
+            link.sendall(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % place[1])
+        assert b"503 Service Unavailable" in links[0].recv(1000)
+        with Client(broker.port) as client:
+            assert is_served(client)
+
+
+def test_bodies_of_who_is_kept_waiting(start_broker: StartBroker, tmp_path: Path) -> None:
+    """Whoever guesses passcodes waits for his answer, and what he has sent counts among what has not arrived."""
+    users = write_users(tmp_path, alice="")
+    broker = start_broker("memory:", users=users, login_failures=1, max_arriving=200_000, **WEB)
+
+    def sign(login: str) -> bytes:
+        return b"Authorization: Basic " + b64encode(f"{login}:{PASSCODE}".encode()) + b"\r\n"
+
+    size, right, wrong = 150_000, sign("alice"), sign("mallory")
+    for signed, status in ((right, b" 201 "), (wrong, b" 401 "), (wrong, b" 401 ")):
+        with dial_web(broker) as link:
+            post(link, 1, b"x", signed)
+            assert status in link.recv(1000)
+    with dial_web(broker) as guest, dial_web(broker) as friend, selectors.EpollSelector() as both:
+        post(guest, size, bytes(size), wrong)
+        with dial_web(broker) as other:
+            for _ in range(20):  # meanwhile all of the guest's is read
+                post(other, 1, b"x", right)
+                assert b" 201 " in other.recv(1000)
+        post(friend, size, bytes(size), right)
+        both.register(guest, selectors.EVENT_READ)
+        both.register(friend, selectors.EVENT_READ)
+        assert guest in [key.fileobj for key, _ in both.select(DEADLINE)]
+        assert b" 401 " in guest.recv(1000)
+        assert b" 201 " in friend.recv(1000)

@@ -228,3 +228,10 @@ def test_a_broker_that_stops_answers_what_it_has_stored(tmp_path: Path) -> None:
         accepted(client.ask("SUBSCRIBE", destination="/queue/kept", id="s"))
         assert bodies(take(client, 1)) == [b"kept"]
     again.kill()
+
+
+@pytest.mark.parametrize("path", ["/queue/a", "/topic/a", "/link"])
+def test_there_is_nothing_to_look_at(web: BrokerProcess, path: str) -> None:
+    assert ask(web, "GET", path).status == 405
+    assert ask(web, "HEAD", path).status == 405
+    assert "critical" not in web.log.read_text()

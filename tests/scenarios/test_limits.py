@@ -66,6 +66,16 @@ def test_open_transactions(limited: BrokerProcess, connect: Connect) -> None:
     accepted(client.ask("BEGIN", transaction="3"))
 
 
+def test_a_frame_to_many_counts_for_each(limited: BrokerProcess, connect: Connect) -> None:
+    """COMMIT does all in one go."""
+    client = connect(to=limited)
+    accepted(client.ask("BEGIN", transaction="t"))
+    put(client, "/queue/out.1,/queue/out.2,/queue/out.3", b"1", transaction="t")
+    refused = client.ask("SEND", destination="/queue/out.1,/queue/out.2", transaction="t")
+    expect_error(refused, "The transaction is too large: 4 frames")
+    accepted(client.ask("ABORT", transaction="t"))
+
+
 def test_frames_in_a_transaction(limited: BrokerProcess, connect: Connect, queue: str) -> None:
     """All it holds is done; one that was to hold more is not, however often COMMIT is said."""
     client, other = connect(to=limited), connect(to=limited)

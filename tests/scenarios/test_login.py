@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import selectors
 import socket
 import ssl
 import struct
@@ -16,6 +18,7 @@ import stomp
 
 import rpc
 from broker.auth.passcodes import nobodys_hash
+from broker.auth.reception import MOST_EACH
 from broker.stomp import Frame
 from tests.certificates import Authority
 from tests.conftest import StartBroker
@@ -434,6 +437,24 @@ def test_who_guesses_has_to_wait(start_broker: StartBroker, dial: Dial, tmp_path
     expect_error(early.frame(), refusal("nobody"))
     late.expect("CONNECTED")
     assert time.monotonic() - begun >= 1.0
+
+
+def test_not_everybody_is_kept_waiting(
+    start_broker: StartBroker, dial: Dial, tmp_path: Path
+) -> None:
+    """Who is made to wait takes memory, also when he has hung up: of one address only so many do."""
+    broker = start_broker("memory:", users=write_users(tmp_path, **USERS), login_failures=1)
+    for _ in range(2):
+        assert is_refused(broker, login="alice", passcode="wrong")
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for _ in range(2 * MOST_EACH):
+            client = stack.enter_context(Client(broker.port, None))
+            client.write(connect_frame(login="alice", passcode="wrong"))
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        [(key, _), *_] = selector.select(DEADLINE)
+        answer = key.data.frame()
+    expect_error(answer, "Logins cannot be checked just now")
+    assert answer.headers["retry"] == "true"
 
 
 PEER = {"hoofbeat-peer": "B", "hoofbeat-node": "b", "hoofbeat-max-body": "1000"}

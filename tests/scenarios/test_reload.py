@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import sys
 import time
@@ -15,6 +16,8 @@ import pytest
 from tests.conftest import StartBroker
 from tests.harness import COMMAND, DEADLINE, Client
 from tests.logs.reading import LogFile
+from tests.scenarios.conftest import Connect
+from tests.scenarios.people import log_in, with_people
 from tests.scenarios.steps import accepted, bodies, expect_error, is_served, put, subscribe, take
 
 
@@ -88,6 +91,39 @@ def test_limits_hold_for_connections_made_from_now_on(
         with broker.connect() as new:
             new.send("SEND", destination="/queue/a", **many)
             expect_error(new.frame(), "number of headers")
+
+
+def test_rights_and_users_hold_at_once(
+    start_broker: StartBroker, connect: Connect, log: LogFile, tmp_path: Path
+) -> None:
+    """Who may not any more is told so and disconnected; who may now, may; a passcode that is new is asked for."""
+    settings = with_people(tmp_path, rights={"orders": {"read": "alice", "write": "@shops"}})
+    broker = start_broker(**settings)
+    alice, bob = (log_in(connect, name, broker) for name in ("alice", "bob"))
+    put(bob, "/queue/orders", b"1")
+    subscribe(alice, "/queue/orders", ack="client")
+    assert bodies(take(alice, 1)) == [b"1"]
+    refused = bob.ask("SUBSCRIBE", destination="/queue/orders", id_="1")
+    expect_error(refused, "User bob is not authorized to read from: queue://orders")
+
+    wrong = {**settings, "rights": {"orders": {"reed": "bob"}}}
+    log.reload(broker, wrong, "stays as it was")
+    put(bob, "/queue/orders", b"2")
+
+    log.reload(broker, {**settings, "rights": {"orders": {"read": "bob", "write": "alice"}}})
+    assert bodies(take(alice, 1)) == [b"2"]
+    expect_error(alice.frame(), "User alice is not authorized to read from: queue://orders")
+    alice.expect_closed()
+    refused = bob.ask("SEND", destination="/queue/orders")
+    expect_error(refused, "User bob is not authorized to write to: queue://orders")
+    subscribe(bob, "/queue/orders")
+    assert bodies(take(bob, 2)) == [b"1", b"2"]
+
+    users = Path(str(settings["users"]))
+    users.write_text("".join(re.findall("boss.*\\n|bob.*\\n", users.read_text())))
+    with pytest.raises(AssertionError, match="password is invalid"):
+        log_in(connect, "alice", broker)
+    put(log_in(connect, "boss", broker), "/queue/orders", b"3")
 
 
 def test_what_waits_for_a_restart_is_named(start_broker: StartBroker, log: LogFile) -> None:
