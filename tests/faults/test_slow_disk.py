@@ -67,6 +67,9 @@ def slow_disk(start: Start, delay: int, seed: int) -> str:
     tell("meanwhile", took, broker)
     ordered = sorted(took)
     typical = ordered[len(ordered) * 95 // 100]
+    syncs = confirmed / 500  # at least
+    late = sum(each > delay / 1000 / 2 for each in took)
+    assert late < syncs / 2, f"others wait for {late} of {syncs:.0f} syncs"
     assert typical < 0.05, f"others wait {typical * 1000:.0f} ms"
     assert max(silences) < BEAT + 1.5, f"no heart-beat for {max(silences):.1f} s"
     assert broker.memory() < before + 40 * MB
