@@ -28,7 +28,16 @@ from tests.durability.test_everything_killed import (
     READERS,
     SECOND,
 )
-from tests.durability.troupe import Asker, Author, Reader, Replier
+from tests.durability.troupe import (
+    END,
+    Asker,
+    Author,
+    Reader,
+    Replier,
+    Wish,
+    send_end,
+    subscribe,
+)
 from tests.durability.ways import drain
 from tests.harness import DEADLINE, BrokerProcess, Client
 
@@ -169,6 +178,46 @@ class ReportReader(Member):
         self.heard[frame.headers["correlation-id"]].add(frame.headers["message-id"])
 
 
+class Collector(Member):
+    """Takes what was moved to a place. It counts what it has acknowledged with a receipt.
+
+    The rest it may see before it is on disk: after a kill that has not been moved, and comes under another id.
+    """
+
+    def __init__(self, scene: Scene, wish: Wish) -> None:
+        super().__init__(scene, f"collector of {wish.place}")
+        self.login = wish.login
+        self.moved: list[str] = []
+        self._wish = wish
+
+    def work(self, client: Client) -> None:
+        self._take(client)
+
+    def take_the_rest(self, broker: BrokerProcess) -> list[str]:
+        """Take what is left; return all that was ever moved there."""
+        with broker.connect(**self.login) as client:
+            send_end(client, self._wish.destination)
+            self._take(client)
+        return self.moved
+
+    def _take(self, client: Client) -> None:
+        """Take messages up to the last."""
+        subscribe(client, self._wish)
+        waiting: deque[Frame] = deque()  # for the receipt of its ACK
+        while True:
+            frame = client.frame()
+            if frame.command == "MESSAGE":
+                client.send("ACK", id_=frame.headers["ack"], receipt="ack")
+                waiting.append(frame)
+                continue
+            assert frame.command == "RECEIPT", (frame, frame.body)
+            message = waiting.popleft()
+            if END in message.headers:
+                return
+            self.moved.append(message.body.decode())
+            self.scene.progress()
+
+
 class Calls:
     """A worker and a client of remote calls, which find the broker again by themselves."""
 
@@ -182,8 +231,8 @@ class Calls:
         self._worker.method(double)
         self._client = rpc.Client(url, SERVICE, heart_beat=2.0)
         self._threads = [
-            threading.Thread(target=self._worker.run, name="rpc worker"),
-            threading.Thread(target=self._call, name="rpc client"),
+            threading.Thread(target=self._worker.run, name="rpc worker", daemon=True),
+            threading.Thread(target=self._call, name="rpc client", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -231,11 +280,14 @@ class Company:
         self.sender._names = (each for each in paced(self.sender._names, rate / 4))
         self.first = Mover(scene, FIRST, ARCHIVE.destination, seed)
         self.second = Mover(scene, SECOND, MOVED, seed)
+        self.archive = Collector(scene, ARCHIVE)
+        self.moved = Collector(scene, Wish(MOVED, MOVED))
         self.worker, self.reports = JobWorker(scene), ReportReader(scene)
         self.visitors = [Visitor(scene, f"visitor{n}", rate / 4, seed) for n in range(2)]
         ids = (f"{name} {number}" for number in count())
         self.members: list[Member] = [
-            *(self.sender, self.first, self.second, self.worker, self.reports, *self.visitors),
+            *(self.sender, self.first, self.second, self.archive, self.moved),
+            *(self.worker, self.reports, *self.visitors),
             JobSender(scene, rate / 2, ids),
             Replier(scene, "replier"),
         ]

@@ -28,7 +28,7 @@ from broker.core.schedule import STORED_AS as SCHEDULE
 from broker.store import StoreSettings, open_store
 from tests.durability.crowd import Scene, kill_it
 from tests.durability.ledger import Ledger
-from tests.durability.movers import drain_durable, drain_queue
+from tests.durability.movers import drain_durable
 from tests.durability.test_everything_killed import (
     ARCHIVE,
     DURABLE,
@@ -42,7 +42,7 @@ from tests.durability.verdicts import judge as judge_ledger
 from tests.durability.verdicts import judge_moves
 from tests.durability.ways import choose_seed
 from tests.faults import curve
-from tests.faults.company import MOVED, Calls, Company
+from tests.faults.company import Calls, Company
 from tests.harness import BrokerProcess
 from tests.peers.proxy import Proxy
 
@@ -131,8 +131,8 @@ class Soak:
         faults = company.hear_the_rest(scene.broker)
         stayed = [*drain_durable(scene.broker, FIRST)]
         stayed_2 = [*drain_durable(scene.broker, SECOND, ended=True)]  # of the same topic
-        moved = [*drain_durable(scene.broker, ARCHIVE)]
-        moved_2 = [*drain_queue(scene.broker, MOVED)]
+        moved = company.archive.take_the_rest(scene.broker)
+        moved_2 = company.moved.take_the_rest(scene.broker)
         sender = company.sender
         faults += judge_moves(
             sender.sizes, sender.confirmed, company.first.confirmed, stayed, moved
