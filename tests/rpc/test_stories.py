@@ -109,7 +109,8 @@ def test_a_broker_is_killed_under_a_thousand_calls(
                 ("wait aio", "aio"),
             )
         }
-        for client in clients.values():  # a call that never had a connection ends when there is none
+        # A call that never had a connection ends when there is none.
+        for client in clients.values():
             client.connect()
         calls: dict[str, Pending] = {}
         for number in range(CALLS // len(clients)):
