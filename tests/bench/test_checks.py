@@ -315,7 +315,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 def test_a_broker_that_does_not_err_gets_a_figure(
     measured: Callable[..., Result], kind: str, settings: dict[str, Any]
 ) -> None:
-    result = measured(kind, settings, None, "")
+    for _ in range(20):  # on a busy machine a tenth of a second may be nobody's
+        result = measured(kind, settings, None, "")
+        if result.operations:
+            break
     assert result.operations > 0
     assert result.rate == pytest.approx(result.operations / result.seconds)
 

@@ -17,7 +17,7 @@ from tests.harness import Client
 LONG = [pytest.mark.long, pytest.mark.timeout(2400)]
 #: How many, and the seconds that sending them may take.
 COUNTS = [
-    pytest.param(15_000, 20, marks=pytest.mark.timeout(300)),
+    pytest.param(8_000, 10, marks=pytest.mark.timeout(300)),
     pytest.param(100_000, 60, marks=LONG),
     pytest.param(1_000_000, 800, marks=LONG),
 ]

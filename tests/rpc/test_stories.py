@@ -109,6 +109,9 @@ def test_a_broker_is_killed_under_a_thousand_calls(
                 ("wait aio", "aio"),
             )
         }
+        # A call that never had a connection ends when there is none.
+        for client in clients.values():
+            client.connect()
         calls: dict[str, Pending] = {}
         for number in range(CALLS // len(clients)):
             for name, client in clients.items():
