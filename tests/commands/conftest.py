@@ -82,6 +82,7 @@ def count(n: int):
     try:
         for number in range(n):
             yield f"item {number}"
+            time.sleep(0.01)  # so that a signal seldom cuts a frame in the middle, which ends the connection
     finally:
         say("count ended")
 
