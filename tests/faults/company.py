@@ -17,16 +17,18 @@ from itertools import count
 import rpc
 from broker.stomp import Frame
 from tests.durability.crowd import Member, Scene
-from tests.durability.ledger import ASKED, Ledger, Name, Note, Sent
+from tests.durability.ledger import ASKED, BURIED, Ledger, Name, Note, Sent
 from tests.durability.movers import Mover, Sender
 from tests.durability.test_everything_killed import (
     ABSENT,
     ARCHIVE,
     AUTHORS,
+    CHOOSY,
     FIRST,
     NEWS,
     READERS,
     SECOND,
+    WORK,
 )
 from tests.durability.troupe import (
     END,
@@ -34,6 +36,7 @@ from tests.durability.troupe import (
     Author,
     Reader,
     Replier,
+    Undertaker,
     Wish,
     send_end,
     subscribe,
@@ -178,6 +181,23 @@ class ReportReader(Member):
         self.heard[frame.headers["correlation-id"]].add(frame.headers["message-id"])
 
 
+class Gravedigger(Undertaker):
+    """Takes the dead letters as they come. One counts when its acknowledgement is confirmed."""
+
+    run = Member.run
+
+    def _read(self, frame: Frame) -> Note:
+        return replace(super()._read(frame), kind="seen")
+
+    def _answer(self, client: Client, frame: Frame, note: Note) -> None:
+        client.send("ACK", id_=frame.headers["ack"], receipt=self._expect_receipt(note))
+
+    def _confirm(self, frame: Frame) -> None:
+        for note in self._open.pop(frame.headers["receipt-id"]):
+            self._ledger.note(replace(note, kind=BURIED))
+            self.scene.progress()
+
+
 class Collector(Member):
     """Takes what was moved to a place. It counts what it has acknowledged with a receipt.
 
@@ -288,6 +308,7 @@ class Company:
         self.members: list[Member] = [
             *(self.sender, self.first, self.second, self.archive, self.moved),
             *(self.worker, self.reports, *self.visitors),
+            Gravedigger(scene, ledger, {WORK: WORK, NEWS: CHOOSY.place}, seed),
             JobSender(scene, rate / 2, ids),
             Replier(scene, "replier"),
         ]
