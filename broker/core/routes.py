@@ -11,9 +11,8 @@ What a name means is in `broker.core.names`. Beyond one queue or topic, as in Ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from broker.core.composite import CompositeRule
 from broker.core.event import Event
@@ -32,6 +31,7 @@ from broker.core.names import (
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.policy import Policies
 from broker.core.queue import Queue
+from broker.core.roaming import Roamers, Roaming
 from broker.core.temporary import TempQueue, TempTopic
 from broker.core.topic import Topic
 from broker.core.virtual import VirtualTopics
@@ -56,51 +56,7 @@ DEEPEST = 8  # composites of composites
 SPELLINGS = 10_000  # that are remembered beside one for each destination
 LONGEST = 300  # characters of a spelling that is remembered: a name has less
 
-Made = TypeVar("Made", bound=Queue | Topic)
 Temporary = TempQueue | TempTopic
-
-
-@dataclass(frozen=True, slots=True)
-class Roaming(Generic[Made]):
-    """Somebody who takes from whatever a pattern means."""
-
-    who: object
-    matches: Callable[[str], bool]
-    join: Callable[[Made], None]
-
-    def meet(self, there: Iterable[Made]) -> None:
-        """Join those of some that the pattern means."""
-        for made in [*there]:
-            if self.matches(made.name):
-                self.join(made)
-
-
-class Roamers(Generic[Made]):
-    """All who take from the queues, or topics, that a pattern means."""
-
-    def __init__(self) -> None:
-        self._all: dict[object, list[Roaming[Made]]] = {}
-
-    def add(self, roaming: Roaming[Made], there: Iterable[Made]) -> None:
-        """One more; it meets those that are there."""
-        self._all.setdefault(roaming.who, []).append(roaming)
-        roaming.meet(there)
-
-    def look_again(self, who: object, there: Iterable[Made]) -> None:
-        """Somebody meets those that are there once more."""
-        for roaming in self._all.get(who, ()):
-            roaming.meet(there)
-
-    def meet(self, made: Made) -> None:
-        """There is a new one."""
-        for some in [*self._all.values()]:
-            for roaming in some:
-                if roaming.matches(made.name):
-                    roaming.join(made)
-
-    def remove(self, who: object) -> None:
-        """Somebody takes no more."""
-        self._all.pop(who, None)
 
 
 class Routes:
@@ -126,8 +82,8 @@ class Routes:
         self._temporary: dict[str, Temporary] = {}
         self._rules: dict[str, CompositeRule] = {}
         self._virtual = VirtualTopics(broker)
-        self._queue_roamers: Roamers[Queue] = Roamers()
-        self._topic_roamers: Roamers[Topic] = Roamers()
+        self._queue_roamers = Roamers(broker, self.queues, in_goes=True)
+        self._topic_roamers = Roamers(broker, self.topics, in_goes=False)
 
     def follow(self, policies: Policies) -> None:
         """Other policies hold from now on, also for destinations that are there."""
@@ -269,19 +225,17 @@ class Routes:
             )
 
     def roam_queues(self, who: object, pattern: str, join: Callable[[Queue], None]) -> None:
-        """Call `join` with every queue whose name a pattern means, now and when one is made."""
-        roaming = Roaming(who, compile_pattern(pattern), join)
-        self._queue_roamers.add(roaming, self.queues.values())
+        """Call `join` with every queue whose name a pattern means, soon and when one is made."""
+        self._queue_roamers.add(Roaming(who, compile_pattern(pattern), join))
 
     def roam_topics(self, who: object, pattern: str, join: Callable[[Topic], None]) -> None:
         """Call `join` with every topic whose name a pattern means, now and when one is made."""
-        roaming = Roaming(who, compile_pattern(pattern), join)
-        self._topic_roamers.add(roaming, self.topics.values())
+        self._topic_roamers.add(Roaming(who, compile_pattern(pattern), join))
 
     def look_again(self, who: object) -> None:
         """Whoever roams may take from more than before: it meets what is there, once more."""
-        self._queue_roamers.look_again(who, self.queues.values())
-        self._topic_roamers.look_again(who, self.topics.values())
+        self._queue_roamers.look_again(who)
+        self._topic_roamers.look_again(who)
 
     def settle_down(self, who: object) -> None:
         """Whoever roamed does so no more."""

@@ -9,6 +9,7 @@ line of each queue stands a `Part` of the subscription. All parts share what is 
 3. When some is given back they wake one after the other: first those whose queues have something waiting,
    in turn, so that no queue is served before others are; and if credit remains, the others.
 4. What is done, refused or given back goes to the queue that the message came from.
+5. The queues that it takes from only because of their names are left in goes: there may be thousands.
 
 Falling asleep and waking take time for every queue: a prefetch of a few messages over thousands of queues
 costs milliseconds a message, a larger one nothing while its consumer keeps up.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.lane import Read
 from broker.core.message import Message
 from broker.core.subscription import AUTO, CLIENT_INDIVIDUAL, Subscription
 from broker.core.topic import TopicQueue
@@ -66,7 +68,7 @@ class Part(Subscription):
 
     def let_go(self) -> None:
         """The queue is no more."""
-        self._several.remove(self.home)
+        self._several.remove(self)
 
     def end(self) -> None:
         """The subscription ends, or the queue."""
@@ -98,6 +100,7 @@ class Several:
         self.origins: dict[int, Queue] = {}  # seq of what is in flight → where it came from
         self.owed = Owed(self.origins)
         self._awake: dict[Part, None] = {}
+        self._leaving: list[Part] = []  # closed, and still to leave their queues
         self._last: Part | None = None  # who took the last of the credit
 
     def add(self, whole: Subscription, queue: Queue, roams: bool = False) -> None:
@@ -108,11 +111,11 @@ class Several:
             if whole.hungry:
                 self._wake(part)
 
-    def remove(self, queue: Queue) -> None:
-        """A queue is no more."""
-        part = self.parts.pop(queue)
+    def remove(self, part: Part) -> None:
+        """The queue of a part is no more."""
         self._awake.pop(part, None)
-        part.end()
+        if self.parts.pop(part.home, None) is not None:
+            part.end()
 
     def done(self, message: Message) -> None:
         """A message is acknowledged."""
@@ -171,10 +174,30 @@ class Several:
         self._last = last
 
     def leave(self, whole: Subscription) -> None:
-        """The subscription ends."""
+        """The subscription ends: nothing more is taken at once, and the queues are left in goes."""
         parts, self.parts, self._awake, self._last = self.parts, {}, {}, None
         for part in parts.values():
+            if part.needs:
+                part.end()
+            else:
+                part.closed = True
+                part.home.rest(part)
+                self._leaving.append(part)
+        self._leave_on()
+
+    def go_on(self, read: Read) -> None:
+        """Leave some more queues."""
+        self._leave_on()
+
+    def _leave_on(self) -> None:
+        leaving = self._leaving
+        while leaving:
+            part = leaving.pop()
+            broker = part.home.broker
             part.end()
+            if leaving and broker.late:
+                broker.again[self] = None
+                return
 
     def _asleep(self) -> list[Part]:
         """Return the parts that are asleep, those first whose turn it is."""

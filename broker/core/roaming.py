@@ -1,0 +1,91 @@
+"""Who takes from whatever a pattern means: from the queues, or topics, that are there, and from those to come.
+
+A pattern can mean thousands of queues, and to join one takes its time: a few are joined at once and the others in goes,
+so that nobody else waits. In a queue messages wait; of a topic they would be missed, so topics are joined at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from broker.core.lane import Read
+from broker.core.queue import Queue
+from broker.core.topic import Topic
+
+if TYPE_CHECKING:
+    from broker.core.broker import Broker
+
+ONE_GO = 32  # joined before others get their turn
+
+Made = TypeVar("Made", bound=Queue | Topic)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Roaming(Generic[Made]):
+    """Somebody who takes from whatever a pattern means."""
+
+    who: object
+    matches: Callable[[str], bool]
+    join: Callable[[Made], None]  # also what was joined before
+
+
+class Roamers(Generic[Made]):
+    """All who take from the queues, or topics, that a pattern means."""
+
+    def __init__(self, broker: Broker, there: Mapping[str, Made], *, in_goes: bool) -> None:
+        """`there` are those there are, by name. `in_goes`: many of them may be joined one after the other."""
+        self._broker = broker
+        self._there = there
+        self._in_goes = in_goes
+        self._all: dict[object, list[Roaming[Made]]] = {}
+        self._left: deque[tuple[Roaming[Made], list[str]]] = deque()  # what is still to be joined
+
+    def add(self, roaming: Roaming[Made]) -> None:
+        """One more; it meets those that are there."""
+        self._all.setdefault(roaming.who, []).append(roaming)
+        self._meet_all(roaming)
+
+    def look_again(self, who: object) -> None:
+        """Somebody meets those that are there once more."""
+        for roaming in self._all.get(who, ()):
+            self._meet_all(roaming)
+
+    def meet(self, made: Made) -> None:
+        """There is a new one."""
+        for some in [*self._all.values()]:
+            for roaming in some:
+                if roaming.matches(made.name):
+                    roaming.join(made)
+
+    def remove(self, who: object) -> None:
+        """Somebody takes no more."""
+        self._all.pop(who, None)
+
+    def go_on(self, read: Read) -> None:
+        """Join some more, each roamer in turn."""
+        left = self._left
+        while left:
+            roaming, names = left.popleft()
+            if roaming in self._all.get(roaming.who, ()):
+                self._join(roaming, names)
+            if left and self._broker.late:
+                self._broker.again[self] = None
+                return
+
+    def _meet_all(self, roaming: Roaming[Made]) -> None:
+        self._join(roaming, [*filter(roaming.matches, self._there)])
+
+    def _join(self, roaming: Roaming[Made], names: list[str]) -> None:
+        """Join the last of some, and have the others joined later."""
+        some = names[-ONE_GO:] if self._in_goes else names
+        for name in some:
+            made = self._there.get(name)
+            if made is not None:  # else it is gone meanwhile
+                roaming.join(made)
+        if len(some) < len(names):
+            del names[-ONE_GO:]
+            self._left.append((roaming, names))
+            self._broker.again[self] = None
