@@ -4,8 +4,8 @@ Whatever is handed out is looked at then, so nothing expired is ever delivered. 
 
 1. A lane knows a moment before which none of its messages expires (`Lane.soonest`). `sweep` picks those lanes
    for which it has come; all others cost one comparison.
-2. What a lane has in memory is looked through at once, the rest is read from the store, in goes, up to the
-   message that was the newest. Nothing of it is kept.
+2. What a lane has in memory is looked through at once, and what has expired of it is given up in goes. The rest is
+   read from the store, in goes too, up to the message that was the newest. Nothing of it is kept.
 3. Then it is known when the next one expires. A lane in which nothing does is not looked through again until
    such a message is put there.
 
@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from broker.core.lane import NEVER, Lane, Read
+from broker.core.message import Message
 
 if TYPE_CHECKING:
     from broker.core.broker import Broker
@@ -32,12 +33,13 @@ ONE_SWEEP_BYTES = 256 * 1024 * 1024  # bytes of them
 class Walk:
     """A walk through one lane."""
 
-    __slots__ = ("begun", "lane", "last", "place", "queue", "soonest")
+    __slots__ = ("begun", "expired", "lane", "last", "place", "queue", "soonest")
 
     def __init__(self, queue: Queue, lane: Lane) -> None:
         self.queue = queue
         self.lane = lane
         self.begun = False
+        self.expired: list[Message] = []  # taken out of memory, to be given up; the first last
         self.place = -1  # seq up to which it was looked through
         self.last = -1  # seq to which it goes
         self.soonest = NEVER  # when the first message expires of those that were passed
@@ -75,12 +77,15 @@ class Expiry:
                 self._broker.again[self] = None
                 return
             walk = self._walks[0]
-            if walk.lane not in walk.queue.lanes:  # a temporary queue that is gone
+            if walk.expired:
+                looked += self._give_up(walk, ONE_GO - looked)
+            elif walk.lane not in walk.queue.lanes:  # a temporary queue that is gone
                 self._walks.popleft()
             elif not walk.begun:
-                looked += self._begin(walk)
+                self._begin(walk)
+                looked += 1
             elif walk.place < walk.last:
-                steps = self._read_on(walk, ONE_GO - looked, read)
+                steps = self._read_on(walk, min(ONE_GO - looked, self._left), read)
                 if not steps:
                     self._broker.starving[self] = None  # the rest is on its way to the store
                     return
@@ -89,19 +94,23 @@ class Expiry:
                 walk.lane.soonest = min(walk.lane.soonest, walk.soonest)
                 self._walks.popleft()
 
-    def _begin(self, walk: Walk) -> int:
-        """Look through what is in memory; return how many steps that was.
-
-        What is put or given back from now on is noted by the lane.
-        """
+    def _begin(self, walk: Walk) -> None:
+        """Look through what is in memory. What is put or given back from now on is noted by the lane."""
         walk.begun = True
         lane = walk.lane
         lane.soonest = NEVER
-        before = walk.queue.waiting
-        walk.queue.drop_expired(lane)
+        walk.expired = walk.queue.take_expired(lane)
+        walk.expired.reverse()
         if lane.behind:
             walk.place, walk.last = lane.edge, lane.last
-        return 1 + before - walk.queue.waiting
+
+    def _give_up(self, walk: Walk, count: int) -> int:
+        """Give up the next of what has expired in memory; return how many steps that was."""
+        some = walk.expired[-count:]
+        del walk.expired[-count:]
+        for message in reversed(some):
+            self._broker.expire(walk.queue, message)
+        return len(some)
 
     def _read_on(self, walk: Walk, count: int, read: Read) -> int:
         """Look through the next messages; return how many steps that was, 0 if they are not to be had yet."""

@@ -343,11 +343,12 @@ class Queue:
         if subscription.auto:
             reports.ended(self, message, PROCESSED, by=subscription.consumer)
 
-    def drop_expired(self, lane: Lane) -> None:
-        """Drop what has expired of a lane's messages, as far as they are in memory."""
-        for message in lane.take_expired(self.broker.now):
+    def take_expired(self, lane: Lane) -> list[Message]:
+        """Take out what has expired of a lane's messages, as far as they are in memory, oldest first."""
+        expired = lane.take_expired(self.broker.now)
+        for message in expired:
             self.waits_no_longer(message)
-            self.broker.expire(self, message)
+        return expired
 
     def taken(self, lane: Lane, message: Message) -> None:
         """Take one message out of a lane, wherever it is."""
