@@ -19,6 +19,7 @@ from broker.answers import error_frame
 from broker.arriving import LARGE, Arriving
 from broker.client import ID_BYTES, Client
 from broker.conversation import Conversation, Verb
+from broker.core.handout import Unfinished
 from broker.core.lane import Read
 from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
@@ -152,11 +153,15 @@ class Connection:
         self._outbox = Outbox(lambda: self._turn.dirty.append(self))
         self.say = self._outbox.say  # adds to what leaves at the end of the turn
         self._conversation: Talk | None = None  # before CONNECT
-        self._asking = False  # the reception has not answered yet
-        self._early: list[bytes] | None = None  # what has come while it takes its time
+        self._busy = (
+            False  # with something that takes its time: the answer to CONNECT, a long COMMIT
+        )
+        self._early: list[bytes] | None = None  # what has come meanwhile
         self._hung_up = False  # and that nothing more will
         self._lost = False  # nor is anything heard
-        self._held: list[Frame] = []  # that wait until a queue takes messages again
+        self._held: list[Frame] | None = (
+            None  # that wait for what is before them; it is not read on
+        )
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
         self._pauses = 0  # reasons not to read from the client just now
@@ -182,10 +187,10 @@ class Connection:
             self._keep(parser.kept)
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
-            if self._asking:
+            if self._busy:
                 return
             frames = parser.feed(b"")
-        if self._held:  # it did not read on in time
+        if self._held is not None:  # there was more on its way
             self._held += frames
             return
         if frames and self._conversation is not None:
@@ -193,7 +198,7 @@ class Connection:
                 self._obey(self._conversation.verbs, frames)
             else:
                 self._obey_in_time(self._conversation.verbs, frames)
-        if parser.error is not None and not self.closing and not self._held:
+        if parser.error is not None and not self.closing and self._held is None:
             self._error(parser.error)
         self._turn.check_pressure(self)
 
@@ -221,10 +226,13 @@ class Connection:
             except StompError as error:
                 self._error(error, frame)
             except Blocked as blocked:
-                # Not `index`: an equal frame may stand before it.
-                done = next(number for number, each in enumerate(frames) if each is frame)
-                self._hold(frames[done:])
+                self._hold(frames[place_of(frame, frames) :])
                 self._broker.wait_for_room(blocked.queue, self._take_up)
+                return
+            except Unfinished as unfinished:
+                self._hold(frames[place_of(frame, frames) + 1 :])
+                self._wait()
+                unfinished.handout.then(self._finished)
                 return
             if self.closing:
                 return
@@ -244,7 +252,7 @@ class Connection:
             size = min(2 * size, MOST)
             if start >= len(frames) or self.closing:
                 return
-            if self._held:
+            if self._held is not None:
                 self._held += frames[start:]
                 return
             if elapsed() >= ends:
@@ -259,12 +267,38 @@ class Connection:
 
     def _take_up(self) -> None:
         """Obey what was held: the queue takes messages again, or others had their turn."""
-        if self._conversation is None or self.closing:
+        if self._conversation is None or self._held is None:
             return
-        frames, self._held = self._held, []
+        frames, self._held = self._held, None
         self.resume_reading()
         self._obey_in_time(self._conversation.verbs, frames)
-        self.data(b"")
+        if self._held is None:
+            self._hear_early()
+
+    def _wait(self) -> None:
+        """Keep what comes from now on, and the news that nothing will, until `_hear_early`."""
+        self._busy = True
+        if self._early is None:
+            self._early = []
+
+    def _finished(self) -> None:
+        """What took its time is done."""
+        self._busy = False
+        self._take_up()
+        if self.closing:
+            self._hear_early()
+
+    def _hear_early(self) -> None:
+        """Obey what came while something took its time, also if the client has gone meanwhile."""
+        early, self._early = self._early, None
+        if not self.closing:
+            self.data(b"".join(early or ()))
+        if self._busy:
+            return
+        if self._lost:
+            self.lost()
+        elif self._hung_up and not self.closing:
+            self.end_of_input()
 
     def go_on(self, read: Read) -> None:
         """Others had their turn."""
@@ -282,19 +316,19 @@ class Connection:
 
         It `died`, for it did not say DISCONNECT, unless it is we who end it.
         """
-        if self._asking and died:  # it is answered first
+        self._catch_up()
+        if self._busy and died:  # that is done first
             self._hung_up = True
             return
-        self._catch_up()
         if not self.closing:
             self._end(b"", died)
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
-        if self._asking and not self.closing:
+        self._catch_up()
+        if self._busy and not self.closing:
             self._lost = True  # what it has asked for is done first, if it is let in
             return
-        self._catch_up()
         self._leave(died=True)
         self._log.went()
         # Connection, conversation and outbox know each other: without this they would stay until the
@@ -369,7 +403,7 @@ class Connection:
 
     def _check_connected(self, now: float) -> None:
         """The time for CONNECT is over, unless it has come and it is we who take our time."""
-        if self._conversation is None and not (self.closing or self._asking):
+        if self._conversation is None and not (self.closing or self._busy):
             self._give_up("It was not let in in time")
 
     def _check_growing(self, now: float) -> float | None:
@@ -426,14 +460,14 @@ class Connection:
         except StompError as error:
             self._error(error, frame)
             return
-        self._asking = True
+        self._busy = True
         if PEER_NAME in headers and host.visitors is not None:
             self._meet(frame, agreed, host.visitors)
         else:
             claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
             self._reception.let_in(claim, partial(self._answered, frame, agreed, None))
-        if self._asking:
-            self._early = []
+        if self._busy:
+            self._wait()
             self.pause_reading()
 
     def _meet(self, frame: Frame, agreed: dict[str, str], visitors: Visitors) -> None:
@@ -456,25 +490,19 @@ class Connection:
         answer: Person | HandshakeError,
     ) -> None:
         """The reception knows who the client is, or that it is not let in."""
-        self._asking = False
-        early, self._early = self._early, None
+        self._busy = False
         if self.closing:
+            self._hear_early()
             return
-        if isinstance(answer, HandshakeError):
-            self._error(answer, frame)
-        else:
-            try:
-                self._enter(frame, agreed, answer, introduction)
-            except StompError as error:
-                self._error(error, frame)
-        if early is not None:
+        try:
+            if isinstance(answer, HandshakeError):
+                raise answer
+            self._enter(frame, agreed, answer, introduction)
+        except StompError as error:
+            self._error(error, frame)
+        if self._early is not None:
             self.resume_reading()
-            if not self.closing:
-                self.data(b"".join(early))
-            if self._lost:
-                self.lost()
-            elif self._hung_up:
-                self.end_of_input()
+            self._hear_early()
 
     def _enter(
         self,
@@ -568,12 +596,17 @@ class Connection:
         if self._kept and self._arriving is not None:
             self._arriving.leave(self, self._kept)
             self._kept = 0
-        if self._held:
-            self._held = []
+        if self._held is not None:
+            self._held = None
             self._broker.wait_no_longer(self._take_up)
             self._broker.again.pop(self, None)
         if self._conversation is not None:
             self._conversation.leave(died)
+
+
+def place_of(frame: Frame, frames: list[Frame]) -> int:
+    """Return where a frame stands. Not `index`: an equal one may stand before it."""
+    return next(number for number, each in enumerate(frames) if each is frame)
 
 
 def _nobody_listens() -> None:

@@ -18,10 +18,12 @@ links. A verb checks everything before it changes anything, so that a refused fr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from broker.answers import receipt_frame
 from broker.client import Client, check_id, flag, number
 from broker.core.event import Event
+from broker.core.handout import Handout, Unfinished
 from broker.core.subscription import Subscription, unexpected
 from broker.core.transaction import STEP, Transaction
 from broker.errors import Refusal
@@ -195,8 +197,13 @@ class Conversation:
         if transaction.size:  # acknowledgements alone are taken however full the store is
             self._broker.admit(True, transaction.size)
         del client.transactions[name]
-        transaction.commit()
-        client.promise_receipt(frame.headers)
+        with Handout(self._broker) as handout:
+            transaction.commit()
+        if handout.begin():
+            client.promise_receipt(frame.headers)
+        else:
+            handout.then(partial(client.promise_receipt, frame.headers))
+            raise Unfinished(handout)
 
     def _abort(self, frame: Frame) -> None:
         client = self._client

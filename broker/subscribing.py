@@ -13,10 +13,12 @@ from broker.consumer import Consumer
 from broker.core.event import Event
 from broker.core.later import Later
 from broker.core.subscription import AUTO
-from broker.errors import Refusal
+from broker.errors import Full, Refusal
 from broker.granting import Grant, Granting
 from broker.stomp.frame import Frame
 from broker.wish import Wish, read_durable, read_wish
+
+FEW = 10  # subscriptions of a connection that memory is never too short for
 
 
 class Subscriptions:
@@ -52,6 +54,11 @@ class Subscriptions:
             raise Refusal(
                 f"Too many subscriptions: a connection has {most} at most",
                 "UNSUBSCRIBE one, take a wildcard for many destinations, or use another connection.",
+            )
+        if client.broker.memory_is_short and len(self.consumers) >= FEW:
+            raise Full(
+                "The broker's memory is full",
+                f"Until there is more a connection may have {FEW} subscriptions, to consume what there is.",
             )
         grant = self._granting.grant(id, read_wish(headers, client))
         if grant.is_stored and "receipt" in headers:

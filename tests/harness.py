@@ -254,7 +254,11 @@ class Client:
 
     def silent(self) -> bool:
         """True if the broker has nothing more to say: a round trip brings only its own receipt."""
-        return self.ask("BEGIN", transaction=os.urandom(4).hex()).command == "RECEIPT"
+        name = os.urandom(4).hex()
+        begun = self.ask("BEGIN", transaction=name).command == "RECEIPT"
+        if begun:
+            self.send("ABORT", transaction=name)
+        return begun
 
     def close(self) -> None:
         """Hang up without a word."""

@@ -16,6 +16,7 @@ from broker.core.durable import Durables
 from broker.core.each import for_each
 from broker.core.event import Event
 from broker.core.expiry import Expiry
+from broker.core.handout import Handout
 from broker.core.journal import Batch, Journal, Memory
 from broker.core.lane import Read
 from broker.core.message import DEFAULT_PRIORITY, Message
@@ -137,12 +138,13 @@ class Broker:
         self.committed = 0  # no record up to here is still on its way to the store
         self.suspect_before = 0  # older ones may have been delivered before a crash
         self.memory = Memory(memory_limit, memory_limit // 2)  # for what waits in memory only
-        self._memory_is_short = Shortage(
+        self._limit_is_reached = Shortage(
             "memory_limit is reached: messages that are not stored are refused until some are consumed",
             "there is memory again for messages that are not stored",
             memory_limit // 10,
             outside.say,
         )
+        self.memory_is_short = False  # the machine's, or what this process may have of it
         self._store_is_full = Shortage(
             "the store is full (map_size, or disk_reserve): messages are refused until some are consumed",
             "there is room in the store again",
@@ -153,6 +155,7 @@ class Broker:
         self.client_ids: set[str] = set()  # of those who are connected: no two have the same
         self.again: dict[Goes, None] = {}  # in order: who wants another go
         self.starving: dict[Goes, None] = {}  # the same, once what is being written is on disk
+        self.handout: Handout | None = None  # takes what is put into topics, if anything does
         self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows
         self.routes = Routes(self, policies or Policies(), max_destinations)
         self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)
@@ -224,6 +227,8 @@ class Broker:
 
     def hold_back(self, is_short: bool) -> None:
         """Take only as much as is consumed meanwhile, because the machine is short of memory, or go on as ever."""
+        self.memory_is_short = is_short
+        self.routes.roam_on()
         for room in (self.memory, self.journal):
             room.withhold(room.withheld + max(0, room.room) if is_short else 0)
 
@@ -238,8 +243,8 @@ class Broker:
         """Raise `Full` if the disk, or memory, has no room for a message of `size` bytes."""
         if (self.journal if durable else self.memory).room >= size:
             return
-        (self._store_is_full if durable else self._memory_is_short).begin()
-        if self.memory.withheld or self.journal.withheld:
+        (self._store_is_full if durable else self._limit_is_reached).begin()
+        if self.memory_is_short:
             raise Full(
                 "The broker's memory is full",
                 "It takes no more messages until some are consumed; acknowledgements are taken.",
@@ -381,7 +386,7 @@ class Broker:
     def sweep(self) -> None:
         """Drop what has expired, forget destinations that are no longer used."""
         self._store_is_full.look(self.journal.room)
-        self._memory_is_short.look(self.memory.room)
+        self._limit_is_reached.look(self.memory.room)
         routes = self.routes
         temporary = [each for each in routes.temporaries() if isinstance(each, TempQueue)]
         self.expiry.sweep([*routes.queues.values(), *routes.apart.values(), *temporary])

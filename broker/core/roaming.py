@@ -1,7 +1,9 @@
 """Who takes from whatever a pattern means: from the queues, or topics, that are there, and from those to come.
 
 A pattern can mean thousands of queues, and to join one takes its time: a few are joined at once and the others in goes,
-so that nobody else waits. In a queue messages wait; of a topic they would be missed, so topics are joined at once.
+so that nobody else waits. It also takes a kilobyte: while the machine is short of memory those are joined that have a
+message to be taken, which makes room. In a queue messages wait; of a topic they would be missed, so topics are joined at
+once.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class Roaming(Generic[Made]):
     who: object
     matches: Callable[[str], bool]
     join: Callable[[Made], None]  # also what was joined before
+    takes_from: Callable[[Made], bool]  # tells whether it would be handed a message at once
 
 
 class Roamers(Generic[Made]):
@@ -42,6 +45,7 @@ class Roamers(Generic[Made]):
         self._in_goes = in_goes
         self._all: dict[object, list[Roaming[Made]]] = {}
         self._left: deque[tuple[Roaming[Made], list[str]]] = deque()  # what is still to be joined
+        self._put_off: dict[Roaming[Made], list[str]] = {}  # the same, while memory is short
 
     def add(self, roaming: Roaming[Made]) -> None:
         """One more; it meets those that are there."""
@@ -58,7 +62,7 @@ class Roamers(Generic[Made]):
         for some in [*self._all.values()]:
             for roaming in some:
                 if roaming.matches(made.name):
-                    roaming.join(made)
+                    self._join(roaming, [made.name])
 
     def remove(self, who: object) -> None:
         """Somebody takes no more."""
@@ -70,22 +74,40 @@ class Roamers(Generic[Made]):
         while left:
             roaming, names = left.popleft()
             if roaming in self._all.get(roaming.who, ()):
-                self._join(roaming, names)
+                some = names[-ONE_GO:]
+                del names[-ONE_GO:]
+                self._go_on_later(roaming, names)
+                self._join(roaming, some)
             if left and self._broker.late:
                 self._broker.again[self] = None
                 return
 
-    def _meet_all(self, roaming: Roaming[Made]) -> None:
-        self._join(roaming, [*filter(roaming.matches, self._there)])
+    def roam_on(self) -> None:
+        """Look once more at what was put off: there is memory again, or somebody may take more messages."""
+        put_off, self._put_off = self._put_off, {}
+        for roaming, names in put_off.items():
+            self._go_on_later(roaming, names)
 
-    def _join(self, roaming: Roaming[Made], names: list[str]) -> None:
-        """Join the last of some, and have the others joined later."""
-        some = names[-ONE_GO:] if self._in_goes else names
-        for name in some:
-            made = self._there.get(name)
-            if made is not None:  # else it is gone meanwhile
-                roaming.join(made)
-        if len(some) < len(names):
-            del names[-ONE_GO:]
+    def _meet_all(self, roaming: Roaming[Made]) -> None:
+        names = [*filter(roaming.matches, self._there)]
+        at_once = names[-ONE_GO:] if self._in_goes else names
+        for name in at_once:
+            roaming.join(self._there[name])
+        self._go_on_later(roaming, names[: -len(at_once)])
+
+    def _go_on_later(self, roaming: Roaming[Made], names: list[str]) -> None:
+        if names:
             self._left.append((roaming, names))
             self._broker.again[self] = None
+
+    def _join(self, roaming: Roaming[Made], names: list[str]) -> None:
+        """Join those that are there still; while memory is short those that cannot wait."""
+        is_short = self._in_goes and self._broker.memory_is_short
+        for name in names:
+            made = self._there.get(name)
+            if made is None:
+                continue
+            if is_short and not roaming.takes_from(made):
+                self._put_off.setdefault(roaming, []).append(name)
+            else:
+                roaming.join(made)

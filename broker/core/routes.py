@@ -224,18 +224,31 @@ class Routes:
                 "Those that are empty and unused are forgotten after a minute; or raise max_destinations.",
             )
 
-    def roam_queues(self, who: object, pattern: str, join: Callable[[Queue], None]) -> None:
-        """Call `join` with every queue whose name a pattern means, soon and when one is made."""
-        self._queue_roamers.add(Roaming(who, compile_pattern(pattern), join))
+    def roam_queues(
+        self,
+        who: object,
+        pattern: str,
+        join: Callable[[Queue], None],
+        takes_from: Callable[[Queue], bool],
+    ) -> None:
+        """Call `join` with every queue whose name a pattern means, soon and when one is made.
+
+        While memory is short that may wait, unless who joins `takes_from` the queue at once.
+        """
+        self._queue_roamers.add(Roaming(who, compile_pattern(pattern), join, takes_from))
 
     def roam_topics(self, who: object, pattern: str, join: Callable[[Topic], None]) -> None:
         """Call `join` with every topic whose name a pattern means, now and when one is made."""
-        self._topic_roamers.add(Roaming(who, compile_pattern(pattern), join))
+        self._topic_roamers.add(Roaming(who, compile_pattern(pattern), join, lambda topic: True))
 
     def look_again(self, who: object) -> None:
         """Whoever roams may take from more than before: it meets what is there, once more."""
         self._queue_roamers.look_again(who)
         self._topic_roamers.look_again(who)
+
+    def roam_on(self) -> None:
+        """Whoever roams may meet more queues than it could a while ago, for want of memory."""
+        self._queue_roamers.roam_on()
 
     def settle_down(self, who: object) -> None:
         """Whoever roamed does so no more."""

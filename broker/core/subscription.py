@@ -90,6 +90,10 @@ class Subscription:
         """True when it may be handed a message."""
         return (self.auto or self.credit > 0) and not self.paused and not self.closed
 
+    def takes_from(self, queue: Queue) -> bool:
+        """Tell whether it would be handed a message of a queue at once."""
+        return self.hungry and not self.chooses and queue.waiting > 0
+
     def ack(self, key: str) -> None:
         """The consumer is done with a message (and, in mode `client`, with all before it)."""
         if self.held or self.cumulative:

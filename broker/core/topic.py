@@ -281,6 +281,9 @@ class Topic:
         self.enqueued += 1
         if message.durable or message.special or not self._plain:
             message = self._keep(message, [keeper.put for keeper in self.keepers])
+        handout = self._broker.handout
+        if handout is not None and handout.take(self, message):
+            return
         for put in self.bound.values():
             put(message)
 
@@ -299,6 +302,9 @@ class Topic:
         """Give a message to everybody but some; `keep` is what the keepers do about it."""
         self.enqueued += 1
         message = self._keep(message, keep)
+        handout = self._broker.handout
+        if handout is not None and handout.take(self, message, skipped):
+            return
         for receiver, put in self.bound.items():
             if receiver not in skipped:
                 put(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TypeVar
 
 import pytest
@@ -397,6 +398,25 @@ def test_a_record_of_another_version_is_not_guessed_at(house: Clockwork) -> None
     assert tail == b"x"
     with pytest.raises(UnknownFormat, match="format 2"):
         Job.from_record(seq, meta, line.replace(b"[1,", b"[2,") + b"\n" + tail)
+
+
+def test_deliveries_that_take_their_time_give_way_to_others() -> None:
+    """Many for a topic with many subscribers, say."""
+    house = Clockwork()
+    clock = (float(number) for number in count())  # each look at it takes a second
+    house.broker.outside = replace(house.broker.outside, elapsed=lambda: next(clock))
+    consumer = house.consume()
+    for number in range(100):
+        house.add(str(number), 10)
+    house.broker.now += 10
+    house.schedule.tick(house.broker.now)
+    rounds = [len(consumer.got)]
+    while house.broker.again:
+        before = len(consumer.got)
+        house.broker.go_on(house.store.read)
+        rounds.append(len(consumer.got) - before)
+    assert sum(rounds) == 100
+    assert max(rounds) <= schedule_module.FEW
 
 
 # After a restart.

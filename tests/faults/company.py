@@ -46,6 +46,9 @@ from tests.harness import DEADLINE, BrokerProcess, Client
 
 JOBS, REPORTS, MOVED = "/queue/soak.jobs", "/queue/soak.reports", "/queue/soak.moved"
 SERVICE = "soak"
+#: Messages after which one that comes and goes does go, on average: more than come while it is away, so that no
+#: backlog grows for ever.
+STAYS = 300
 RESENT = 100  # SENDs among which one is chosen to be sent again
 
 
@@ -320,8 +323,9 @@ class Company:
             asker = PacedAsker(scene, ledger, f"asker {number} {name}")
             asker.pace(rate)
             self.members.append(asker)
-        for wish, readers in (*READERS, (replace(ABSENT, stays=100), 1)):
-            wish = replace(wish, prefetch=max(wish.cumulative, chance.choice((1, 20, 100))))
+        for wish, readers in (*READERS, (replace(ABSENT, stays=STAYS), 1)):
+            prefetch = max(wish.cumulative, chance.choice((1, 20, 100)))
+            wish = replace(wish, prefetch=prefetch, stays=STAYS if wish.stays else 0)
             self.members += [
                 Reader(scene, ledger, f"reader {n} of {wish.place}, {wish.colour}", wish, seed)
                 for n in range(readers)

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 STORED_AS = "\0schedule"  # no destination has a name with NUL
 ONE_GO = 250  # deliveries before others get their turn
+FEW = (
+    16  # before a look whether it is late: to a topic with many subscribers each may take its time
+)
 MOST_SEARCHES = 5000  # that wait: whoever asks for more at once gets no answer in time anyway
 ONE_LOOK = 200  # jobs that a search looks at before others get their turn
 AT_ONCE = 100  # milliseconds between repetitions without a period, as measured of ActiveMQ
@@ -330,9 +333,19 @@ class Schedule:
 
     def _deliver(self, now: int) -> None:
         """Do what is due, not more than others can wait for."""
-        after = number_at(now + 1)
+        after, left = number_at(now + 1), ONE_GO
+        while left and (due := self._take_due(after, min(left, FEW))):
+            left -= len(due)
+            for_each(
+                due, lambda each: each.call() if isinstance(each, Call) else self._fire(each, now)
+            )
+            if self._broker.late:
+                return
+
+    def _take_due(self, after: int, most: int) -> list[Job | Call]:
+        """Take out the next of what has a number before `after`."""
         due: list[Job | Call] = []
-        while len(due) < ONE_GO and (first := self._first()) < after:
+        while len(due) < most and (first := self._first()) < after:
             stored = self._stored.first
             if stored is not None and stored.number == first:
                 # At once, so that nothing gets its number before it is given up.
@@ -345,7 +358,7 @@ class Schedule:
             else:
                 each.ended = True
             due.append(each)
-        for_each(due, lambda each: each.call() if isinstance(each, Call) else self._fire(each, now))
+        return due
 
     def _fire(self, job: Job, now: int) -> None:
         plan, tail = job.plan, job.tail
