@@ -18,7 +18,7 @@ from typing import Protocol
 from broker.answers import error_frame
 from broker.arriving import LARGE, Arriving
 from broker.client import ID_BYTES, Client
-from broker.conversation import Conversation, Verb
+from broker.conversation import Conversation
 from broker.core.handout import Unfinished
 from broker.core.lane import Read
 from broker.core.queue import Blocked
@@ -31,6 +31,7 @@ from broker.reception import Claim, Host, Open, Reception
 from broker.stomp.frame import Frame
 from broker.stomp.parser import Limits, Parser
 from broker.stomp.session import ServerSession, Session, illegal
+from broker.talk import Talk, Verb, Visitors
 
 #: Seconds: the agenda keeps a link until its next look, and heart-beats can be months.
 LOOK_EVERY = 60.0
@@ -41,35 +42,6 @@ ONE_GO = 0.01  # seconds for the frames of a packet, before others get their tur
 CONNECT_HEADERS = 100  # of CONNECT: many times those that mean something
 
 PEER_NAME = "hoofbeat-peer"  # in CONNECT: another broker has come, of this name
-
-
-class Talk(Protocol):
-    """What one client says after CONNECT: `Conversation`, or what another broker says."""
-
-    verbs: dict[str, Verb]
-
-    def pause(self, paused: bool) -> None:
-        """Hand over no more messages, or go on."""
-
-    def leave(self, died: bool) -> None:
-        """The client is gone or going."""
-
-
-class Visitors(Protocol):
-    """Who knows other brokers; see `broker.peering.peers`."""
-
-    def meet(self, headers: Mapping[str, str], version: str) -> dict[str, str]:
-        """Check a CONNECT; return what CONNECTED is to tell. Raises `HandshakeError`."""
-
-    def talk(
-        self,
-        headers: Mapping[str, str],
-        client: Client,
-        id_prefix: bytes,
-        end: Callable[[bytes], None],
-        dismiss: Callable[[StompError], None],
-    ) -> Talk:
-        """Return what the broker says that was met."""
 
 
 class ConnectionLog:

@@ -30,8 +30,7 @@ from broker.errors import Refusal
 from broker.sending import Sending
 from broker.stomp.frame import Frame
 from broker.subscribing import Subscriptions
-
-Verb = Callable[[Frame], None]
+from broker.talk import Verb
 
 REASON = 500  # characters of what a consumer says about a message that it refuses
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from broker.agenda import Agenda
 from broker.core.broker import Broker
@@ -17,10 +17,8 @@ from broker.errors import HandshakeError
 from broker.options import Options
 from broker.person import Person, unchecked
 from broker.rights import Rights
+from broker.talk import Visitors
 from broker.turn import Turn
-
-if TYPE_CHECKING:
-    from broker.connection import Visitors
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from broker.client import Stamp
 from broker.core.broker import Broker
@@ -28,12 +28,31 @@ from broker.core.each import for_each
 
 if TYPE_CHECKING:
     from broker.agenda import Agenda
-    from broker.connection import Connection
     from broker.store import Store
     from broker.store.writer import Writer
 
+
+class Hearer(Protocol):
+    """A connection, as the turn knows it."""
+
+    def say(self, data: bytes) -> None:
+        """Add to what it is told at the end of the turn."""
+
+    def flush(self) -> None:
+        """Write what it is told."""
+
+    def close(self) -> None:
+        """Say what is left, then hang up."""
+
+    def pause_reading(self) -> None:
+        """Take nothing from its client for now."""
+
+    def resume_reading(self) -> None:
+        """Go on."""
+
+
 #: Who hears it, what, and whether it is the last thing they hear.
-Promise = tuple["Connection", bytes, bool]
+Promise = tuple[Hearer, bytes, bool]
 
 FLUSH = methodcaller("flush")  # a connection writes what it has to say
 
@@ -58,7 +77,7 @@ class Turn:
         promised; `store_failed` ends the broker: nothing may be promised any more.
         """
         self.broker = broker
-        self.dirty: list[Connection] = []  # those who have something to say
+        self.dirty: list[Hearer] = []  # those who have something to say
         self.now = 0.0  # monotonic seconds, as of this turn
         self.stamp = Stamp()  # the same, for messages
         self.begun = False  # by somebody who brought the time
@@ -75,7 +94,7 @@ class Turn:
         self._store_failed = store_failed
         self._promises: list[Promise] = []  # that the journal must make true
         self._on_the_way: list[Promise] | None = None  # the same of what is being written
-        self._paused: list[Connection] = []  # not read from until the disk has caught up
+        self._paused: list[Hearer] = []  # not read from until the disk has caught up
         broker.journal.set_room(store.room())
         self._room = broker.journal.room  # as of the last check for pressure
 
@@ -88,11 +107,11 @@ class Turn:
             self.stamp.line = b"\ntimestamp:%d\n" % today
             self._go_on()
 
-    def promise(self, connection: Connection, data: bytes, last: bool = False) -> None:
+    def promise(self, connection: Hearer, data: bytes, last: bool = False) -> None:
         """Say this to a client once everything done so far is durable."""
         self._promises.append((connection, data, last))
 
-    def check_pressure(self, connection: Connection) -> None:
+    def check_pressure(self, connection: Hearer) -> None:
         """Stop reading from a client that has just added to what waits for the disk, if it is too much.
 
         Whoever adds nothing is heard: consumers acknowledge, calls that are not stored go on.

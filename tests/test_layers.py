@@ -196,7 +196,7 @@ HOUSE = [
             *("broker.client", "broker.consumer", "broker.filters", "broker.outbox"),
             *("broker.answers", "broker.tail", "broker.turn", "broker.agenda"),
             *("broker.qualified", "broker.reporting", "broker.person", "broker.reception"),
-            *("broker.entrance", "broker.rights", "broker.clearance"),
+            *("broker.entrance", "broker.rights", "broker.clearance", "broker.talk"),
             *("broker.lobby", "broker.arriving", "broker.neighbourhood"),
         ),
         may=("options", "calendar", "stomp", "selector", "core", "errors", "setting", "name"),

@@ -25,9 +25,9 @@ from broker.stomp.frame import Frame, header_lines
 from broker.stomp.session import ClientSession
 
 if TYPE_CHECKING:
-    from broker.conversation import Verb
     from broker.peering.peer import Peer
     from broker.peering.peers import Peers
+    from broker.talk import Verb
 
 SUBSCRIBED = "subscribed"  # the receipt of our one SUBSCRIBE
 

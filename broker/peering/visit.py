@@ -23,8 +23,8 @@ from broker.peering.receiving import Receiving
 from broker.stomp.frame import Frame
 
 if TYPE_CHECKING:
-    from broker.conversation import Verb
     from broker.peering.peer import Peer
+    from broker.talk import Verb
 
 
 class Visit:
