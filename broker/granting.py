@@ -99,7 +99,7 @@ class Granting:
                     several.add(subscription, queue)
                 take = self._if_allowed(partial(several.add, subscription, roams=True))
                 for pattern in sources.queue_patterns:
-                    routes.roam_queues(subscription, pattern, take, subscription.takes_from)
+                    routes.roam_queues(subscription, pattern, take, subscription.would_take)
             if own is not None:
                 for topic in sources.topics:
                     own.bind(topic)

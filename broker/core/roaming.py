@@ -32,7 +32,7 @@ class Roaming(Generic[Made]):
     who: object
     matches: Callable[[str], bool]
     join: Callable[[Made], None]  # also what was joined before
-    takes_from: Callable[[Made], bool]  # tells whether it would be handed a message at once
+    would_take: Callable[[Made], bool]  # tells whether it would be handed a message at once
 
 
 class Roamers(Generic[Made]):
@@ -107,7 +107,7 @@ class Roamers(Generic[Made]):
             made = self._there.get(name)
             if made is None:
                 continue
-            if is_short and not roaming.takes_from(made):
+            if is_short and not roaming.would_take(made):
                 self._put_off.setdefault(roaming, []).append(name)
             else:
                 roaming.join(made)

@@ -229,13 +229,13 @@ class Routes:
         who: object,
         pattern: str,
         join: Callable[[Queue], None],
-        takes_from: Callable[[Queue], bool],
+        would_take: Callable[[Queue], bool],
     ) -> None:
         """Call `join` with every queue whose name a pattern means, soon and when one is made.
 
-        While memory is short that may wait, unless who joins `takes_from` the queue at once.
+        While memory is short that may wait, unless who joins `would_take` the queue at once.
         """
-        self._queue_roamers.add(Roaming(who, compile_pattern(pattern), join, takes_from))
+        self._queue_roamers.add(Roaming(who, compile_pattern(pattern), join, would_take))
 
     def roam_topics(self, who: object, pattern: str, join: Callable[[Topic], None]) -> None:
         """Call `join` with every topic whose name a pattern means, now and when one is made."""

@@ -90,7 +90,7 @@ class Subscription:
         """True when it may be handed a message."""
         return (self.auto or self.credit > 0) and not self.paused and not self.closed
 
-    def takes_from(self, queue: Queue) -> bool:
+    def would_take(self, queue: Queue) -> bool:
         """Tell whether it would be handed a message of a queue at once."""
         return self.hungry and not self.chooses and queue.waiting > 0
 

@@ -297,7 +297,7 @@ def test_whoever_roams_meets_what_is_there_and_what_comes(house: House) -> None:
     met: list[str] = []
     house.queue("a.1")
     for pattern in ("a.*", "b"):
-        routes.roam_queues("me", pattern, lambda queue: met.append(queue.name))
+        routes.roam_queues("me", pattern, lambda queue: met.append(queue.name), bool)
     routes.roam_topics("me", "a.*", lambda topic: met.append(topic.destination))
     for name in ("a.2", "b", "c"):
         house.queue(name)

@@ -50,7 +50,9 @@ class Taker(Subscription):
         take = partial(self.queue.add, self)
         for name in self.names:
             if is_pattern(name):
-                self.house.broker.routes.roam_queues(self, name, partial(take, roams=True))
+                self.house.broker.routes.roam_queues(
+                    self, name, partial(take, roams=True), self.would_take
+                )
             else:
                 take(self.house.queue(name))
 
