@@ -190,6 +190,31 @@ def test_what_is_sent_after_a_commit_comes_after_it(
     assert sender.wire.told.index(b"committed") < sender.wire.told.index(b"bye")
 
 
+def test_one_long_commit_behind_another(place: Place, listener: Visitor, sender: Visitor) -> None:
+    """What comes while the first is under way waits for the second as well."""
+    sender.say(
+        COMMIT,
+        b"BEGIN\ntransaction:u\n\n\0",
+        *(send("/topic/news", f"second {number}", transaction="u") for number in range(MESSAGES)),
+        b"COMMIT\ntransaction:u\nreceipt:second\n\n\0",
+    )
+    sender.say(send("/topic/news", "came"))
+    place.settle()
+    assert listener.bodies() == news(*(f"second {number}" for number in range(MESSAGES)), "came")
+    assert sender.wire.told.index(b"committed") < sender.wire.told.index(b"second")
+
+
+def test_a_sender_that_does_not_want_its_own(
+    place: Place, listener: Visitor, sender: Visitor
+) -> None:
+    """Neither what is handed out in goes."""
+    sender.say(subscribe("/topic/news", 1, **{"no-local": "true"}))
+    sender.say(COMMIT)
+    place.settle()
+    assert listener.bodies() == news()
+    assert sender.bodies() == []
+
+
 def test_one_that_hangs_up_has_said_all_it_wanted(
     place: Place, listener: Visitor, sender: Visitor
 ) -> None:
