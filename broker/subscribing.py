@@ -18,7 +18,8 @@ from broker.granting import Grant, Granting
 from broker.stomp.frame import Frame
 from broker.wish import Wish, read_durable, read_wish
 
-FEW = 10  # subscriptions of a connection that memory is never too short for
+#: Subscriptions of a connection that memory is never too short for: whoever comes back to consume makes room.
+ENOUGH = 1000
 
 
 class Subscriptions:
@@ -55,10 +56,10 @@ class Subscriptions:
                 f"Too many subscriptions: a connection has {most} at most",
                 "UNSUBSCRIBE one, take a wildcard for many destinations, or use another connection.",
             )
-        if client.broker.memory_is_short and len(self.consumers) >= FEW:
+        if client.broker.memory_is_short and len(self.consumers) >= ENOUGH:
             raise Full(
                 "The broker's memory is full",
-                f"Until there is more a connection may have {FEW} subscriptions, to consume what there is.",
+                f"Until there is more a connection may have {ENOUGH} subscriptions, to consume what there is.",
             )
         grant = self._granting.grant(id, read_wish(headers, client))
         if grant.is_stored and "receipt" in headers:

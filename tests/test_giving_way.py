@@ -14,7 +14,7 @@ from broker.connection import Connection
 from broker.core.broker import Broker
 from broker.options import Options
 from broker.reception import Host
-from broker.subscribing import FEW
+from broker.subscribing import ENOUGH
 from tests.outside import outside
 from tests.test_connection import Socket, make_turn
 
@@ -388,15 +388,15 @@ def test_subscriptions_while_memory_is_short(place: Place) -> None:
     """A connection may have some, to consume what there is; more it may have later."""
     reader = Visitor(place)
     place.broker.hold_back(True)
-    for number in range(FEW + 1):
+    for number in range(ENOUGH + 1):
         reader.say(subscribe("/queue/a", number, receipt=f"r{number}"))
     place.settle()
-    assert reader.has_receipt(f"r{FEW - 1}")
-    assert not reader.has_receipt(f"r{FEW}")
+    assert reader.has_receipt(f"r{ENOUGH - 1}")
+    assert not reader.has_receipt(f"r{ENOUGH}")
     assert b"ERROR\nmessage:The broker's memory is full" in reader.wire.told
     assert b"\nretry:true\n" in reader.wire.told
     place.broker.hold_back(False)
-    reader.say(subscribe("/queue/a", FEW, receipt="again"))
+    reader.say(subscribe("/queue/a", ENOUGH, receipt="again"))
     place.settle()
     assert reader.has_receipt("again")
 
