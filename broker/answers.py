@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.errors import Full, HandshakeError, StompError
+from broker.errors import Full, HandshakeError, NotAuthorized, StompError
 from broker.stomp.frame import header_lines
 
 
@@ -16,15 +16,17 @@ def receipt_frame(receipt: str, version: str) -> bytes:
 def error_frame(error: StompError, receipt: str | None, version: str) -> bytes:
     """Return the ERROR of a fault: its text as `message` and in the body, where the hint follows.
 
-    With the receipt of the frame at fault, if it asked for one, and `retry:true` if there was no room, so that it may be
-    taken later. `content-type` without `content-length`,
-    because the pair of them crashes stompit 1.0.
+    With the receipt of the frame at fault, if it asked for one; `retry:true` if there was no room, so that it may be
+    taken later; `denied:true` if others may do that and this client may not. `content-type` without
+    `content-length`, because the pair of them crashes stompit 1.0.
     """
     headers = {"message": error.text, "content-type": "text/plain"}
     if receipt is not None:
         headers["receipt-id"] = receipt
     if isinstance(error, Full):
         headers["retry"] = "true"
+    if isinstance(error, NotAuthorized):
+        headers["denied"] = "true"
     if isinstance(error, HandshakeError):
         headers |= error.headers
     body = "".join(f"{line}\n" for line in (error.text, error.hint) if line)

@@ -2,6 +2,7 @@
 
     PUT  /queue/NAME/ID     a message, at most once however often it is put (by `dedup-id`)   201, 4xx, 503
                             401: who sends it is not let in; `Authorization: Basic` is login and passcode
+                            403: it is let in, and may not send there
     POST /queue/NAME        a message                                                          201, 4xx, 503
                             both to the virtual host that the header Host names
 
@@ -143,6 +144,8 @@ class Delivery:
             self._finish(201, b"")
         elif "retry" in frame.headers:
             self._finish(503, frame.body)
+        elif "denied" in frame.headers:
+            self._finish(403, frame.body)
         elif self._is_in:
             self._finish(400, frame.body)
         else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.harness import PASSCODE, BrokerProcess, Client, write_users
+from tests.harness import DEADLINE, PASSCODE, BrokerProcess, Client, write_users
 from tests.scenarios.conftest import Connect
 
 ADMINISTRATOR = "boss"
@@ -20,6 +23,26 @@ PEOPLE = {
 def with_people(directory: Path, **settings: object) -> dict[str, object]:
     """Return settings of a broker that knows these people."""
     return {"users": write_users(directory, **PEOPLE), **settings}
+
+
+class HttpAnswer(NamedTuple):
+    """What was answered over HTTP."""
+
+    status: int
+    text: str
+    challenge: str | None
+
+
+def post(port: int, queue: str, login: str = "", **headers: str) -> HttpAnswer:
+    """Send a message over HTTP; `login` reads LOGIN:PASSCODE."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    if login:
+        headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+    connection.request("POST", queue, b"x", headers)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return HttpAnswer(response.status, text, response.getheader("WWW-Authenticate"))
 
 
 def log_in(

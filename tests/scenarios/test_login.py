@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import selectors
 import socket
 import ssl
 import struct
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from tests.conftest import StartBroker
 from tests.harness import DEADLINE, PASSCODE, BrokerProcess, Client, write_users
 from tests.scenarios.administrator import Administrator
 from tests.scenarios.conftest import Connect
+from tests.scenarios.people import post
 from tests.scenarios.steps import drain, expect_error, is_served, subscribe
 
 USERS = {"alice": "administrators", "bob": "shops"}
@@ -311,18 +310,6 @@ def test_anonymous_only_where_it_is_said(
 # --- HTTP -----------------------------------------------------------------------------------------
 
 
-def post(port: int, queue: str, login: str = "", **headers: str) -> http.client.HTTPResponse:
-    """Put a message; `login` reads LOGIN:PASSCODE."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
-    if login:
-        headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
-    connection.request("POST", queue, b"x", headers)
-    response = connection.getresponse()
-    response.read()
-    connection.close()
-    return response
-
-
 @pytest.mark.parametrize(
     "login",
     ["", "alice:wrong", "nobody:x", "alice:", "alice", f":{PASSCODE}", f"alice\nx:y:{PASSCODE}"],
@@ -330,7 +317,7 @@ def post(port: int, queue: str, login: str = "", **headers: str) -> http.client.
 def test_http_asks_who_it_is(guarded: BrokerProcess, queue: str, login: str) -> None:
     response = post(guarded.ports["http"], queue, login)
     assert response.status == 401
-    assert response.getheader("WWW-Authenticate") == 'Basic realm="hoofbeat", charset="UTF-8"'
+    assert response.challenge == 'Basic realm="hoofbeat", charset="UTF-8"'
     assert left_in(guarded, queue) == []
 
 

@@ -22,7 +22,7 @@ from tests.harness import PASSCODE, BrokerProcess, Client, to_toml
 from tests.processes import Process, WorkerProcess
 from tests.scenarios.administrator import FORBIDDEN, QUEUE, Administrator, Fault
 from tests.scenarios.conftest import Connect
-from tests.scenarios.people import ADMINISTRATOR, PEOPLE, log_in, with_people
+from tests.scenarios.people import ADMINISTRATOR, PEOPLE, log_in, post, with_people
 from tests.scenarios.steps import (
     accepted,
     ack,
@@ -71,7 +71,8 @@ _numbers = count(1)
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     """Return a broker with these rights."""
     directory: Path = tmp_path_factory.mktemp("guarded")
-    settings = with_people(directory, rights=RIGHTS, composite=COMPOSITE)
+    listener = [{"port": 0, "protocol": "http"}]
+    settings = with_people(directory, rights=RIGHTS, composite=COMPOSITE, listener=listener)
     process = BrokerProcess("memory:", directory, settings)
     yield process
     process.kill()
@@ -98,6 +99,7 @@ def name() -> str:
 def refused(answer: Frame, who: str, what: str, where: str) -> None:
     """Check that an answer is a refusal, with ActiveMQ's words."""
     expect_error(answer, f"User {who} is not authorized to {what}: {where}")
+    assert answer.headers["denied"] == "true"
 
 
 def send(
@@ -586,6 +588,19 @@ def test_who_may_make_them_can_be_said(
     expect_error(send(mallory, theirs), "is not authorized to write to: temp-queue://")
     accepted(send(bob, theirs, b"answer"))
     assert bodies(take(alice, 1)) == [b"answer"]
+
+
+# --- HTTP ----------------------------------------------------------------------------------------------------
+
+
+def test_over_http(guarded: BrokerProcess, log: LogIn, name: str) -> None:
+    """403 is no 401: another login would help, and not the same one once more."""
+    queue = f"/queue/shop.{name}"
+    status, text, challenge = post(guarded.ports["http"], queue, f"mallory:{PASSCODE}")
+    assert (status, challenge) == (403, None)
+    assert text.startswith(f"User mallory is not authorized to write to: queue://shop.{name}\n")
+    assert post(guarded.ports["http"], queue, f"alice:{PASSCODE}").status == 201
+    assert len(drain(log("alice"), queue)) == 1
 
 
 # --- the broker's own methods --------------------------------------------------------------------------------
