@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography import x509
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, connectionDone
@@ -36,10 +37,18 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority = Authority(directory)
     for name, password in (("door", b""), ("other", b""), ("locked", b"secret")):
         authority.issue(name, password)
+    authority.issue("localhost", others=[])
+    authority.issue("mail", others=[x509.RFC822Name("alice@example.org")])
     (directory / "empty").touch()
     (directory / "strangers").mkdir()
     Authority(directory / "strangers")
     return directory
+
+
+@pytest.fixture
+def door() -> str:
+    """Return whose certificate the broker shows."""
+    return "door"
 
 
 @pytest.mark.parametrize(
@@ -146,11 +155,11 @@ Dial = Callable[..., Dialler]
 
 
 @pytest.fixture(params=["ours", "Twisted's endpoint"])
-def dial(request: pytest.FixtureRequest, here: Path) -> Iterator[Dial]:
+def dial(request: pytest.FixtureRequest, here: Path, door: str) -> Iterator[Dial]:
     """Return a function that dials a broker with TLS, and returns when the link has ended."""
     reactor = StreamReactor()
     reactor.callLater(DEADLINE, reactor.stop)
-    files = {"tls_certificate": str(here / "door.pem"), "tls_key": str(here / "door.key")}
+    files = {"tls_certificate": str(here / f"{door}.pem"), "tls_key": str(here / f"{door}.key")}
     settings = {"store": "memory:", "port": 0, "linger": 0.2, **files}
     service = make_service(change_options(Options(), settings, "test"), reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
@@ -230,6 +239,16 @@ def test_a_certificate_that_does_not_convince(
     assert dialler.reason is not None
     said = f"{dialler.reason.value!r}"
     assert "Verification" in said or "certificate verify failed" in said
+
+
+@pytest.mark.parametrize("door", ["localhost", "mail"])
+def test_a_certificate_that_names_no_host(door: str, dial: Dial, here: Path) -> None:
+    """As those of clients are: else whoever has one could be any peer. The subject's name is none of a host."""
+    dialler = dial(tls.client_context("localhost", str(here / "root.pem")), pytest.fail)
+    assert dialler.heard == b""
+    assert dialler.reason is not None
+    said = f"{dialler.reason.value!r}"
+    assert "subjectAltName" in said or "certificate verify failed" in said or "DNSMismatch" in said
 
 
 def test_a_certificate_of_its_own(dial: Dial, here: Path) -> None:

@@ -13,14 +13,26 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import X509, PKey
-from OpenSSL.SSL import OP_NO_RENEGOTIATION, SSL_CB_HANDSHAKE_DONE, Connection
+from OpenSSL.SSL import (
+    OP_NO_RENEGOTIATION,
+    SSL_CB_HANDSHAKE_DONE,
+    VERIFY_FAIL_IF_NO_PEER_CERT,
+    VERIFY_PEER,
+    Connection,
+)
 from OpenSSL.SSL import Error as OpenSSLError
+from service_identity.cryptography import (
+    verify_certificate_hostname,
+    verify_certificate_ip_address,
+)
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
@@ -35,6 +47,7 @@ from twisted.internet.ssl import (
 )
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 WANTED = "wanted"  # a client may come without a certificate; one that it shows must be good
@@ -129,6 +142,39 @@ class Context:
         return self._current.clientConnectionForTLS(protocol)
 
 
+@implementer(IOpenSSLClientConnectionCreator)
+class _Demanding:
+    """Twisted's, but a certificate that names no host, or none that can be read, is not for ours.
+
+    Twisted 26.10 believes such a one: it takes for good what service-identity cannot compare, and only logs it.
+    """
+
+    def __init__(self, host: str, creator: IOpenSSLClientConnectionCreator) -> None:
+        self._creator = creator
+        self._host = host if host.isascii() else host.encode("idna").decode()
+        is_address = isIPAddress(host) or isIPv6Address(host)
+        self._check = verify_certificate_ip_address if is_address else verify_certificate_hostname
+
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Connection:
+        """Twisted: return the TLS of a link that we have dialled."""
+        made: Connection = self._creator.clientConnectionForTLS(protocol)
+        link = ref(protocol)  # it holds the connection, and that this function
+
+        def is_good(_: Connection, shown: X509, error: int, depth: int, is_signed: int) -> bool:
+            if not is_signed or depth:
+                return bool(is_signed)
+            try:
+                self._check(shown.to_cryptography(), self._host)
+            except Exception:  # whatever it is, OpenSSL must not have it
+                if (there := link()) is not None:
+                    there.failVerification(Failure())  # type: ignore[no-untyped-call]
+                return False
+            return True
+
+        made.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, is_good)
+        return made
+
+
 def server_context(certificate: str, key: str, authorities: str = "", client: str = "") -> Context:
     """Return what a listener shows its clients, and demands of them.
 
@@ -169,7 +215,8 @@ def client_context(
         identity = _identity(certificate, key) if certificate else {}
         trusted = _trusting(_certificates(authorities)) if authorities else None
         _try(CertificateOptions(**identity), certificate)
-        return optionsForClientTLS(host, trusted, extraCertificateOptions=identity)
+        creator = optionsForClientTLS(host, trusted, extraCertificateOptions=identity)
+        return _Demanding(host, creator)
 
     return Context(read)
 
