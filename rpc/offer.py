@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
-from rpc.address import parse_address
 from rpc.context import Context
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
 from rpc.message import request_queue
+from rpc.tls import read_address
 from rpc.working.limits import DELIVERIES, ServingOptions
 from rpc.working.loopworker import LoopWorker, WorkerHost
 from rpc.working.methods import Methods
@@ -81,7 +81,7 @@ class Offer:
         """
         request_queue(service)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
-        self._address = parse_address(url)
+        self._address = read_address(url)
         self._service = service
         self._heart_beat = heart_beat
         self._connect_timeout = connect_timeout
@@ -133,7 +133,7 @@ class Offer:
         Raises `ValueError` for what makes no sense.
         """
         if url is not None:
-            self._address = parse_address(url)
+            self._address = read_address(url)
         if concurrency is not None:
             self._limits = replace(self._limits, concurrency=concurrency)
         if name is not None:

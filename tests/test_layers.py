@@ -117,6 +117,7 @@ HOUSE = [
         "rpc faces",
         (
             *("rpc", "rpc.aio.*", "rpc.blocking.*", "rpc.offer", "rpc.processes", "rpc.tx.*"),
+            "rpc.tls",
             *("rpc.jobs", "rpc.jobs.aio", "rpc.jobs.inbox", "rpc.jobs.sender"),
         ),
         ("rpc jobs", "rpc calling", "rpc working", "rpc", "stomp"),

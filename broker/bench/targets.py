@@ -69,6 +69,8 @@ class Running(Target):
             place = parse_address(url)
         except ValueError as error:
             raise TargetError(str(error)) from error
+        if place.tls is not None:
+            raise TargetError("what is measured has no TLS: give a listener's stomp:// URL")
         shown = f"stomp://{place}"
         super().__init__(name or shown)
         self.url = url

@@ -16,13 +16,13 @@ from typing import Any, TextIO
 import msgspec
 
 from broker.commands.line import FAILED, SIGNALLED, USAGE, UsageError, broker_url, complain
-from rpc.address import parse_address
 from rpc.blocking.line import Line
 from rpc.calling.caller import CALL
 from rpc.calling.calls import Kind
 from rpc.calling.options import CallOptions
 from rpc.errors import RpcError, ServiceUnavailable
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.tls import read_address
 
 
 class Asker:
@@ -39,7 +39,7 @@ class Asker:
         timeout = options.timeout or CONNECT_TIMEOUT
         try:
             self.line = Line(
-                parse_address(broker_url(url)),
+                read_address(broker_url(url)),
                 service,
                 durable=durable,
                 heart_beat=HEART_BEAT_SECONDS,

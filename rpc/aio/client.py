@@ -10,7 +10,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
-from rpc.address import Address, parse_address
+from rpc.address import Address
 from rpc.aio.host import LoopHost
 from rpc.calling.broadcast import Answer
 from rpc.calling.caller import (
@@ -27,6 +27,7 @@ from rpc.calling.loopface import LoopFace
 from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.tls import read_address
 
 
 class Pending(asyncio.Future[Any]):
@@ -140,7 +141,7 @@ class Client(LoopFace):
     ) -> None:
         """As `rpc.Client`. Raises `ValueError` for a URL or name that makes no sense."""
         super().__init__()
-        address = parse_address(url)
+        address = read_address(url)
         caller = Caller(service, uuid.uuid4().hex, durable=durable)
         # Made at the first use, for then there is a loop.
         self._line = cache(lambda: Line(address, caller, heart_beat, connect_timeout))

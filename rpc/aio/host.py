@@ -10,6 +10,7 @@ from typing import cast
 from rpc.address import Address
 from rpc.errors import ConnectionLost
 from rpc.lifeline import Lifeline
+from rpc.tls import client_context
 
 LINGER = 5.0  # seconds for the last bytes to leave
 CHUNK = 256 * 1024  # bytes read at once, as asyncio does
@@ -26,7 +27,7 @@ class Connection(asyncio.BufferedProtocol):
         self._last: asyncio.TimerHandle | None = None  # of its moments
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: TCP is connected."""
+        """asyncio: TCP is connected, and over TLS hands were shaken."""
         if self._host is None:
             transport.close()
         else:
@@ -87,8 +88,11 @@ class LoopHost:
     async def _dial(self, connection: Connection) -> None:
         address = self._address
         try:
-            await self.loop.create_connection(lambda: connection, address.host, address.port)
-        except OSError as error:
+            context = None if address.tls is None else client_context(address.tls)
+            await self.loop.create_connection(
+                lambda: connection, address.host, address.port, ssl=context
+            )
+        except (OSError, ValueError) as error:  # of values: files of TLS that have changed
             if self._connection is connection:
                 lost = ConnectionLost(f"No connection to {address}: {error}", sent=False)
                 lost.__cause__ = error
@@ -109,3 +113,5 @@ class LoopHost:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disown()
+            if connection.transport is None and self._dialling is not None:
+                self._dialling.cancel()  # a handshake may take for ever

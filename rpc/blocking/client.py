@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from rpc.address import parse_address
 from rpc.blocking.carrier import Carrier
 from rpc.blocking.future import CallFuture
 from rpc.blocking.items import Stream
@@ -29,6 +28,7 @@ from rpc.calling.face import Face
 from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, Unset
 from rpc.errors import RpcError
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.tls import read_address
 
 if TYPE_CHECKING:
     from rpc.blocking.rider import Connection
@@ -67,9 +67,13 @@ class Client(Face):
     ) -> None:
         """`url`: `stomp://[login:passcode@]host[:61613][/vhost]`; `service`: what the worker is named.
 
+        Over TLS: `stomp+ssl://`, and behind it, if need be, `?tls_authorities=FILE` (who signs the broker's
+        certificate; else whom the system trusts), `&tls_certificate=FILE&tls_key=FILE` (to be shown to it).
+
         `durable`: requests and replies are kept on the broker's disk until they were consumed, so a
         call outlives a broker that restarts; without, they are kept in memory only. `heart_beat`:
-        seconds, 0 for none. Raises `ValueError` for a URL or name that makes no sense.
+        seconds, 0 for none. Raises `ValueError` for a URL or name that makes no sense, and for files that
+        cannot be used.
 
         `connection`, instead of a URL: a stomp.py connection that the program has. The program connects
         it, again if it is lost, and disconnects it; until then calls fail with `ConnectionLost`. The
@@ -85,7 +89,7 @@ class Client(Face):
         self._line: Carrier
         if url is not None:
             self._line = Line(
-                parse_address(url),
+                read_address(url),
                 service,
                 durable=durable,
                 heart_beat=HEART_BEAT_SECONDS if heart_beat is None else heart_beat,

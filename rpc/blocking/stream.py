@@ -1,6 +1,6 @@
-"""One TCP connection for many threads: any thread writes, one at a time reads.
+"""One TCP connection for many threads, with TLS or without: any thread writes, one at a time reads.
 
-Knows bytes and sockets, nothing of STOMP or calls. How it keeps writers from waiting for each other:
+Knows bytes and sockets, nothing of STOMP or calls, and of TLS no more than that `SecureSocket` looks like a socket. How it keeps writers from waiting for each other:
 
 1. `write` adds its bytes to what waits and, unless another thread is in the middle of sending, sends;
    that thread takes along whatever was added meanwhile, in one system call;
@@ -21,6 +21,12 @@ import os
 import select
 import socket
 import threading
+from typing import TYPE_CHECKING
+
+from rpc.address import Tls
+
+if TYPE_CHECKING:
+    from rpc.blocking.secure import SecureSocket
 
 CHUNK = 64 * 1024  # bytes taken from the socket at once
 MOST_HELD = 3 * 1024  # bytes that wait for others to leave with: the peer is to work meanwhile
@@ -68,11 +74,21 @@ class Bell:
 class Stream:
     """A connected socket. Raises `OSError` from the constructor and from `read` only."""
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        """Connect within `timeout` seconds for each address of `host`."""
-        self._socket = socket.create_connection((host, port), timeout)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, host: str, port: int, timeout: float, tls: Tls | None = None) -> None:
+        """Connect within `timeout` seconds for each address of `host`, the handshake of TLS included.
+
+        Raises `ValueError`, too, if files of `tls` cannot be used.
+        """
+        self._socket: socket.socket | SecureSocket
+        if tls is None:
+            self._socket = connected = socket.create_connection((host, port), timeout)
+        else:
+            from rpc.blocking import secure  # brings Python's ssl
+
+            connected = secure.connect(host, port, timeout, tls)
+            self._socket = secure.SecureSocket(connected)
+        connected.setblocking(False)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._bell = Bell()
         self._rung = self._bell.fileno()  # what `poll` says if it is
         self._poll = select.poll()

@@ -28,8 +28,8 @@ class Wire:
         until = self._heard + timeout
         self.link = Link(address, heart_beat)
         try:
-            self.stream = Stream(address.host, address.port, timeout)
-        except OSError as error:
+            self.stream = Stream(address.host, address.port, timeout, address.tls)
+        except (OSError, ValueError) as error:  # of values: files of TLS that have changed
             raise ConnectionLost(f"No connection to {address}: {error}", sent=False) from error
         self._check = float("inf")  # no heart-beat has anything to do before
         try:

@@ -21,7 +21,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from rpc.address import parse_address
 from rpc.aio.client import Line
 from rpc.aio.host import LoopHost
 from rpc.aio.signals import stopped_by_signals
@@ -44,6 +43,7 @@ from rpc.jobs.message import Message, Word
 from rpc.jobs.sending import SEND_TIMEOUT, Outgoing, SendOptions, prepare
 from rpc.jobs.status import Progress, Status, read_progress
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.tls import read_address
 
 __all__ = ["Inbox", "Sender", "SentMessage"]
 
@@ -61,7 +61,7 @@ class Sender:
     ) -> None:
         """As `rpc.jobs.Sender`."""
         self._options = CallOptions(timeout=timeout, on_loss="resend")
-        address = parse_address(url)
+        address = read_address(url)
         caller = Caller(SERVICE, uuid.uuid4().hex, durable=False)
         # Made at the first use, for then there is a loop.
         self._line: Callable[[], Line] = cache(
@@ -214,7 +214,7 @@ class Inbox:
 
     def __init__(self, url: str = URL, queue: str = INBOX, **options: Unpack[InboxOptions]) -> None:
         """As `rpc.jobs.Inbox`."""
-        self._settings = read_settings(url, queue, **options)
+        self._settings = read_settings(read_address(url), queue, **options)
         self._stopped = False
         self._consumers: set[Consumer] = set()
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from rpc.address import Address, parse_address
+from rpc.address import Address
 from rpc.jobs.destinations import queue_named
 from rpc.jobs.message import Message
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
@@ -37,9 +37,9 @@ class Settings:
             raise ValueError(f"prefetch is a number of messages from 1 on, not {self.prefetch}")
 
 
-def read_settings(url: str, queue: str, **options: Unpack[InboxOptions]) -> Settings:
+def read_settings(address: Address, queue: str, **options: Unpack[InboxOptions]) -> Settings:
     """Return the settings of an inbox. Raises `ValueError` for what makes no sense."""
-    return Settings(parse_address(url), queue_named(queue), **options)
+    return Settings(address, queue_named(queue), **options)
 
 
 def check_word(message: Message) -> None:

@@ -23,6 +23,7 @@ from rpc.jobs.consuming import (
 )
 from rpc.jobs.destinations import INBOX, URL
 from rpc.jobs.message import Message
+from rpc.tls import read_address
 
 if TYPE_CHECKING:
     from rpc.jobs.aio import Consumer
@@ -43,7 +44,7 @@ class Inbox:
 
         Raises `ValueError` for what makes no sense.
         """
-        self._settings = read_settings(url, queue, **options)
+        self._settings = read_settings(read_address(url), queue, **options)
         self._stopped = False
         self._stops: set[Callable[[], object]] = set()  # each ends a loop, in any thread
 

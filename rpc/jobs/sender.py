@@ -9,7 +9,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from rpc.address import parse_address
 from rpc.blocking.line import Line
 from rpc.calling.caller import CALL
 from rpc.calling.options import CallOptions
@@ -19,6 +18,7 @@ from rpc.jobs.destinations import URL, Peer, joined
 from rpc.jobs.sending import SEND_TIMEOUT, Outgoing, SendOptions, prepare
 from rpc.jobs.status import Progress, Status, read_progress
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.tls import read_address
 
 
 class Sender:
@@ -36,14 +36,14 @@ class Sender:
         heart_beat: float = HEART_BEAT_SECONDS,
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        """`url`: of the program's own broker, `stomp://[login:passcode@]host[:61613][/vhost]`.
+        """`url`: of the program's own broker, as of an `rpc.Client`.
 
         `timeout`: seconds within which the broker must confirm a message; `heart_beat`: seconds, 0 for
         none. Raises `ValueError` for what makes no sense.
         """
         self._options = CallOptions(timeout=timeout, on_loss="resend")
         self._line = Line(
-            parse_address(url),
+            read_address(url),
             SERVICE,
             durable=False,
             heart_beat=heart_beat,

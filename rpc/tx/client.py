@@ -10,7 +10,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
-from rpc.address import Address, parse_address
+from rpc.address import Address
 from rpc.calling.broadcast import Answer
 from rpc.calling.caller import (
     CALL,
@@ -26,6 +26,7 @@ from rpc.calling.loopface import LoopFace
 from rpc.calling.options import BROADCAST_TIMEOUT, UNSET, CallOptions, Unset
 from rpc.errors import ConnectionLost
 from rpc.link import CONNECT_TIMEOUT, HEART_BEAT_SECONDS
+from rpc.tls import read_address
 from rpc.tx.host import ReactorHost, the_reactor
 
 
@@ -135,7 +136,7 @@ class Client(LoopFace):
         Raises `ValueError` for a URL or name that makes no sense.
         """
         super().__init__()
-        address = parse_address(url)
+        address = read_address(url)
         caller = Caller(service, uuid.uuid4().hex, durable=durable)
 
         def make() -> Line:

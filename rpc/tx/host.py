@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable
 from typing import cast
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
+    IProtocol,
     IPullProducer,
     IReactorTime,
+    IStreamClientEndpoint,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -43,6 +46,12 @@ class Connection(Protocol):
         self._rest = b""  # what the kernel did not take, and the transport has not got
         self._draining = False  # the transport's buffer is not empty
 
+    def dial(self, endpoint: IStreamClientEndpoint) -> Deferred[IProtocol]:
+        """Connect."""
+        factory = Factory.forProtocol(lambda: self)
+        factory.noisy = False
+        return endpoint.connect(factory)
+
     def connectionMade(self) -> None:
         """Twisted: TCP is connected."""
         if self._host is None:
@@ -63,11 +72,15 @@ class Connection(Protocol):
         if self._last is not None and self._last.active():
             self._last.cancel()
         if self._host is not None:
-            lost = ConnectionLost(
-                f"The connection to the broker is lost: {reason.getErrorMessage()}", sent=True
-            )
+            lost = self.explained(reason)
             lost.__cause__ = reason.value
             self._host.lose(self, lost)
+
+    def explained(self, reason: Failure) -> ConnectionLost:
+        """Return why there is no connection any more."""
+        return ConnectionLost(
+            f"The connection to the broker is lost: {reason.getErrorMessage()}", sent=True
+        )
 
     def write(self, data: bytes) -> None:
         """Send as much as the kernel takes; the rest, and what follows it, when it can."""
@@ -126,20 +139,24 @@ class ReactorHost:
 
     def dial(self) -> None:
         """Begin to connect."""
-        connection = self._connection = Connection(self)
         address = self._address
+        if address.tls is None:
+            connection = Connection(self)
+        else:
+            from rpc.tx.secure import SecureConnection  # brings OpenSSL
+
+            connection = SecureConnection(self, address, address.tls)
+        self._connection = connection
 
         def failed(failure: Failure) -> None:
             lost = ConnectionLost(
                 f"No connection to {address}: {failure.getErrorMessage()}", sent=False
             )
             lost.__cause__ = failure.value
-            self.lose(connection, lost)
+            self.soon(lambda: self.lose(connection, lost))  # it may have failed already
 
         endpoint = HostnameEndpoint(self.reactor, address.host, address.port)
-        factory = Factory.forProtocol(lambda: connection)
-        factory.noisy = False
-        endpoint.connect(factory).addErrback(failed)
+        maybeDeferred(connection.dial, endpoint).addErrback(failed)
 
     def lose(self, connection: Connection, error: ConnectionLost) -> None:
         """A connection has ended, or could not be made."""

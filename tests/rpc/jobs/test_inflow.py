@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from broker.stomp import Frame, Parser
+from rpc.address import Address
 from rpc.errors import BrokerRefused, ConnectionLost
 from rpc.jobs.consuming import read_settings
 from rpc.jobs.inflow import Inflow
@@ -35,7 +36,7 @@ class Story:
         self.host = Loop()
         self.inflow = Inflow(
             self.host,
-            read_settings("stomp://127.0.0.1:1", "jobs"),
+            read_settings(Address("127.0.0.1", 1), "jobs"),
             lambda *said: self.inflow.say(*said),
         )
         self.inflow.lifeline.connect()
@@ -195,7 +196,7 @@ def test_an_error_later_on_is_noted_and_no_end(
 def test_a_refused_subscription_is_the_end() -> None:
     story = Story.__new__(Story)
     story.host = Loop()
-    settings = read_settings("stomp://127.0.0.1:1", "jobs")
+    settings = read_settings(Address("127.0.0.1", 1), "jobs")
     story.inflow = Inflow(story.host, settings, lambda *said: None)
     story.inflow.lifeline.connect()
     story.inflow.lifeline.opened()
