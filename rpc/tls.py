@@ -4,7 +4,7 @@ The files are read for each connection: one that is made after a certificate was
 name the broker's certificate must have is always checked, and there is no way to do without.
 
 Python's `ssl` is imported by who needs it: most programs reach their broker on the same machine. Not here: how bytes
-move over TLS, which is each face's own, and Twisted's contexts (`rpc.tx.secure`).
+move over TLS, which is each face's own.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def add_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         metavar="URL",
-        help="the broker, stomp://[login:passcode@]host[:port][/vhost]"
+        help="the broker, stomp[+ssl]://[login:passcode@]host[:port][/vhost][?tls_authorities=FILE…]"
         f" (default: ${URL_VARIABLE}, or {DEFAULT_URL})",
     )
 

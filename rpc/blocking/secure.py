@@ -6,8 +6,8 @@ How it differs from TCP, and what makes it look the same:
    the connection is non-blocking. The lock is one that its thread may take again: a finalizer may write
    wherever Python runs, and that is never in the middle of a step;
 2. one step reads or writes a record, of 16 KB at most. `send` goes on until the kernel takes no more. The record that it
-   did not take whole is begun again by the next `send`, whose bytes must begin with the same: `Stream` sends
-   first what was left. The bytes of such a record do not count as sent, and nobody can read them;
+   did not take whole must be begun again by the next `send`, with the same bytes: `Stream` sends first what
+   was left, by itself. The bytes of such a record do not count as sent, and nobody can read them;
 3. OpenSSL takes a whole record from the kernel or nothing, and we take all of it. So nothing is ever left inside that
    poll(2) would not tell of;
 4. the handshake is over before the stream begins. What a broker asks for later, new keys, OpenSSL answers while it reads.
@@ -63,7 +63,7 @@ class SecureSocket:
             with self._lock:
                 self._check()
                 try:
-                    sent += self._socket.send(view[sent:])
+                    sent += self._socket.send(view[sent : sent + RECORD])
                 except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                     break
         return sent

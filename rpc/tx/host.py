@@ -60,7 +60,11 @@ class Connection(Protocol):
             self.transport.setTcpNoDelay(True)
             handle: socket.socket = self.transport.getHandle()  # type: ignore[attr-defined]
             self._send = handle.send
-            self._host.lifeline.opened()
+            self.begin(self._host)
+
+    def begin(self, host: ReactorHost) -> None:
+        """Say that it is open."""
+        host.lifeline.opened()
 
     def dataReceived(self, data: bytes) -> None:
         """Twisted: bytes have come."""
@@ -71,16 +75,19 @@ class Connection(Protocol):
         """Twisted: it is over."""
         if self._last is not None and self._last.active():
             self._last.cancel()
-        if self._host is not None:
-            lost = self.explained(reason)
-            lost.__cause__ = reason.value
-            self._host.lose(self, lost)
+        self.lost(reason.value, reason.getErrorMessage())
 
-    def explained(self, reason: Failure) -> ConnectionLost:
-        """Return why there is no connection any more."""
-        return ConnectionLost(
-            f"The connection to the broker is lost: {reason.getErrorMessage()}", sent=True
-        )
+    def lost(self, cause: BaseException | None, told: str) -> None:
+        """Tell the host that it is over, and why."""
+        host, self._host = self._host, None
+        if host is not None:
+            error = self.explained(told)
+            error.__cause__ = cause
+            host.lose(self, error)
+
+    def explained(self, told: str) -> ConnectionLost:
+        """Return what the host is told."""
+        return ConnectionLost(f"The connection to the broker is lost: {told}", sent=True)
 
     def write(self, data: bytes) -> None:
         """Send as much as the kernel takes; the rest, and what follows it, when it can."""
@@ -112,8 +119,12 @@ class Connection(Protocol):
         """Be of no use any more. A broker that does not read would keep it for ever."""
         host, self._host = self._host, None
         if self.connected and host is not None:
-            self._last = host.later(LINGER, self.transport.abortConnection)
-            self.transport.loseConnection()
+            self.hang_up(host)
+
+    def hang_up(self, host: ReactorHost) -> None:
+        """Let the last bytes leave, and end it."""
+        self._last = host.later(LINGER, self.transport.abortConnection)
+        self.transport.loseConnection()
 
 
 class ReactorHost:
@@ -143,7 +154,7 @@ class ReactorHost:
         if address.tls is None:
             connection = Connection(self)
         else:
-            from rpc.tx.secure import SecureConnection  # brings OpenSSL
+            from rpc.tx.secure import SecureConnection  # brings Python's ssl
 
             connection = SecureConnection(self, address, address.tls)
         self._connection = connection

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rpc.address import Address, parse_address
+from rpc.address import Address, Tls, parse_address
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,14 @@ from rpc.address import Address, parse_address
         ("stomp://me:se%3Acret@h", Address("h", login="me", passcode="se:cret")),
         ("stomp://me@h:1", Address("h", 1, login="me")),
         ("stomp://[::1]:61614", Address("::1", 61614)),
+        ("stomp+ssl://h", Address("h", tls=Tls())),
+        ("stomp+ssl://me:x@h:7/shop", Address("h", 7, "me", "x", "shop", Tls())),
+        ("stomp+ssl://h?tls_authorities=a/b.pem", Address("h", tls=Tls("a/b.pem"))),
+        ("stomp+ssl://h/v?tls_certificate=c", Address("h", vhost="v", tls=Tls("", "c"))),
+        (
+            "stomp+ssl://h?tls_key=k%26%3F%23+k&tls_certificate=c&tls_authorities=/a",
+            Address("h", tls=Tls("/a", "c", "k&?#+k")),
+        ),
     ],
 )
 def test_read(url: str, address: Address) -> None:
@@ -39,10 +47,33 @@ def test_read(url: str, address: Address) -> None:
         "stomp://h?x=1",
         "stomp://h#x",
         "stomp://[::1",
+        "stomps://h",
+        "stomp+ssl://",
+        "stomp+ssl://h/a/b",
+        "stomp+ssl://h#x",
     ],
 )
 def test_anything_else_says_what_would_be_right(url: str) -> None:
     with pytest.raises(ValueError, match=r"stomp://\[login:passcode@\]host\[:61613\]\[/vhost\]"):
+        parse_address(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("stomp://h?tls_authorities=a", "only stomp\\+ssl:// has"),
+        ("stomp+ssl://h?verify=no", "no 'verify' in a query"),
+        ("stomp+ssl://h?TLS_KEY=k", "no 'TLS_KEY' in a query"),
+        ("stomp+ssl://h?tls_authorities=a&", "no '' in a query"),
+        ("stomp+ssl://h?tls_authorities=a&tls_authorities=b", "two of tls_authorities"),
+        ("stomp+ssl://h?tls_authorities=", "tls_authorities names no file"),
+        ("stomp+ssl://h?tls_authorities", "tls_authorities names no file"),
+        ("stomp+ssl://h?tls_key=k", "tls_key without its tls_certificate"),
+    ],
+)
+def test_a_wrong_query_is_told(url: str, wrong: str) -> None:
+    right = r"stomp\+ssl://… with \[\?tls_authorities=FILE&tls_certificate=FILE&tls_key=FILE\]"
+    with pytest.raises(ValueError, match=f"{wrong}.*{right}"):
         parse_address(url)
 
 
