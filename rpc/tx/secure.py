@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
@@ -15,7 +16,10 @@ from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from rpc.address import Address, Tls
 from rpc.errors import ConnectionLost
 from rpc.tls import client_context
-from rpc.tx.host import Connection, ReactorHost
+from rpc.tx.connection import Connection
+
+if TYPE_CHECKING:
+    from rpc.tx.host import ReactorHost
 
 CHUNK = 64 * 1024  # bytes read at once; a record has less
 
