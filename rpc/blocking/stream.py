@@ -1,6 +1,7 @@
 """One TCP connection for many threads, with TLS or without: any thread writes, one at a time reads.
 
-Knows bytes and sockets, nothing of STOMP or calls, and of TLS no more than that `SecureSocket` looks like a socket. How it keeps writers from waiting for each other:
+Knows bytes and sockets, nothing of STOMP or calls, and of TLS no more than that `SecureSocket` looks like a socket.
+How it keeps writers from waiting for each other:
 
 1. `write` adds its bytes to what waits and, unless another thread is in the middle of sending, sends;
    that thread takes along whatever was added meanwhile, in one system call;
