@@ -12,6 +12,7 @@ No Twisted, no socket, no clock: see `Transport` and `Turn.now`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from broker.answers import error_frame
 from broker.arriving import LARGE, Arriving
 from broker.client import ID_BYTES, Client
 from broker.conversation import Conversation
-from broker.core.handout import Unfinished
+from broker.core.handout import Handout, Unfinished
 from broker.core.lane import Read
 from broker.core.queue import Blocked
 from broker.dialect import DIALECTS, Dialect
@@ -125,15 +126,14 @@ class Connection:
         self._outbox = Outbox(lambda: self._turn.dirty.append(self))
         self.say = self._outbox.say  # adds to what leaves at the end of the turn
         self._conversation: Talk | None = None  # before CONNECT
-        self._busy = (
-            False  # with something that takes its time: the answer to CONNECT, a long COMMIT
-        )
-        self._early: list[bytes] | None = None  # what has come meanwhile
+        self._asking = False  # the reception has not answered yet
+        self._early: list[bytes] | None = None  # what has come while it takes its time
         self._hung_up = False  # and that nothing more will
         self._lost = False  # nor is anything heard
         self._held: list[Frame] | None = (
             None  # that wait for what is before them; it is not read on
         )
+        self._handout: Handout | None = None  # what they wait for, if it is this
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either
         self._pauses = 0  # reasons not to read from the client just now
@@ -159,7 +159,7 @@ class Connection:
             self._keep(parser.kept)
         if self._conversation is None and frames:
             self._connect(frames.pop())  # the parser stops here: how the rest reads is decided now
-            if self._busy:
+            if self._asking:
                 return
             frames = parser.feed(b"")
         if self._held is not None:  # there was more on its way
@@ -203,8 +203,8 @@ class Connection:
                 return
             except Unfinished as unfinished:
                 self._hold(frames[place_of(frame, frames) + 1 :])
-                self._wait()
-                unfinished.handout.then(self._finished)
+                self._handout = unfinished.handout
+                self._handout.then(self._take_up)
                 return
             if self.closing:
                 return
@@ -238,69 +238,45 @@ class Connection:
         self.pause_reading()
 
     def _take_up(self) -> None:
-        """Obey what was held: the queue takes messages again, or others had their turn."""
+        """Obey what was held: a queue takes messages again, subscribers have theirs, or others had their turn."""
         if self._conversation is None or self._held is None:
             return
-        frames, self._held = self._held, None
+        frames, self._held, self._handout = self._held, None, None
         self.resume_reading()
         self._obey_in_time(self._conversation.verbs, frames)
-        if self._held is None:
-            self._hear_early()
-
-    def _wait(self) -> None:
-        """Keep what comes from now on, and the news that nothing will, until `_hear_early`."""
-        self._busy = True
-        if self._early is None:
-            self._early = []
-
-    def _finished(self) -> None:
-        """What took its time is done."""
-        self._busy = False
-        self._take_up()
-        if self.closing:
-            self._hear_early()
-
-    def _hear_early(self) -> None:
-        """Obey what came while something took its time, also if the client has gone meanwhile."""
-        early, self._early = self._early, None
-        if not self.closing:
-            self.data(b"".join(early or ()))
-        if self._busy:
-            return
-        if self._lost:
-            self.lost()
-        elif self._hung_up and not self.closing:
-            self.end_of_input()
+        self.data(b"")
 
     def go_on(self, read: Read) -> None:
         """Others had their turn."""
         self._take_up()
 
     def _catch_up(self) -> None:
-        """The client has hung up: obey at once what would have waited for others."""
-        again = self._broker.again
-        while self in again:
-            del again[self]
-            self._take_up()
+        """The client has hung up: obey at once what would have waited for others, or for subscribers."""
+        again, behind = self._broker.again, self._handout
+        while self in again or self._handout is not None:
+            again.pop(self, None)
+            behind = self._handout or behind  # what follows is handed out behind what went before
+            with behind or nullcontext():
+                self._take_up()
 
     def end_of_input(self, died: bool = True) -> None:
         """The client will send no more: finish what it asked for, then hang up.
 
         It `died`, for it did not say DISCONNECT, unless it is we who end it.
         """
-        self._catch_up()
-        if self._busy and died:  # that is done first
+        if self._asking and died:  # it is answered first
             self._hung_up = True
             return
+        self._catch_up()
         if not self.closing:
             self._end(b"", died)
 
     def lost(self) -> None:
         """The link is gone: nothing is said any more."""
-        self._catch_up()
-        if self._busy and not self.closing:
+        if self._asking and not self.closing:
             self._lost = True  # what it has asked for is done first, if it is let in
             return
+        self._catch_up()
         self._leave(died=True)
         self._log.went()
         # Connection, conversation and outbox know each other: without this they would stay until the
@@ -375,7 +351,7 @@ class Connection:
 
     def _check_connected(self, now: float) -> None:
         """The time for CONNECT is over, unless it has come and it is we who take our time."""
-        if self._conversation is None and not (self.closing or self._busy):
+        if self._conversation is None and not (self.closing or self._asking):
             self._give_up("It was not let in in time")
 
     def _check_growing(self, now: float) -> float | None:
@@ -432,14 +408,14 @@ class Connection:
         except StompError as error:
             self._error(error, frame)
             return
-        self._busy = True
+        self._asking = True
         if PEER_NAME in headers and host.visitors is not None:
             self._meet(frame, agreed, host.visitors)
         else:
             claim = Claim(headers.get("login", ""), headers.get("passcode", ""))
             self._reception.let_in(claim, partial(self._answered, frame, agreed, None))
-        if self._busy:
-            self._wait()
+        if self._asking:
+            self._early = []
             self.pause_reading()
 
     def _meet(self, frame: Frame, agreed: dict[str, str], visitors: Visitors) -> None:
@@ -462,19 +438,25 @@ class Connection:
         answer: Person | HandshakeError,
     ) -> None:
         """The reception knows who the client is, or that it is not let in."""
-        self._busy = False
+        self._asking = False
+        early, self._early = self._early, None
         if self.closing:
-            self._hear_early()
             return
-        try:
-            if isinstance(answer, HandshakeError):
-                raise answer
-            self._enter(frame, agreed, answer, introduction)
-        except StompError as error:
-            self._error(error, frame)
-        if self._early is not None:
+        if isinstance(answer, HandshakeError):
+            self._error(answer, frame)
+        else:
+            try:
+                self._enter(frame, agreed, answer, introduction)
+            except StompError as error:
+                self._error(error, frame)
+        if early is not None:
             self.resume_reading()
-            self._hear_early()
+            if not self.closing:
+                self.data(b"".join(early))
+            if self._lost:
+                self.lost()
+            elif self._hung_up:
+                self.end_of_input()
 
     def _enter(
         self,
@@ -569,7 +551,7 @@ class Connection:
             self._arriving.leave(self, self._kept)
             self._kept = 0
         if self._held is not None:
-            self._held = None
+            self._held = self._handout = None
             self._broker.wait_no_longer(self._take_up)
             self._broker.again.pop(self, None)
         if self._conversation is not None:

@@ -18,7 +18,6 @@ links. A verb checks everything before it changes anything, so that a refused fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from broker.answers import receipt_frame
 from broker.client import Client, check_id, flag, number
@@ -196,12 +195,22 @@ class Conversation:
         if transaction.size:  # acknowledgements alone are taken however full the store is
             self._broker.admit(True, transaction.size)
         del client.transactions[name]
-        with Handout(self._broker) as handout:
+        if self._broker.handout is None:
+            self._hand_out(transaction.commit, frame)
+        else:  # the client has hung up: behind what it has sent before
             transaction.commit()
-        if handout.begin():
             client.promise_receipt(frame.headers)
-        else:
-            handout.then(partial(client.promise_receipt, frame.headers))
+
+    def _hand_out(self, commit: Callable[[], None], frame: Frame) -> None:
+        """Commit, and wait until subscribers have theirs. Raises `Unfinished` if that takes its time."""
+        handout = Handout(self._broker)
+        try:
+            with handout:
+                commit()
+        finally:
+            is_over = handout.begin()
+        self._client.promise_receipt(frame.headers)
+        if not is_over:
             raise Unfinished(handout)
 
     def _abort(self, frame: Frame) -> None:

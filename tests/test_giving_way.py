@@ -12,6 +12,7 @@ import pytest
 from broker.agenda import Agenda
 from broker.connection import Connection
 from broker.core.broker import Broker
+from broker.core.policy import Policies
 from broker.options import Options
 from broker.reception import Host
 from broker.subscribing import ENOUGH
@@ -86,6 +87,7 @@ class Place:
         while self.broker.again or self.turn.dirty:
             self.pass_turn()
             turns += 1
+            assert turns < 10_000, "somebody asks for ever"
         self.pass_turn()
         return turns
 
@@ -152,19 +154,19 @@ def test_others_are_served_while_a_commit_reaches_many(
     other.say(send("/queue/other", "x", receipt="at once"))
     place.pass_turn()
     assert other.has_receipt("at once")
-    assert not sender.has_receipt("committed")
     assert 0 < len(listener.bodies()) < SUBSCRIBERS * MESSAGES
     assert place.settle() > 3
     assert listener.bodies() == news()
-    assert sender.has_receipt("committed")
 
 
 def test_what_is_stored_is_stored_at_once(place: Place, listener: Visitor, sender: Visitor) -> None:
-    """A kill in the midst finds all of the transaction in the store, or nothing."""
+    """A kill in the midst finds all of the transaction in the store, or nothing. The RECEIPT tells of that."""
     sender.say(COMMIT)
     assert place.broker.routes.queue("stored").waiting == 1
     place.pass_turn()
+    place.pass_turn()
     assert not place.broker.journal
+    assert sender.has_receipt("committed")
     assert len(listener.bodies()) < SUBSCRIBERS * MESSAGES
     place.settle()
 
@@ -221,21 +223,54 @@ def test_one_that_hangs_up_has_said_all_it_wanted(
     """A page that sends COMMIT and more, and ends, is obeyed to the end."""
     sender.say(COMMIT, send("/topic/news", "last words"))
     sender.connection.end_of_input()
-    assert not sender.wire.closed
     place.settle()
-    assert listener.bodies() == news("last words")
+    assert sender.has_receipt("committed")
     assert sender.wire.closed
+    assert listener.bodies() == news("last words")
 
 
 def test_one_that_is_lost_has_said_all_it_wanted(
     place: Place, listener: Visitor, sender: Visitor
 ) -> None:
-    """The same when nobody can answer any more; its own subscriptions end when it has been obeyed."""
+    """The same when nobody can answer any more; it is gone at once, and gets nothing that others could have."""
     sender.say(subscribe("/queue/own", 1), COMMIT, send("/topic/news", "last words"))
     sender.connection.lost()
+    assert not place.broker.routes.queue("own").subscriptions
     place.settle()
     assert listener.bodies() == news("last words")
+
+
+def test_one_that_is_lost_before_a_full_queue(
+    place: Place, listener: Visitor, sender: Visitor
+) -> None:
+    """Nobody waits for ever: its name is free, its subscriptions are over."""
+    place.broker.follow(Policies([("full", {"max_messages": 1, "at_limit": "block"})]))
+    sender.say(send("/queue/full", "1", persistent="true"), subscribe("/queue/own", 7))
+    sender.say(COMMIT, send("/queue/full", "2", persistent="true"))
+    sender.connection.lost()
+    place.settle()
     assert not place.broker.routes.queue("own").subscriptions
+    assert place.broker.routes.queue("full").waiting == 1
+    assert listener.bodies() == news()
+
+
+def test_several_commits_of_one_that_hangs_up(
+    place: Place, listener: Visitor, sender: Visitor
+) -> None:
+    """All of them, in order, though it waits for none."""
+    sender.say(
+        COMMIT,
+        b"BEGIN\ntransaction:u\n\n\0",
+        *(send("/topic/news", f"second {number}", transaction="u") for number in range(MESSAGES)),
+        b"COMMIT\ntransaction:u\n\n\0",
+        send("/topic/news", "last words"),
+    )
+    sender.connection.end_of_input()
+    place.settle()
+    assert sender.wire.closed
+    assert listener.bodies() == news(
+        *(f"second {number}" for number in range(MESSAGES)), "last words"
+    )
 
 
 def test_one_that_is_dismissed_meanwhile(place: Place, listener: Visitor, sender: Visitor) -> None:
@@ -250,16 +285,80 @@ def test_one_that_is_dismissed_meanwhile(place: Place, listener: Visitor, sender
 def test_subscribers_come_and_go_meanwhile(
     place: Place, listener: Visitor, sender: Visitor
 ) -> None:
-    """Who has unsubscribed gets nothing more."""
+    """Who has unsubscribed gets nothing more, who comes later nothing that was sent before."""
     sender.say(COMMIT)
     for number in range(1, SUBSCRIBERS):
         listener.say(b"UNSUBSCRIBE\nid:%d\n\n\0" % number)
     listener.connection.flush()
     heard = len(listener.bodies())
-    listener.say(subscribe("/topic/news", SUBSCRIBERS))
+    late = Visitor(place)
+    late.say(subscribe("/topic/news", 1))
     place.settle()
-    assert heard < len(listener.bodies()) <= heard + 2 * MESSAGES
+    assert heard < len(listener.bodies()) <= heard + MESSAGES
     assert listener.bodies()[-1] == b"%d" % (MESSAGES - 1)
+    assert late.bodies() == []
+
+
+def test_who_comes_meanwhile_gets_what_the_topic_keeps_once(
+    place: Place, listener: Visitor, sender: Visitor
+) -> None:
+    """Of what was sent before it came: all of the COMMIT, as soon as it is done."""
+    place.broker.follow(Policies([("news", {"recover_messages": 1000})]))
+    sender.say(send("/topic/news", "kept", transaction="t", **{"ActiveMQ.Retain": "true"}), COMMIT)
+    retroactive, late = Visitor(place), Visitor(place)
+    retroactive.say(subscribe("/topic/news", 1, **{"activemq.retroactive": "true"}))
+    late.say(subscribe("/topic/news", 1))
+    place.settle()
+    assert retroactive.bodies() == [*(b"%d" % number for number in range(MESSAGES)), b"kept"]
+    assert late.bodies() == [b"kept"]
+    place.broker.follow(Policies([("news", {"retain": False})]))  # nothing is kept any more
+
+
+def test_a_topic_is_not_idle_before_all_have_theirs(place: Place) -> None:
+    """One that only wildcards take from is looked at as idle, and would be forgotten in the midst."""
+    listener, sender = Visitor(place), Visitor(place)
+    for number in range(SUBSCRIBERS):
+        listener.say(subscribe("/topic/*", number))
+    sender.say(b"BEGIN\ntransaction:t\n\n\0")
+    for number in range(MESSAGES):
+        sender.say(send("/topic/news", str(number), transaction="t"))
+    place.broker.sweep()
+    sender.say(COMMIT)
+    place.broker.sweep()
+    place.settle()
+    assert listener.bodies() == news()
+    place.broker.sweep()
+    place.broker.sweep()
+    assert "news" not in place.broker.routes.topics
+
+
+def test_what_expires_meanwhile_is_not_handed_out(
+    place: Place, listener: Visitor, sender: Visitor
+) -> None:
+    sender.say(send("/topic/news", "too late", transaction="t", expires="1000"), COMMIT)
+    place.turn.end()
+    while place.broker.again:
+        place.turn.begin(60.0, 60.0)
+        place.turn.end()
+    assert listener.bodies() == news()
+
+
+# --- many who choose from one queue ---------------------------------------------------------------------
+
+
+def test_many_who_choose_come_to_rest(place: Place) -> None:
+    """Each in its turn, over many turns of the broker, and then nobody has anything to do."""
+    listener, sender = Visitor(place), Visitor(place)
+    for number in range(200):
+        listener.say(subscribe("/queue/replies", number, selector=f"id = '{number}'"))
+    place.settle()
+    for number in range(200):
+        sender.say(send("/queue/replies", str(number), id=str(number)))
+    listener.say(b"UNSUBSCRIBE\nid:0\n\n\0")
+    sender.say(send("/queue/replies", "nobody's", id="0"))
+    assert place.settle() > 3
+    assert sorted(map(int, listener.bodies())) == [*range(200)]
+    assert place.broker.routes.queue("replies").waiting == 1
 
 
 # --- a wildcard, and many queues -----------------------------------------------------------------------
@@ -363,12 +462,9 @@ def test_a_queue_ends_while_a_wildcard_leaves_it(place: Place, queues: list[str]
 
 
 def test_wildcards_while_memory_is_short(place: Place, queues: list[str]) -> None:
-    """They take what is there for them, which makes room, and meet the other queues when there is memory again."""
+    """They meet queues that have something, which makes room, and the others when there is memory again."""
     place.broker.hold_back(True)
-    chooser, reader = Visitor(place), Visitor(place)
-    chooser.say(subscribe("/queue/shop.>", 1, selector="JMSPriority = 9"))
-    place.settle()
-    assert 0 < joined(place) < QUEUES / 2
+    reader, late = Visitor(place), Visitor(place)
     reader.say(subscribe("/queue/shop.>", 1, ack="client-individual", **{"prefetch-count": "200"}))
     place.settle()
     assert joined(place) < QUEUES / 2
@@ -378,10 +474,51 @@ def test_wildcards_while_memory_is_short(place: Place, queues: list[str]) -> Non
     place.settle()
     assert len(reader.bodies()) == 400
     place.broker.hold_back(False)
-    chooser.say(send("/queue/shop.400", "for the chooser", priority="9"))
     place.settle()
     assert joined(place) == QUEUES
-    assert chooser.bodies() == [b"for the chooser"]
+    reader.connection.end_of_input()
+    place.settle()
+    place.broker.hold_back(True)
+    late.say(subscribe("/queue/shop.>", 1))
+    place.settle()
+    assert len(late.bodies()) == 300  # 200 are given back
+    assert joined(place) < QUEUES
+    place.broker.hold_back(False)
+    place.settle()
+    assert joined(place) == QUEUES
+
+
+@pytest.mark.parametrize("name", ["selector", "activemq.exclusive", "activemq.priority"])
+def test_wildcards_that_choose_while_memory_is_short(
+    place: Place, queues: list[str], name: str
+) -> None:
+    """They make room as others do."""
+    how = {"selector": "JMSPriority = 4", "activemq.exclusive": "true", "activemq.priority": "5"}
+    place.broker.hold_back(True)
+    reader = Visitor(place)
+    reader.say(subscribe("/queue/shop.>", 1, **{name: how[name]}))
+    place.settle()
+    assert len(reader.bodies()) == QUEUES
+
+
+def test_mandatory_while_a_wildcard_meets_queues_and_leaves_them(
+    place: Place, queues: list[str]
+) -> None:
+    """Whoever has its RECEIPT is there, and whoever has unsubscribed is not."""
+    worker, caller = Visitor(place), Visitor(place)
+    worker.say(subscribe("/queue/shop.>", 1, ack="client-individual"))
+    for number in range(QUEUES):
+        caller.say(send(f"/queue/shop.{number}", "x", mandatory="true"))
+    place.settle()
+    assert b"ERROR" not in caller.wire.told
+    assert sorted(worker.bodies()) == sorted(
+        [*(name.encode() for name in queues), *[b"x"] * QUEUES]
+    )
+    worker.say(b"UNSUBSCRIBE\nid:1\n\n\0")
+    for number in range(QUEUES):
+        caller.say(send(f"/queue/shop.{number}", "x", mandatory="true"))
+    place.settle()
+    assert caller.wire.told.count(b"There is no consumer of") == 2 * QUEUES
 
 
 def test_subscriptions_while_memory_is_short(place: Place) -> None:

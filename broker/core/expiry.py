@@ -39,7 +39,7 @@ class Walk:
         self.queue = queue
         self.lane = lane
         self.begun = False
-        self.expired: list[Message] = []  # taken out of memory, to be given up; the first last
+        self.expired: list[Message] = []  # in memory, still to be given up; the first last
         self.place = -1  # seq up to which it was looked through
         self.last = -1  # seq to which it goes
         self.soonest = NEVER  # when the first message expires of those that were passed
@@ -77,13 +77,13 @@ class Expiry:
                 self._broker.again[self] = None
                 return
             walk = self._walks[0]
-            if walk.expired:
-                looked += self._give_up(walk, ONE_GO - looked)
-            elif walk.lane not in walk.queue.lanes:  # a temporary queue that is gone
+            if walk.lane not in walk.queue.lanes:  # a temporary queue that is gone
                 self._walks.popleft()
             elif not walk.begun:
                 self._begin(walk)
                 looked += 1
+            elif walk.expired:
+                looked += self._give_up(walk, ONE_GO - looked)
             elif walk.place < walk.last:
                 steps = self._read_on(walk, min(ONE_GO - looked, self._left), read)
                 if not steps:
@@ -99,7 +99,7 @@ class Expiry:
         walk.begun = True
         lane = walk.lane
         lane.soonest = NEVER
-        walk.expired = walk.queue.take_expired(lane)
+        walk.expired = lane.expired(self._broker.now)
         walk.expired.reverse()
         if lane.behind:
             walk.place, walk.last = lane.edge, lane.last
@@ -109,7 +109,9 @@ class Expiry:
         some = walk.expired[-count:]
         del walk.expired[-count:]
         for message in reversed(some):
-            self._broker.expire(walk.queue, message)
+            if walk.lane.find(message.seq) is message:  # nobody has come for it meanwhile
+                walk.queue.taken(walk.lane, message)
+                self._broker.expire(walk.queue, message)
         return len(some)
 
     def _read_on(self, walk: Walk, count: int, read: Read) -> int:

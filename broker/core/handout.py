@@ -10,7 +10,7 @@ A few subscribers get theirs at once: who has several destinations sees messages
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from broker.core.each import for_each
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from broker.core.topic import Receiver, Topic
 
 FEW = 16  # subscribers who get theirs at once
-AT_ONCE = 0.01  # seconds before others get their turn for the first time
-DELIVERIES = 64  # between two looks at the clock
+FIRST_GO = 0.01  # seconds before others get their turn for the first time
+LOOKS = 64  # subscribers between two looks at the clock
 
 
 class Unfinished(Exception):
@@ -34,13 +34,44 @@ class Unfinished(Exception):
         self.handout = handout
 
 
+class Round:
+    """One message, and who is still to get it."""
+
+    __slots__ = ("message", "next", "receivers", "skipped", "topic")
+
+    def __init__(
+        self,
+        topic: Topic,
+        message: Message,
+        receivers: Sequence[Receiver],
+        skipped: Container[Receiver],
+    ) -> None:
+        self.topic = topic
+        self.message = message
+        self.receivers = receivers  # who was bound when it was sent
+        self.next = 0  # of these
+        self.skipped = skipped
+
+    def go(self, count: int, now: int) -> bool:
+        """Hand it to so many more; return whether that was all."""
+        bound, message, skipped = self.topic.bound, self.message, self.skipped
+        start, self.next = self.next, self.next + count
+        if 0 < message.expires <= now:
+            return True
+        for receiver in self.receivers[start : self.next]:
+            put = bound.get(receiver)
+            if put is not None and receiver not in skipped:
+                put(message)
+        return self.next >= len(self.receivers)
+
+
 class Handout:
     """Messages for the subscribers of topics, in order. While entered (`with`) it takes what has many."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._left: deque[tuple[Topic, Message, Container[Receiver]]] = deque()
-        self._receivers: Iterator[Receiver] = iter(())  # who still gets the first of them
+        self._rounds: deque[Round] = deque()
+        self._receivers: dict[Topic, Sequence[Receiver]] = {}  # of topics, while entered
         self._calls: list[Callable[[], None]] = []
 
     def __enter__(self) -> Handout:
@@ -49,21 +80,24 @@ class Handout:
 
     def __exit__(self, *_: object) -> None:
         self._broker.handout = None
+        self._receivers.clear()
 
     def take(self, topic: Topic, message: Message, skipped: Container[Receiver] = ()) -> bool:
-        """Hand a message later to whoever is bound to a topic then, but for some; False if it can be done at once."""
-        if len(topic.bound) <= FEW:
+        """Hand a message later to whoever is bound to a topic now, but for some; False if it can be done at once."""
+        if len(topic.bound) <= FEW and not topic.handouts:
             return False
-        if not self._left:
-            self._receivers = iter([*topic.bound])
-        self._left.append((topic, message, skipped))
+        receivers = self._receivers.get(topic)
+        if receivers is None:
+            receivers = self._receivers[topic] = [*topic.bound]
+        self._rounds.append(Round(topic, message, receivers, skipped))
+        topic.handouts += 1
         self._broker.memory.room -= len(message.tail)
         return True
 
     def begin(self) -> bool:
         """Hand out for a while; return whether that was all."""
         elapsed = self._broker.outside.elapsed
-        ends = elapsed() + AT_ONCE
+        ends = elapsed() + FIRST_GO
         return self._hand_out(lambda: elapsed() >= ends)
 
     def then(self, call: Callable[[], None]) -> None:
@@ -77,26 +111,16 @@ class Handout:
 
     def _hand_out(self, is_late: Callable[[], bool]) -> bool:
         """Hand out until it is late; return whether that was all."""
-        left, given = self._left, 0
+        rounds, broker = self._rounds, self._broker
         try:
-            while left:
-                topic, message, skipped = left[0]
-                bound = topic.bound
-                for receiver in self._receivers:
-                    if receiver in bound and receiver not in skipped:
-                        bound[receiver](message)
-                        given += 1
-                        if not given % DELIVERIES and is_late():
-                            return False
-                self._next()
-            return True
+            while rounds:
+                if rounds[0].go(LOOKS, broker.now):
+                    done = rounds.popleft()
+                    done.topic.handouts -= 1
+                    broker.memory.room += len(done.message.tail)
+                if is_late():
+                    break
+            return not rounds
         finally:
-            if left:
-                self._broker.again[self] = None
-
-    def _next(self) -> None:
-        """The first message is handed out."""
-        _, message, _ = self._left.popleft()
-        self._broker.memory.room += len(message.tail)
-        if self._left:
-            self._receivers = iter([*self._left[0][0].bound])
+            if rounds:
+                broker.again[self] = None

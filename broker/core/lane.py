@@ -164,19 +164,14 @@ class Lane:
         if 0 < message.expires < self.soonest:
             self.soonest = message.expires
 
-    def take_expired(self, now: int) -> list[Message]:
-        """Take out what has expired of all that is in memory, and note when the next of it does."""
+    def expired(self, now: int) -> list[Message]:
+        """Return what has expired of all that is in memory, oldest first, and note when the next of it does."""
         expired = []
         for message in self.in_order():
             if 0 < message.expires <= now:
                 expired.append(message)
             else:
                 self.expects(message)
-        if expired:
-            gone = set(map(sequence, expired))
-            self.head = deque(message for message in self.head if message.seq not in gone)
-            self.bytes = sum(len(message.tail) for message in self.head)
-            self.later = Shelf(message for message in self.later if message.seq not in gone)
         return expired
 
     # For those who go from place to place.

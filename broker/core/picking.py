@@ -63,6 +63,8 @@ class Picker:
         self._groups: OrderedDict[str, Group] = OrderedDict()  # by last use
         self._grouped = False  # some message had a group
         self._left = 0  # messages that may still be looked at in this go
+        self._round: deque[Walk] = deque()  # those who still get their turn
+        self._anew = False  # somebody else may find something by now: a new round is due
         self._starves = False  # somebody waits for what is being written
         self._gave_way = False  # somebody left a message to one of a higher rank
         self._passed: list[Walk] = []  # those who did not want the newest message
@@ -88,6 +90,7 @@ class Picker:
 
     def leave(self, consumer: Subscription) -> None:
         """A consumer goes, and its groups are free."""
+        self._anew = True
         walk = self._walks.pop(consumer)
         equals = self._ranks[walk.rank]
         del equals[walk]
@@ -97,6 +100,10 @@ class Picker:
             self._exclusive.remove(walk)
         for name in [name for name, group in self._groups.items() if group.owner is walk]:
             self._groups.pop(name).send_back(self._walks.values())
+
+    def renew(self) -> None:
+        """There is something that nobody has been shown."""
+        self._anew = True
 
     def feed(self, consumer: Subscription) -> None:
         """A consumer may have become hungry."""
@@ -125,15 +132,19 @@ class Picker:
             return rows
 
         self._left = ONE_GO
-        self._starves = self._gave_way = False
-        turns = deque([walk for walk in self._in_charge() if walk.consumer.hungry])
+        if self._anew or not self._round:
+            self._anew = self._starves = self._gave_way = False
+            self._round = deque(self._in_charge())
+        turns = self._round
         while turns:
             walk = turns.popleft()
+            if not walk.consumer.hungry:
+                continue
             self._have_turn(walk)
             if self._serve(walk, read_counted, alone=not turns):
                 turns.append(walk)
             if turns and (self._left <= 0 or self._queue.broker.late):
-                self._ask()
+                self._queue.broker.again[self._queue] = None  # to go on with those who are left
                 return
         if self._starves:
             self._queue.broker.starving[self._queue] = None
@@ -177,6 +188,7 @@ class Picker:
 
     def give_back(self, messages: list[Message]) -> None:
         """These have returned to their lanes: whoever had passed them may want them."""
+        self._anew = True
         by_priority: dict[int, list[Place]] = {}
         for message in messages:
             by_priority.setdefault(message.priority, []).append((-message.priority, message.seq))
@@ -200,7 +212,8 @@ class Picker:
         equals[walk] = None
 
     def _ask(self) -> None:
-        """Ask for another go, also if somebody else waits for what is being written."""
+        """Ask for another round, also if somebody else waits for what is being written."""
+        self._anew = True
         self._queue.broker.again[self._queue] = None
 
     def _serve(self, walk: Walk, read: Read | None, alone: bool) -> bool:

@@ -87,8 +87,10 @@ class Queue:
 
     @property
     def attended(self) -> bool:
-        """True when somebody consumes from it."""
-        return bool(self.subscriptions)
+        """True when somebody consumes from it, or is about to."""
+        if any(not consumer.closed for consumer in self.subscriptions):
+            return True
+        return self.broker.routes.is_sought(self)
 
     @property
     def idle(self) -> bool:
@@ -159,6 +161,8 @@ class Queue:
         self._lane(message.priority).put_behind(message)
         if self._line or self._picker is not None:
             self.broker.starving[self] = None
+        if self._picker is not None:
+            self._picker.renew()
         if self._most:  # not at once: what is given up may have a report that comes here
             self.ask()
 
@@ -342,13 +346,6 @@ class Queue:
         reports.sent(self, message)
         if subscription.auto:
             reports.ended(self, message, PROCESSED, by=subscription.consumer)
-
-    def take_expired(self, lane: Lane) -> list[Message]:
-        """Take out what has expired of a lane's messages, as far as they are in memory, oldest first."""
-        expired = lane.take_expired(self.broker.now)
-        for message in expired:
-            self.waits_no_longer(message)
-        return expired
 
     def taken(self, lane: Lane, message: Message) -> None:
         """Take one message out of a lane, wherever it is."""

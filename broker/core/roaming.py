@@ -32,7 +32,7 @@ class Roaming(Generic[Made]):
     who: object
     matches: Callable[[str], bool]
     join: Callable[[Made], None]  # also what was joined before
-    would_take: Callable[[Made], bool]  # tells whether it would be handed a message at once
+    would_take: Callable[[Made], bool]  # tells whether it might be handed a message at once
 
 
 class Roamers(Generic[Made]):
@@ -45,7 +45,7 @@ class Roamers(Generic[Made]):
         self._in_goes = in_goes
         self._all: dict[object, list[Roaming[Made]]] = {}
         self._left: deque[tuple[Roaming[Made], list[str]]] = deque()  # what is still to be joined
-        self._put_off: dict[Roaming[Made], list[str]] = {}  # the same, while memory is short
+        self._put_off: dict[Roaming[Made], dict[str, None]] = {}  # the same, while memory is short
 
     def add(self, roaming: Roaming[Made]) -> None:
         """One more; it meets those that are there."""
@@ -68,6 +68,11 @@ class Roamers(Generic[Made]):
         """Somebody takes no more."""
         self._all.pop(who, None)
 
+    def are_about_to_join(self, made: Made) -> bool:
+        """Tell whether somebody has still to join one."""
+        waiting = [*(roaming for roaming, _ in self._left), *self._put_off]
+        return any(roaming.matches(made.name) for roaming in waiting if roaming.who in self._all)
+
     def go_on(self, read: Read) -> None:
         """Join some more, each roamer in turn."""
         left = self._left
@@ -86,7 +91,7 @@ class Roamers(Generic[Made]):
         """Look once more at what was put off: there is memory again, or somebody may take more messages."""
         put_off, self._put_off = self._put_off, {}
         for roaming, names in put_off.items():
-            self._go_on_later(roaming, names)
+            self._go_on_later(roaming, [*names])
 
     def _meet_all(self, roaming: Roaming[Made]) -> None:
         names = [*filter(roaming.matches, self._there)]
@@ -108,6 +113,6 @@ class Roamers(Generic[Made]):
             if made is None:
                 continue
             if is_short and not roaming.would_take(made):
-                self._put_off.setdefault(roaming, []).append(name)
+                self._put_off.setdefault(roaming, {})[name] = None
             else:
                 roaming.join(made)

@@ -250,6 +250,11 @@ class Routes:
         """Whoever roams may meet more queues than it could a while ago, for want of memory."""
         self._queue_roamers.roam_on()
 
+    def is_sought(self, queue: Queue) -> bool:
+        """Tell whether somebody has still to join a queue, because of its name."""
+        is_one = self.queues.get(queue.name) is queue  # others may be called so
+        return is_one and self._queue_roamers.are_about_to_join(queue)
+
     def settle_down(self, who: object) -> None:
         """Whoever roamed does so no more."""
         self._queue_roamers.remove(who)

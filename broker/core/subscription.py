@@ -91,8 +91,8 @@ class Subscription:
         return (self.auto or self.credit > 0) and not self.paused and not self.closed
 
     def would_take(self, queue: Queue) -> bool:
-        """Tell whether it would be handed a message of a queue at once."""
-        return self.hungry and not self.chooses and queue.waiting > 0
+        """Tell whether it might be handed a message of a queue at once."""
+        return self.hungry and queue.waiting > 0
 
     def ack(self, key: str) -> None:
         """The consumer is done with a message (and, in mode `client`, with all before it)."""

@@ -6,7 +6,7 @@ each producer where its last messages went), so that it says itself that it is g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from broker.core.message import Message
@@ -74,7 +74,7 @@ class TempTopic(Topic):
 
     def put_except(
         self,
-        skipped: Sequence[Receiver],
+        skipped: Container[Receiver],
         keep: Sequence[Callable[[Message], None]],
         message: Message,
     ) -> None:

@@ -22,7 +22,7 @@ from broker.core.queue import Queue
 from broker.core.subscription import Deliver, Subscription, Wants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from broker.core.broker import Broker
     from broker.core.policy import Policy
@@ -225,6 +225,7 @@ class Topic:
         self.bound: dict[Receiver, Callable[[Message], None]] = {}
         self.keepers: list[Keeper] = []  # they store messages of their own
         self._broker = broker
+        self.handouts = 0  # messages that are still being handed out
         self._copies = 0  # records that the keepers make of a message
         self._roaming: dict[
             Receiver, Callable[[], None]
@@ -263,6 +264,7 @@ class Topic:
             len(self.bound) == len(self._roaming)
             and all(keeper.roams for keeper in self.keepers)
             and not self.past
+            and not self.handouts
             and not self.policy.keep_idle
         )
 
@@ -289,13 +291,13 @@ class Topic:
 
     def put_from(self, sender: object) -> Callable[[Message], None]:
         """Return the function that puts the messages of a sender."""
-        skipped = [*self._spared.get(sender, ())]
+        skipped = dict(self._spared.get(sender, ()))
         keep = [keeper.put_from(sender) for keeper in self.keepers]
         return partial(self.put_except, skipped, keep) if skipped or keep else self.put
 
     def put_except(
         self,
-        skipped: Sequence[Receiver],
+        skipped: Container[Receiver],
         keep: Sequence[Callable[[Message], None]],
         message: Message,
     ) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
+
+import pytest
 
 from broker.core.broker import Broker, Outside
 from broker.core.journal import Batch
@@ -86,6 +89,12 @@ class Consumer(Subscription):
         """Acknowledge everything in flight, oldest first."""
         for each in list(self.in_flight):
             self.ack(each)
+
+
+def make_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let goes be cut short, most of them at their first look at the clock."""
+    looks = count()
+    monkeypatch.setattr(Broker, "late", property(lambda broker: next(looks) % 3 != 1))
 
 
 def key(seq: int) -> str:

@@ -13,7 +13,7 @@ from broker.core.subscription import CLIENT, CLIENT_INDIVIDUAL
 from broker.core.temporary import TempQueue
 from broker.store import StoreSettings
 from broker.store.memory import MemoryStore
-from tests.core.house import House, key
+from tests.core.house import Consumer, House, key
 from tests.core.test_queue import SECOND, numbers
 
 DROP = Policies([(">", {"expired": "discard"})])
@@ -198,6 +198,31 @@ def test_others_get_their_turn(house: House) -> None:
         goes += 1
     assert goes >= 20
     assert queue.waiting == 0
+
+
+def test_a_queue_is_not_idle_while_it_has_what_expired(house: House) -> None:
+    """Forgotten, it would leave records behind that nobody knows."""
+    house.put(*numbers(1, 100), expires=SECOND, durable=False)
+    house.broker.now = SECOND
+    house.broker.sweep()
+    house.broker.go_on(house.store.read)
+    queue = house.queue()
+    assert 0 < queue.expired < 100
+    assert queue.expired + queue.waiting == 100
+    assert not queue.idle
+
+
+def test_what_is_taken_meanwhile_expires_once(house: House) -> None:
+    """By a consumer who comes while it is being given up."""
+    house.put(*numbers(1, 100), expires=SECOND, durable=False)
+    house.broker.now = SECOND
+    house.broker.sweep()
+    house.broker.go_on(house.store.read)
+    consumer = Consumer(house.queue())
+    house.queue().join(consumer)
+    house.queue().feed(consumer)
+    house.settle()
+    assert (house.queue().expired, house.queue().waiting, consumer.got) == (100, 0, [])
 
 
 def test_every_lane_and_every_queue_is_looked_through(house: House) -> None:

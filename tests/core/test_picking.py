@@ -28,7 +28,7 @@ from broker.core.message import Message
 from broker.core.policy import Policies
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription, Wants
 from broker.core.transaction import Transaction
-from tests.core.house import House, key
+from tests.core.house import House, key, make_late
 
 CONNECTIONS = (1, 2)
 MODES = (AUTO, CLIENT, CLIENT, CLIENT_INDIVIDUAL, CLIENT_INDIVIDUAL)
@@ -91,6 +91,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that everything spills, stops half-way and is forgotten."""
     monkeypatch.setattr(lane_module, "WINDOW", 6)
     monkeypatch.setattr(lane_module, "WINDOW_BYTES", 60)
+    make_late(monkeypatch)
     monkeypatch.setattr(shelf_module, "BLOCK", 2)
     monkeypatch.setattr(queue_module, "ONE_GO", 3)
     monkeypatch.setattr(picking_module, "ONE_GO", 5)

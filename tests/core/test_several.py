@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from broker.core import lane as lane_module
 from broker.core import queue as queue_module
+from broker.core import roaming as roaming_module
 from broker.core.message import Message
 from broker.core.pattern import compile_pattern, is_pattern
 from broker.core.queue import Queue
@@ -20,7 +21,7 @@ from broker.core.several import Part, Several
 from broker.core.subscription import AUTO, CLIENT, CLIENT_INDIVIDUAL, Subscription, Wants
 from broker.core.topic import TopicQueue
 from broker.core.transaction import Transaction
-from tests.core.house import House, key
+from tests.core.house import House, key, make_late
 
 T = TypeVar("T")
 
@@ -230,10 +231,12 @@ class Choose:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So small that everything spills."""
+    """So small that everything spills, and takes several goes."""
     monkeypatch.setattr(lane_module, "WINDOW", 6)
     monkeypatch.setattr(lane_module, "WINDOW_BYTES", 60)
     monkeypatch.setattr(queue_module, "ONE_GO", 3)
+    monkeypatch.setattr(roaming_module, "ONE_GO", 1)
+    make_late(monkeypatch)
 
 
 class Checked(Taker):
@@ -440,6 +443,7 @@ class Machine:
         assert self.house.in_memory() == 0
         assert self.house.journal.waiting == 0
         last.end()
+        self.settle(Choose(b""))
         for name in QUEUES:
             assert not self.queue(name).subscriptions
 
