@@ -204,7 +204,8 @@ class Gravedigger(Undertaker):
 class Collector(Member):
     """Takes what was moved to a place. It counts what it has acknowledged with a receipt.
 
-    The rest it may see before it is on disk: after a kill that has not been moved, and comes under another id.
+    The rest it may see before it is on disk: after a kill that has not been moved, and comes under another id. Or its
+    acknowledgement is on disk and the kill took the receipt: then it was moved, and does not come again.
     """
 
     def __init__(self, scene: Scene, wish: Wish) -> None:
@@ -212,29 +213,32 @@ class Collector(Member):
         self.login = wish.login
         self.moved: list[str] = []
         self._wish = wish
+        self._waiting: deque[Frame] = deque()  # for the receipt of its ACK
+        self._in_doubt: list[str] = []  # whose receipt did not come
 
     def work(self, client: Client) -> None:
         self._take(client)
 
-    def take_the_rest(self, broker: BrokerProcess) -> list[str]:
-        """Take what is left; return all that was ever moved there."""
+    def take_the_rest(self, broker: BrokerProcess, stayed: list[str]) -> list[str]:
+        """Take what is left; return all that was ever moved there. `stayed`: what was not."""
         with broker.connect(**self.login) as client:
             send_end(client, self._wish.destination)
             self._take(client)
-        return self.moved
+        return self.moved + sorted({*self._in_doubt} - {*self.moved, *stayed})
 
     def _take(self, client: Client) -> None:
         """Take messages up to the last."""
+        self._in_doubt += [message.body.decode() for message in self._waiting]
+        self._waiting.clear()
         subscribe(client, self._wish)
-        waiting: deque[Frame] = deque()  # for the receipt of its ACK
         while True:
             frame = client.frame()
             if frame.command == "MESSAGE":
                 client.send("ACK", id_=frame.headers["ack"], receipt="ack")
-                waiting.append(frame)
+                self._waiting.append(frame)
                 continue
             assert frame.command == "RECEIPT", (frame, frame.body)
-            message = waiting.popleft()
+            message = self._waiting.popleft()
             if END in message.headers:
                 return
             self.moved.append(message.body.decode())

@@ -131,8 +131,8 @@ class Soak:
         faults = company.hear_the_rest(scene.broker)
         stayed = [*drain_durable(scene.broker, FIRST)]
         stayed_2 = [*drain_durable(scene.broker, SECOND, ended=True)]  # of the same topic
-        moved = company.archive.take_the_rest(scene.broker)
-        moved_2 = company.moved.take_the_rest(scene.broker)
+        moved = company.archive.take_the_rest(scene.broker, stayed)
+        moved_2 = company.moved.take_the_rest(scene.broker, stayed_2)
         sender = company.sender
         faults += judge_moves(
             sender.sizes, sender.confirmed, company.first.confirmed, stayed, moved
