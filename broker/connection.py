@@ -130,9 +130,7 @@ class Connection:
         self._early: list[bytes] | None = None  # what has come while it takes its time
         self._hung_up = False  # and that nothing more will
         self._lost = False  # nor is anything heard
-        self._held: list[Frame] | None = (
-            None  # that wait for what is before them; it is not read on
-        )
+        self._held: list[Frame] | None = None  # they wait, and nothing is read
         self._handout: Handout | None = None  # what they wait for, if it is this
         self._blocked = False  # too much of what we wrote is unread: no more messages
         self._stalled = False  # far too much: nothing is read either

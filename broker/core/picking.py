@@ -9,7 +9,7 @@ queue does anyway:
 2. Else it joins its lane, and those who did not want it have passed it.
 3. A hungry consumer goes on from its place: in memory, then through the store in chunks. Consumers take
    turns, so that one with much to look at does not keep the others waiting, and all of them together take no
-   more at a go than other queues can wait for.
+   more at a go than other queues can wait for. The next go continues the round, unless there is something new.
 4. What is given back returns to its lane, and whoever had passed its place has `missed` it.
 5. A consumer takes no message that a hungry one of a higher rank may have: that one will come to it.
 
