@@ -155,7 +155,7 @@ class Broker:
         self.client_ids: set[str] = set()  # of those who are connected: no two have the same
         self.again: dict[Goes, None] = {}  # in order: who wants another go
         self.starving: dict[Goes, None] = {}  # the same, once what is being written is on disk
-        self.handout: Handout | None = None  # takes what is put into topics, if anything does
+        self.handout: Handout | None = None  # takes what a COMMIT puts into crowded topics
         self.choosing: set[Queue] = set()  # some consumer takes from beyond their windows
         self.routes = Routes(self, policies or Policies(), max_destinations)
         self.schedule = Schedule(self, outside.next_cron, outside.wake_at, outside.rename)

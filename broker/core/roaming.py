@@ -1,8 +1,8 @@
 """Who takes from whatever a pattern means: from the queues, or topics, that are there, and from those to come.
 
 A pattern can mean thousands of queues, and to join one takes its time: a few are joined at once and the others in goes,
-so that nobody else waits. It also takes a kilobyte: while the machine is short of memory those are joined that have a
-message to be taken, which makes room. In a queue messages wait; of a topic they would be missed, so topics are joined at
+so that nobody else waits. It also takes a kilobyte: while the machine is short of memory, of the others only those are
+joined in which messages wait, for to take them makes room. Of a topic messages would be missed, so topics are joined at
 once.
 """
 
